@@ -1,0 +1,3 @@
+"""Turn a Swin Transformer into an engine for the device at hand, and prove that it still agrees."""
+
+__version__ = "0.1.0"

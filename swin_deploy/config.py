@@ -1,0 +1,155 @@
+"""What a run is asked to do, checked when it is made; and the reader of config files."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+import typing
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from swin_deploy.architecture import Size, SwinConfig, stage_geometry
+from swin_deploy.errors import ConfigError
+from swin_deploy.variants import Preprocessing, Variant
+
+Precision = Literal["fp32", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRange:
+    """The batch sizes that a graph accepts.
+
+    Attributes:
+        low: Smallest batch.
+        high: Largest batch, and the one that engines are tuned for. Equal to ``low`` for a static
+            batch axis, which gives the fastest engines.
+    """
+
+    low: int = 1
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= self.high <= 4096:
+            raise ConfigError(
+                f"batch {self.low}:{self.high} is not a range from 1 up to 4096",
+                "--batch 8 for a static batch, --batch 1:16 for a dynamic one",
+            )
+
+    @property
+    def static(self) -> bool:
+        """Whether the graph takes one batch size only."""
+        return self.low == self.high
+
+    def __str__(self) -> str:
+        return str(self.high) if self.static else f"{self.low}:{self.high}"
+
+    @property
+    def checked_sizes(self) -> tuple[int, ...]:
+        """The numbers of images to verify with: both ends and, between them, an odd one.
+
+        A static graph sees its batch once, and then again as several calls of which the last is
+        not full.
+        """
+        if self.static:
+            return (self.high, self.high + 2)
+        middle = {3} if self.low < 3 < self.high else set()
+        return tuple(sorted({self.low, self.high} | middle))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """One run of the whole way, from a network to verified engines.
+
+    Attributes:
+        variant: The network.
+        seed: Of the random weights.
+        batch: The batch sizes that the graph accepts.
+        precisions: Which graphs to build engines from.
+        targets: Engines to build, by name; None for all that this machine can build.
+        images: Folder of photos to verify on, beside seeded noise; None for noise alone.
+        out: The run folder.
+        strict: Fail where the simplifier fails, rather than go on with the graph as exported.
+        wait_s: How long to wait for another process that writes the same run.
+
+    Raises:
+        ConfigError: The image size fits no stage grid.
+    """
+
+    variant: Variant
+    out: Path
+    seed: int = 0
+    batch: BatchRange = BatchRange()
+    precisions: tuple[Precision, ...] = PRECISIONS
+    targets: tuple[str, ...] | None = None
+    images: Path | None = None
+    strict: bool = False
+    wait_s: float = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        stage_geometry(self.variant.config)
+
+
+def read_config(path: Path, image_size: Size | None = None) -> Variant:
+    """Read a network from a TOML file.
+
+    Args:
+        path: Keys as the fields of ``SwinConfig``, and a table [preprocessing] as those of
+            ``Preprocessing``. ``name`` defaults to the file's name, ``image_size`` may be one
+            number or [height, width].
+        image_size: Overrides the file's.
+
+    Raises:
+        ConfigError: The file is no TOML, or has unknown keys or wrong types; names all of them.
+        OSError: It cannot be read.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    if isinstance(size := data.get("image_size"), int):
+        data["image_size"] = [size, size]
+    if image_size is not None:
+        data["image_size"] = list(image_size)
+    preprocessing = data.pop("preprocessing", {})
+    problems: list[str] = []
+    network = _checked(SwinConfig, {"name": path.stem, **data}, "", problems)
+    steps = _checked(Preprocessing, preprocessing, "preprocessing.", problems)
+    if problems:
+        raise ConfigError(f"{path}: {'; '.join(problems)}", _KEYS)
+    return Variant(config=SwinConfig(**network), preprocessing=Preprocessing(**steps))
+
+
+_KEYS = (
+    f"keys {', '.join(f.name for f in fields(SwinConfig))}; "
+    f"in [preprocessing] {', '.join(f.name for f in fields(Preprocessing))}"
+)
+
+
+def _checked(kind: type, data: object, prefix: str, problems: list[str]) -> dict[str, Any]:
+    """``data`` with the types of the dataclass ``kind``; what is wrong goes into ``problems``."""
+    from pydantic import ConfigDict, ValidationError, create_model
+
+    hints = typing.get_type_hints(kind)
+    columns: dict[str, Any] = {
+        f.name: (hints[f.name], ... if f.default is MISSING else f.default) for f in fields(kind)
+    }
+    schema = create_model(
+        kind.__name__, __config__=ConfigDict(extra="forbid", strict=True), **columns
+    )
+    try:
+        # Through JSON, whose arrays are the tuples of a dataclass; TOML has no tuples either.
+        return schema.model_validate_json(json.dumps(data, default=str)).model_dump()
+    except ValidationError as error:
+        for item in error.errors():
+            key = prefix + ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(str(item["loc"][-1]), columns, n=1)
+                problems.append(f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else ""))
+            else:
+                problems.append(f"{key} = {item['input']!r}: {item['msg'].lower()}")
+        return {}

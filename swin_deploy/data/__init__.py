@@ -1,0 +1,1 @@
+"""Inputs: photos turned into tensors, and seeded noise."""

@@ -1,0 +1,77 @@
+"""A photo -> the tensor that the network expects. One path for verification, bench and calibration."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from swin_deploy.architecture import Size
+from swin_deploy.errors import InputError
+from swin_deploy.metrics import FloatArray
+from swin_deploy.variants import Preprocessing
+
+# Decoders that take untrusted files. Not EPS, which runs an interpreter, whatever the file's name.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_MODES = {1: "L", 3: "RGB"}
+_16_BIT_TO_8 = 1 / 257  # 65535 -> 255
+
+
+def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArray:
+    """Decode, resize, crop and normalise one photo.
+
+    The EXIF orientation is applied, transparency is laid over white, 16-bit samples are scaled to
+    8 bits, of an animation the first frame counts. The resize keeps the aspect ratio and covers
+    ``size / crop``; the centre of it is cut out.
+
+    Args:
+        path: A file of one of ``FORMATS``, told by its content.
+        size: (height, width), in pixels.
+        preprocessing: Crop, filter, mean and std; one mean per channel.
+
+    Returns:
+        (channels, height, width), float32, normalised.
+
+    Raises:
+        InputError: The file is no photo, is damaged, or is too large to be one.
+    """
+    channels = len(preprocessing.mean)
+    if channels not in _MODES:
+        raise InputError(f"photos have 1 or 3 channels, the network takes {channels}")
+    try:
+        with Image.open(path, formats=FORMATS) as file:
+            photo = _opaque(ImageOps.exif_transpose(_eight_bits(file)))
+        photo = _resize_and_crop(photo.convert(_MODES[channels]), size, preprocessing)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} cannot be read as a photo: {error}") from error
+    pixels = np.asarray(photo, dtype=np.float32).reshape(*size, channels) / 255
+    mean, std = (np.asarray(v, dtype=np.float32) for v in (preprocessing.mean, preprocessing.std))
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+
+
+def _eight_bits(photo: Image.Image) -> Image.Image:
+    if photo.mode.startswith("I"):  # 16-bit samples; Pillow's own conversion would clip them
+        return Image.fromarray((np.asarray(photo) * _16_BIT_TO_8).clip(0, 255).astype(np.uint8))
+    return photo
+
+
+def _opaque(photo: Image.Image) -> Image.Image:
+    if not photo.has_transparency_data:
+        return photo.convert("RGB")
+    layer = photo.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _resize_and_crop(photo: Image.Image, size: Size, preprocessing: Preprocessing) -> Image.Image:
+    height, width = size
+    scale = max(
+        math.floor(height / preprocessing.crop) / photo.height,
+        math.floor(width / preprocessing.crop) / photo.width,
+    )
+    covering = (max(width, round(photo.width * scale)), max(height, round(photo.height * scale)))
+    photo = photo.resize(covering, _RESAMPLING[preprocessing.interpolation])
+    left, top = (photo.width - width) // 2, (photo.height - height) // 2
+    return photo.crop((left, top, left + width, top + height))

@@ -1,0 +1,101 @@
+"""What networks are compared on: seeded noise, and a folder of photos."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from swin_deploy.architecture import Size
+from swin_deploy.artifacts.files import digest, sha256
+from swin_deploy.data.images import load_photo
+from swin_deploy.errors import InputError
+from swin_deploy.metrics import FloatArray
+from swin_deploy.variants import Preprocessing
+
+MAX_PHOTOS = 16  # enough for a worst case, and eager Swin-L still takes seconds
+MAX_UNREADABLE = 0.05  # share of a folder that may be unreadable
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+
+
+@dataclass(frozen=True, slots=True)
+class InputSet:
+    """Images to compare networks on.
+
+    Attributes:
+        name: What tables call it.
+        images: (b, channels, H, W) float32, normalised.
+    """
+
+    name: str
+    images: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFolder:
+    """The photos of a folder that a run uses.
+
+    Attributes:
+        chosen: At most ``MAX_PHOTOS`` files, spread evenly over the sorted list.
+        found: How many there are.
+        sha256: Digest over names and contents of the chosen ones.
+    """
+
+    chosen: tuple[Path, ...]
+    found: int
+    sha256: str
+
+
+def make_noise(count: int, channels: int, size: Size) -> InputSet:
+    """``count`` images of standard normal noise, the same for the same arguments."""
+    generator = np.random.default_rng((count, channels, *size))
+    images = generator.standard_normal((count, channels, *size), dtype=np.float32)
+    return InputSet(f"noise x{count}", images)
+
+
+def find_photos(folder: Path) -> PhotoFolder:
+    """Look through ``folder`` and all below it; links to folders are not followed.
+
+    Raises:
+        InputError: It is no folder, or holds no photos.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder of photos")
+    files = sorted(
+        Path(root) / name
+        for root, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    )
+    if not files:
+        raise InputError(
+            f"{folder} holds no photos", f"files named {', '.join(sorted(SUFFIXES))}"
+        )
+    step = max(1.0, len(files) / MAX_PHOTOS)
+    chosen = tuple(files[int(index * step)] for index in range(min(len(files), MAX_PHOTOS)))
+    names = {str(path.relative_to(folder)): sha256(path) for path in chosen}
+    return PhotoFolder(chosen, len(files), digest(names))
+
+
+def load_photos(
+    folder: PhotoFolder, size: Size, preprocessing: Preprocessing
+) -> tuple[InputSet, list[str]]:
+    """The chosen photos as one set, and why others of them were left out.
+
+    Raises:
+        InputError: More than ``MAX_UNREADABLE`` of them cannot be read.
+    """
+    images, problems = [], []
+    for path in folder.chosen:
+        try:
+            images.append(load_photo(path, size, preprocessing))
+        except InputError as error:
+            problems.append(error.problem)
+    if len(problems) > MAX_UNREADABLE * len(folder.chosen):
+        raise InputError(
+            f"{len(problems)} of {len(folder.chosen)} photos cannot be read: {problems[0]}",
+            "remove them from the folder",
+        )
+    return InputSet(f"photos x{len(images)}", np.stack(images)), problems

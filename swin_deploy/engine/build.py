@@ -1,0 +1,84 @@
+"""ONNX file -> engine file, for one target. The precision is the graph's: nothing is set here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from swin_deploy.artifacts.files import atomic_path
+from swin_deploy.child import run_in_child
+from swin_deploy.config import BatchRange
+from swin_deploy.engine.targets import Target
+from swin_deploy.errors import EnvironmentMissingError
+
+TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltEngine:
+    """An engine file that is complete.
+
+    Attributes:
+        module: The runtime's Python module.
+        version: Its version.
+        kernels: Kernels of one inference; None where the runtime does not list them.
+        fused_attentions: Attentions that are one kernel each; None likewise.
+        activation_bytes: Read and written by one inference; None likewise, or where the batch is
+            dynamic.
+    """
+
+    module: str
+    version: str | None
+    kernels: int | None = None
+    fused_attentions: int | None = None
+    activation_bytes: int | None = None
+
+
+def build_engine(
+    target: Target, source: Path, final: Path, batch: BatchRange, log: Path
+) -> BuiltEngine:
+    """Compile ``source`` for ``target``, in a child process.
+
+    Args:
+        target: A row of the table.
+        source: A verified ONNX file, in the precision that the engine shall have.
+        final: Replaced by the engine if the build succeeds.
+        batch: The batch sizes of the graph.
+        log: Gets what the compiler said.
+
+    Raises:
+        EnvironmentMissingError: The runtime, or the GPU that it builds on, is not here.
+        InputError: The runtime refuses the graph.
+        ResourceError: The build died or ran out of time.
+    """
+    require_installed(target)
+    with atomic_path(final) as scratch:
+        if target.kind == "onnxruntime":
+            from swin_deploy.engine.onnxruntime_build import build_onnxruntime
+
+            version = run_in_child(build_onnxruntime, log, TIMEOUT_S, source, scratch)
+            return BuiltEngine(module=target.module, version=version)
+        from swin_deploy.engine.tensorrt_build import build_tensorrt
+
+        listing, version = run_in_child(
+            build_tensorrt, log, TIMEOUT_S, target.module, source, scratch, batch
+        )
+    return BuiltEngine(
+        module=target.module,
+        version=version,
+        kernels=len(listing.kernels) or None,
+        fused_attentions=listing.fused_attentions if listing.kernels else None,
+        activation_bytes=listing.activation_bytes if listing.kernels else None,
+    )
+
+
+def require_installed(target: Target) -> None:
+    """Check that the target's runtime is on this machine.
+
+    Raises:
+        EnvironmentMissingError: It is not; names the command that installs it.
+    """
+    if not target.installed:
+        raise EnvironmentMissingError(
+            f"target {target.name} needs {target.module}, which is not installed", target.install
+        )

@@ -1,0 +1,45 @@
+"""An engine file -> a runner that can run it here, or the reason why none can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swin_deploy.config import Precision
+from swin_deploy.engine.targets import Target
+from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.runners.base import Runner
+from swin_deploy.runners.cuda import device_problem
+from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.runners.tensorrt import TensorRtRunner
+
+
+def open_engine(
+    target: Target, precision: Precision, path: Path, threads: int | None = None
+) -> Runner:
+    """The runner of an engine file; nothing is loaded before it is entered.
+
+    Args:
+        target: What the engine was built for.
+        precision: Of its graph, for the name.
+        path: The engine file, already compared with its recorded hash.
+        threads: For engines that run on the CPU; None for one per usable core.
+
+    Raises:
+        EnvironmentMissingError: This machine cannot run it.
+    """
+    if (problem := why_not_here(target)) is not None:
+        raise EnvironmentMissingError(
+            f"{path} cannot run here: {problem}",
+            "a machine with that GPU; on this one, the engine of target cpu",
+        )
+    name = f"{target.name} {precision}"
+    if target.kind == "onnxruntime":
+        return OnnxRuntimeRunner(path, threads, name)
+    return TensorRtRunner(path, target.module, name)
+
+
+def why_not_here(target: Target) -> str | None:
+    """Why engines of this target cannot run on this machine; None if they can."""
+    if not target.installed:
+        return f"{target.module} is not installed ({target.install})"
+    return device_problem() if target.kind == "tensorrt" else None

@@ -1,0 +1,101 @@
+"""The table of targets: what an engine can be built for, and what that takes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from dataclasses import dataclass
+from typing import Literal
+
+from swin_deploy.config import Precision
+from swin_deploy.errors import ConfigError
+
+Kind = Literal["onnxruntime", "tensorrt"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One row.
+
+    Attributes:
+        name: What ``--target`` takes.
+        kind: Which code builds and runs it.
+        module: The Python module of the runtime.
+        distribution: The package that provides it.
+        install: The command that provides it.
+        precisions: The graphs that pay off on it.
+        suffix: Of the engine file.
+        about: One line for people.
+        builds_without_gpu: Whether its compiler runs on a machine without a GPU.
+    """
+
+    name: str
+    kind: Kind
+    module: str
+    distribution: str
+    install: str
+    precisions: tuple[Precision, ...]
+    suffix: str
+    about: str
+    builds_without_gpu: bool
+
+    @property
+    def installed(self) -> bool:
+        """Whether its module can be imported, found out without importing it."""
+        return importlib.util.find_spec(self.module) is not None
+
+    def engine_name(self, precision: Precision) -> str:
+        """Path of its engine inside a run folder."""
+        return f"engines/{self.name}-{precision}.{self.suffix}"
+
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            name="cpu",
+            kind="onnxruntime",
+            module="onnxruntime",
+            distribution="onnxruntime",
+            install="pip install onnxruntime",
+            precisions=("fp32",),  # its CPU kernels compute FP16 as FP32 between two casts
+            suffix="onnx",
+            about="ONNX Runtime on any CPU",
+            builds_without_gpu=True,
+        ),
+        Target(
+            name="rtx",
+            kind="tensorrt",
+            module="tensorrt_rtx",
+            distribution="tensorrt-rtx-cu13",
+            install="pip install 'swin-deploy[rtx]'",
+            precisions=("fp16",),
+            suffix="plan",
+            about="TensorRT-RTX for RTX GPUs of the Ampere generation or newer",
+            builds_without_gpu=True,
+        ),
+        Target(
+            name="tensorrt",
+            kind="tensorrt",
+            module="tensorrt",
+            distribution="tensorrt",
+            install="pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack",
+            precisions=("fp16",),
+            suffix="plan",
+            about="TensorRT 10.3 to 11 for the GPU of this machine",
+            builds_without_gpu=False,
+        ),
+    )
+}
+
+
+def find_target(name: str) -> Target:
+    """The target called ``name``.
+
+    Raises:
+        ConfigError: There is none; names the nearest ones.
+    """
+    if name in TARGETS:
+        return TARGETS[name]
+    near = difflib.get_close_matches(name, TARGETS, n=2, cutoff=0.4)
+    raise ConfigError(f"unknown target {name!r}", " or ".join(near or TARGETS))

@@ -1,0 +1,135 @@
+"""Every error this package raises on purpose, each with its exit code.
+
+    SwinDeployError            exit 1   something we know how to explain
+      ConfigError              exit 2   the request itself cannot be met
+      InputError               exit 3   a file or folder that was handed in is unusable
+      EnvironmentMissingError  exit 4   a library, a GPU or a version that the request needs is not here
+      VerificationError        exit 5   it ran, and the numbers are wrong
+      ResourceError            exit 6   disk full, out of memory, time limit, a child process died
+      BusyError                exit 7   another process is writing the same run
+      UnsafeError              exit 8   refused: the file is not the one that was recorded
+      FileAccessError          exit 9   no permission, or a read-only place
+
+Anything else that escapes is a bug in this package: exit 1, with its traceback. Interrupts exit
+with 130 (SIGINT) and 143 (SIGTERM).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, ClassVar
+
+
+class SwinDeployError(Exception):
+    """Base class; ``str(error)`` is exactly what the command line prints after the code.
+
+    Args:
+        problem: What happened, to which thing, with the values that disagree.
+        hint: The next thing to try, as a command or a setting. Empty if we do not know one.
+        details: More of it, JSON-able, for ``--json``.
+    """
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "E_FAILED"
+
+    def __init__(
+        self, problem: str, hint: str = "", details: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(problem, hint, details)  # all in args, so the error survives pickling
+        self.problem = problem
+        self.hint = hint
+        self.details = details or {}
+
+    def __str__(self) -> str:
+        return f"{self.problem}; try: {self.hint}" if self.hint else self.problem
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        return {
+            "code": self.code,
+            "exit_code": self.exit_code,
+            "message": self.problem,
+            "hint": self.hint,
+            **self.details,
+        }
+
+
+class ConfigError(SwinDeployError):
+    """The settings contradict each other or the model."""
+
+    exit_code = 2
+    code = "E_CONFIG"
+
+
+class InputError(SwinDeployError):
+    """A checkpoint, graph, image or folder that was handed in cannot be used."""
+
+    exit_code = 3
+    code = "E_INPUT"
+
+
+class EnvironmentMissingError(SwinDeployError):
+    """A library, a device or a version that the request needs is not on this machine."""
+
+    exit_code = 4
+    code = "E_ENVIRONMENT"
+
+
+class VerificationError(SwinDeployError):
+    """Two runtimes disagree by more than the measured floor for that hop."""
+
+    exit_code = 5
+    code = "E_VERIFY"
+
+
+class ResourceError(SwinDeployError):
+    """The disk, the memory or the time ran out, or a child process died."""
+
+    exit_code = 6
+    code = "E_RESOURCE"
+
+
+class BusyError(SwinDeployError):
+    """Another process holds the lock of the run folder."""
+
+    exit_code = 7
+    code = "E_BUSY"
+
+
+class UnsafeError(SwinDeployError):
+    """The file is not the one whose hash was recorded, or nothing was recorded."""
+
+    exit_code = 8
+    code = "E_UNSAFE"
+
+
+class FileAccessError(SwinDeployError):
+    """A file or folder cannot be read or written."""
+
+    exit_code = 9
+    code = "E_ACCESS"
+
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ACCESS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOENT,
+}
+
+
+def from_os_error(error: OSError) -> SwinDeployError | None:
+    """The typed error for what the operating system refused; None if it is not one we know."""
+    where = error.filename if error.filename is not None else "a file"
+    reason = error.strerror or str(error)
+    if error.errno in _NO_SPACE:
+        return ResourceError(f"{where}: {reason}", "free some space, or --out on another disk")
+    if error.errno in _NO_ACCESS:
+        return FileAccessError(f"{where}: {reason}", "another --out, or mend the permissions")
+    return None

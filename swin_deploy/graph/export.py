@@ -1,0 +1,90 @@
+"""Frozen PyTorch network -> ONNX file."""
+
+from __future__ import annotations
+
+import copyreg
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+import torch
+from torch import nn
+
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.config import BatchRange
+from swin_deploy.errors import InputError
+from swin_deploy.graph.naming import NameNodesByModule
+
+OPSET = 20  # the newest that TensorRT 10.3 on JetPack 6 reads; has LayerNormalization and Gelu
+INPUT, OUTPUT = "image", "logits"
+
+
+def export_graph(model: nn.Module, config: SwinConfig, batch: BatchRange, path: Path) -> None:
+    """Trace ``model`` and write it to ``path``: weights embedded, no trace of where it was made.
+
+    Args:
+        model: On the CPU, in eval mode. ``image`` (b, channels, H, W) float32, normalised ->
+            ``logits`` (b, classes) float32.
+        config: Its architecture.
+        batch: Static where both ends are equal.
+        path: Replaced if it exists.
+
+    Raises:
+        InputError: PyTorch cannot trace the model, or ONNX rejects the result.
+    """
+    example = torch.zeros(batch.high, config.in_channels, *config.image_size)
+    dynamic = None
+    if not batch.static:
+        dynamic = ({0: torch.export.Dim("batch", min=batch.low, max=batch.high)},)
+    try:
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
+                dynamic_shapes=dynamic,
+                dynamo=True,
+                verbose=False,
+            )
+        assert program is not None  # dynamo=True without a path always returns the program
+        graph = program.model
+        NameNodesByModule()(graph)
+        common_passes.ClearMetadataAndDocStringPass()(graph)
+        graph.graph.name = config.name
+        ir.save(graph, path)
+        check_graph(path)
+    except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
+        raise InputError(f"{config.name} does not export at opset {OPSET}: {error}") from error
+
+
+def check_graph(path: Path) -> None:
+    """Run the ONNX checker, by path and with strict shape inference.
+
+    Raises:
+        InputError: ONNX rejects the file, or it holds no graph.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InputError(f"{path} is not a valid ONNX model: {error}") from error
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says about its own internals."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning, copyreg.__name__)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,123 @@
+"""An FP32 graph -> the same graph in FP16, strongly typed: the dtypes in the file are the precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir import DataType
+
+from swin_deploy.artifacts.files import atomic_path
+from swin_deploy.errors import InputError
+from swin_deploy.graph.export import check_graph
+
+FP16_MAX = 65504.0  # IEEE 754 binary16
+
+# Every operator that the export form uses. For these, making all float tensors FP16 is the whole
+# conversion: none has an attribute that names a float type, and LayerNormalization's stash_type
+# keeps its mean and variance in FP32. Another operator has to be looked at first.
+KNOWN_OPERATORS = frozenset(
+    "Add Gather Gelu Gemm LayerNormalization MatMul ReduceMean Reshape Slice Softmax "
+    "Squeeze Transpose".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fp16Graph:
+    """What the conversion found.
+
+    Attributes:
+        weights: Tensors that became FP16.
+        largest: Largest magnitude among them.
+        flushed: Share of the non-zero weights, 0 to 1, too small for FP16, which became zero.
+    """
+
+    weights: int
+    largest: float
+    flushed: float
+
+
+def convert_to_fp16(source: Path, final: Path) -> Fp16Graph:
+    """Write ``source`` in FP16 to ``final``; its input and output stay FP32, cast inside.
+
+    Statistics of LayerNormalization are computed in FP32: the operator's own ``stash_type``.
+
+    Args:
+        source: An FP32 graph of ``KNOWN_OPERATORS``. Unchanged.
+        final: Replaced only by a graph that passes the checker.
+
+    Raises:
+        InputError: A weight does not fit in FP16, or the graph has an operator with other rules.
+    """
+    model = ir.load(source)
+    result = _convert(model)
+    with atomic_path(final) as scratch:
+        ir.save(model, scratch)
+        check_graph(scratch)
+    return result
+
+
+def _convert(model: ir.Model) -> Fp16Graph:
+    graph = model.graph
+    for node in graph:
+        if node.op_type not in KNOWN_OPERATORS or node.domain:
+            raise InputError(f"{node.name}: no FP16 rule for {node.domain}::{node.op_type}")
+        if node.op_type == "LayerNormalization":
+            stash = node.attributes.get("stash_type")
+            if stash is not None and stash.as_int() != DataType.FLOAT:
+                raise InputError(f"{node.name}: its statistics are not in FP32")
+    result = _convert_weights(graph)
+    for node in graph:
+        for value in node.outputs:
+            if value.dtype == DataType.FLOAT:
+                value.dtype = DataType.FLOAT16
+    _cast_inputs(graph)
+    _cast_outputs(graph)
+    return result
+
+
+def _convert_weights(graph: ir.Graph) -> Fp16Graph:
+    largest, flushed, nonzero, count = 0.0, 0, 0, 0
+    for name, value in list(graph.initializers.items()):
+        if value.const_value is None or value.dtype != DataType.FLOAT:
+            continue
+        tensor = value.const_value.numpy()
+        peak = float(np.abs(tensor).max(initial=0))
+        if not peak <= FP16_MAX:  # also catches NaN
+            raise InputError(
+                f"{name} holds {peak:g}, which FP16 cannot (its largest is {FP16_MAX:g})",
+                "--precision fp32",
+            )
+        half = tensor.astype(np.float16)
+        flushed += int(np.count_nonzero(tensor) - np.count_nonzero(half))
+        nonzero += int(np.count_nonzero(tensor))
+        value.const_value = ir.Tensor(half, name=name)
+        value.dtype = DataType.FLOAT16
+        largest, count = max(largest, peak), count + 1
+    return Fp16Graph(count, largest, flushed / max(nonzero, 1))
+
+
+def _cast_inputs(graph: ir.Graph) -> None:
+    for image in graph.inputs:
+        uses = tuple(image.uses())
+        cast = ir.node(
+            "Cast", [image], {"to": int(DataType.FLOAT16)}, name=f"{image.name}/Cast"
+        )
+        half = cast.outputs[0]
+        half.name, half.shape, half.dtype = f"{image.name}.fp16", image.shape, DataType.FLOAT16
+        graph.insert_before(graph[0], cast)
+        for node, index in uses:
+            node.replace_input_with(index, half)
+
+
+def _cast_outputs(graph: ir.Graph) -> None:
+    for position, logits in enumerate(graph.outputs):
+        name, shape = logits.name, logits.shape
+        logits.name = f"{name}.fp16"
+        cast = ir.node("Cast", [logits], {"to": int(DataType.FLOAT)}, name=f"{name}/Cast")
+        cast.outputs[0].name, cast.outputs[0].shape = name, shape
+        cast.outputs[0].dtype = DataType.FLOAT
+        graph.append(cast)
+        graph.outputs[position] = cast.outputs[0]

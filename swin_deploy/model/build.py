@@ -1,0 +1,52 @@
+"""From a config and a seed to an eager model, ready to be read."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import nn
+
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.model.swin import SwinTransformer
+
+
+def build_model(config: SwinConfig, seed: int = 0) -> SwinTransformer:
+    """The eager network in eval mode, with seeded random weights in every tensor.
+
+    Args:
+        config: The architecture.
+        seed: Same seed, same weights, in any process and on any machine with the same torch.
+
+    Raises:
+        ConfigError: The image size fits no stage grid.
+    """
+    model = SwinTransformer(config)
+    randomise_(model, seed)
+    return model.eval().requires_grad_(False)
+
+
+def randomise_(model: nn.Module, seed: int) -> None:
+    """Fill every parameter with seeded noise of the size that trained ones have.
+
+    Nothing is left at zero or one: a forgotten bias, mask or scale has to show in the outputs.
+    Weights keep the variance of their input (1 / fan-in), so that attention logits have unit
+    spread and no stage fades or blows up. A tensor's values depend on its name and the seed only.
+    """
+    for name, parameter in model.named_parameters():
+        generator = torch.Generator().manual_seed((seed << 32) + zlib.crc32(name.encode()))
+        noise = torch.randn(parameter.shape, generator=generator)
+        if name.endswith("relative_position_bias_table"):
+            value = noise
+        elif parameter.ndim > 1:
+            value = noise * parameter[0].numel() ** -0.5
+        elif "norm" in name and name.endswith("weight"):
+            value = 1 + 0.1 * noise
+        else:
+            value = 0.1 * noise
+        parameter.data.copy_(value)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trainable numbers in the model; position bias tables count, indices and masks do not."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,54 @@
+"""What the stages of one run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin_deploy.artifacts.run import RunFolder
+from swin_deploy.config import ExportRequest
+from swin_deploy.data.inputs import InputSet, PhotoFolder, make_noise
+
+if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
+    from swin_deploy.export_form.freeze import FrozenSwin
+    from swin_deploy.model.swin import SwinTransformer
+
+
+@dataclass(slots=True)
+class RunContext:
+    """What the stages of one run share. Networks are built when a stage first needs them."""
+
+    request: ExportRequest
+    folder: RunFolder
+    photos: PhotoFolder | None
+    note: Callable[[str], None]
+    _networks: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def eager(self) -> SwinTransformer:
+        """The network as it was trained."""
+        if "eager" not in self._networks:
+            from swin_deploy.model.build import build_model
+
+            self._networks["eager"] = build_model(self.request.variant.config, self.request.seed)
+        return self._networks["eager"]  # type: ignore[no-any-return]
+
+    @property
+    def frozen(self) -> FrozenSwin:
+        """The network in export form."""
+        if "frozen" not in self._networks:
+            from swin_deploy.export_form.freeze import freeze_swin
+
+            self._networks["frozen"] = freeze_swin(self.eager)
+        return self._networks["frozen"]  # type: ignore[no-any-return]
+
+    def noise(self, count: int) -> InputSet:
+        """Seeded noise of the network's own size."""
+        config = self.request.variant.config
+        return make_noise(count, config.in_channels, config.image_size)
+
+    def log(self, stage: str) -> Path:
+        """Where a child process of this stage writes."""
+        return self.folder.scratch(f"{stage.replace(':', '-')}.log")

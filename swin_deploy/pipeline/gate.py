@@ -1,0 +1,73 @@
+"""Everything that a run made, against the eager network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from swin_deploy.config import Precision
+from swin_deploy.data.inputs import InputSet
+from swin_deploy.engine.open import open_engine, why_not_here
+from swin_deploy.engine.targets import TARGETS
+from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.stages import GRAPHS, RAW
+from swin_deploy.runners.base import Runner
+from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.verify import Comparison, Verification, compare, compare_runners
+
+
+def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
+    """Compare the export form, stage by stage, and then every file of the run, with eager.
+
+    Args:
+        context: With all files in place.
+        inputs: At least one set of images.
+    """
+    not_run: dict[str, str] = {}
+    comparisons = _compare_stages(context, inputs[0])
+    comparisons += compare_runners(
+        TorchRunner(context.eager), _candidates(context, not_run), inputs
+    )
+    return Verification(comparisons, not_run)
+
+
+def _compare_stages(context: RunContext, inputs: InputSet) -> tuple[Comparison, ...]:
+    images = torch.from_numpy(inputs.images)
+    with torch.inference_mode():
+        eager, frozen = context.eager.stages(images), context.frozen.stages(images)
+    return tuple(
+        compare(
+            f"export form, stage {number}",
+            inputs.name,
+            reference.numpy(),
+            outputs.numpy(),
+            "fp32",
+            logits=False,
+        )
+        for number, (reference, outputs) in enumerate(zip(eager, frozen, strict=True), start=1)
+    )
+
+
+def _candidates(
+    context: RunContext, not_run: dict[str, str]
+) -> Iterator[tuple[Runner, Precision]]:
+    yield TorchRunner(context.frozen, "export form"), "fp32"
+    yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, as exported"), "fp32"
+    present = context.folder.current.outputs()
+    for precision, name in GRAPHS.items():
+        if name in present:
+            label = "onnx, simplified" if precision == "fp32" else f"onnx, {precision}"
+            yield OnnxRuntimeRunner(context.folder.file(name), name=label), precision
+    for stage, record in context.folder.current.stages.items():
+        if not stage.startswith("engine:"):
+            continue
+        target, precision = TARGETS[record.details["target"]], record.details["precision"]
+        path = context.folder.file(target.engine_name(precision))
+        if (reason := why_not_here(target)) is not None:
+            not_run[f"{target.name} {precision}"] = reason
+            continue
+        runner = open_engine(target, precision, path)
+        runner.name = f"engine {runner.name}"
+        yield runner, precision

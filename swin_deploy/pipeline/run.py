@@ -1,0 +1,141 @@
+"""Runs the stages, skips what is current, and publishes the folder if the gate lets it pass."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from swin_deploy.artifacts.files import read_json
+from swin_deploy.artifacts.manifest import StageRecord, stage_key
+from swin_deploy.artifacts.run import RunFolder, open_run
+from swin_deploy.config import ExportRequest
+from swin_deploy.data.inputs import PhotoFolder, find_photos
+from swin_deploy.engine.build import require_installed
+from swin_deploy.engine.targets import find_target
+from swin_deploy.errors import EnvironmentMissingError, VerificationError
+from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
+
+
+class Listener(Protocol):
+    """Hears what a run is doing."""
+
+    def started(self, title: str) -> None:
+        """A stage starts to run."""
+
+    def note(self, text: str) -> None:
+        """Something that the user has to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A run that passed its gate and is published.
+
+    Attributes:
+        path: The run folder.
+        header: What the manifest says of network, weights and batch.
+        stages: Stage name -> record.
+        current: Names of the stages that did not have to run.
+        notes: What the user has to know.
+        verification: The content of ``verify.json``.
+        seconds: Wall-clock time of the whole run.
+    """
+
+    path: Path
+    header: dict[str, Any]
+    stages: dict[str, StageRecord]
+    current: tuple[str, ...]
+    notes: tuple[str, ...]
+    verification: dict[str, Any]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object of ``export --json``."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def run_export(request: ExportRequest, listener: Listener) -> RunResult:
+    """From a network to a published run folder.
+
+    Raises:
+        SwinDeployError: Some stage could not do its work or failed the gate; what an earlier run
+            published is as it was.
+    """
+    start = time.monotonic()
+    for name in request.targets or ():
+        require_installed(find_target(name))
+    photos = None if request.images is None else find_photos(request.images)
+    stages = plan_stages(request, photos)
+    notes: list[str] = []
+    current: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        listener.note(text)
+
+    with open_run(request.out, request.wait_s) as folder:
+        context = RunContext(request, folder, photos, note)
+        for stage in stages:
+            if _is_current(stage, folder):
+                current.append(stage.name)
+            else:
+                _run_stage(stage, context, listener)
+        verification = read_json(folder.file(VERIFY)) or {}
+        header = _header(request, photos, folder, notes)
+        for left in folder.publish(header):
+            note(f"{request.out / left} is left over from another run and no longer listed")
+    return RunResult(
+        path=request.out,
+        header=header,
+        stages=folder.current.stages,
+        current=tuple(current),
+        notes=tuple(notes),
+        verification=verification,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _key(stage: Stage, folder: RunFolder) -> str:
+    present = folder.current.outputs()
+    inputs = {name: present[name] for name in stage.inputs if name in present}
+    return stage_key(stage.name, stage.spec, inputs, stage.packages)
+
+
+def _is_current(stage: Stage, folder: RunFolder) -> bool:
+    return folder.find(stage.name, _key(stage, folder)) is not None
+
+
+def _run_stage(stage: Stage, context: RunContext, listener: Listener) -> None:
+    listener.started(stage.title)
+    start = time.monotonic()
+    try:
+        details = stage.action(context)
+    except EnvironmentMissingError as error:
+        if not stage.optional:
+            raise
+        context.note(f"not built: {error.problem}; {error.hint}")
+        return
+    except VerificationError:
+        context.folder.discard()  # nothing that failed may be found again by the next run
+        raise
+    context.folder.record(
+        stage.name, _key(stage, context.folder), stage.outputs, details, time.monotonic() - start
+    )
+
+
+def _header(
+    request: ExportRequest, photos: PhotoFolder | None, folder: RunFolder, notes: list[str]
+) -> dict[str, Any]:
+    return {
+        "variant": asdict(request.variant.config),
+        "preprocessing": asdict(request.variant.preprocessing),
+        "parameters": folder.current.stages["export"].details["parameters"],
+        "weights": {"source": "random", "seed": request.seed},
+        "batch": {"low": request.batch.low, "high": request.batch.high},
+        "photos": None
+        if photos is None
+        else {"used": len(photos.chosen), "found": photos.found, "sha256": photos.sha256},
+        "notes": notes,
+    }

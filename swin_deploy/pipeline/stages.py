@@ -1,0 +1,197 @@
+"""What a run consists of: each stage's inputs, settings and action, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from swin_deploy.artifacts.files import write_json
+from swin_deploy.config import ExportRequest, Precision
+from swin_deploy.data.inputs import PhotoFolder, load_photos
+from swin_deploy.engine.targets import TARGETS, Target, find_target
+from swin_deploy.errors import ConfigError
+from swin_deploy.pipeline.context import RunContext
+
+RAW, SIMPLE, FP16, VERIFY = "model.raw.onnx", "model.onnx", "model.fp16.onnx", "verify.json"
+GRAPHS: dict[Precision, str] = {"fp32": SIMPLE, "fp16": FP16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: Key in the manifest.
+        title: What progress shows.
+        inputs: Files of the run that it reads; those of optional stages may be absent.
+        outputs: Files of the run that it writes.
+        spec: Settings that its outputs depend on, JSON-able.
+        packages: Distributions whose version its outputs depend on.
+        action: Does it; returns details for the manifest.
+        optional: Left out, with a note, where what it needs is not on this machine.
+    """
+
+    name: str
+    title: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    spec: Any
+    packages: tuple[str, ...]
+    action: Callable[[RunContext], dict[str, Any]]
+    optional: bool = False
+
+
+def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stage]:
+    """The stages of a run, in order.
+
+    Raises:
+        ConfigError: A target is unknown, or has no engine in the precisions that were asked for.
+    """
+    network = {"config": asdict(request.variant.config), "seed": request.seed}
+    engines = _plan_engines(request)
+    graphs = [RAW, SIMPLE, *([FP16] if "fp16" in request.precisions else [])]
+    stages = [
+        Stage(
+            name="export",
+            title="exporting ONNX",
+            inputs=(),
+            outputs=(RAW,),
+            spec=network | {"batch": str(request.batch)},
+            packages=("torch", "onnx", "onnxscript", "onnx-ir"),
+            action=_export,
+        ),
+        Stage(
+            name="simplify",
+            title="simplifying",
+            inputs=(RAW,),
+            outputs=(SIMPLE,),
+            spec={"strict": request.strict},
+            packages=("onnx", "onnxsim", "onnxruntime"),
+            action=_simplify,
+        ),
+    ]
+    if FP16 in graphs:
+        stages.append(
+            Stage(
+                name="fp16",
+                title="converting to FP16",
+                inputs=(SIMPLE,),
+                outputs=(FP16,),
+                spec={},
+                packages=("onnx", "onnx-ir"),
+                action=_to_fp16,
+            )
+        )
+    for target, precision in engines:
+        stages.append(
+            Stage(
+                name=f"engine:{target.name}-{precision}",
+                title=f"compiling {precision} for {target.name}",
+                inputs=(GRAPHS[precision],),
+                outputs=(target.engine_name(precision),),
+                spec={"batch": str(request.batch)},
+                packages=(target.distribution,),
+                action=_engine_action(target, precision),
+                optional=request.targets is None,
+            )
+        )
+    stages.append(
+        Stage(
+            name="verify",
+            title="verifying against eager PyTorch",
+            inputs=(*graphs, *(target.engine_name(precision) for target, precision in engines)),
+            outputs=(VERIFY,),
+            spec=network | {"batch": str(request.batch), "photos": photos and photos.sha256,
+                            "preprocessing": asdict(request.variant.preprocessing)},
+            packages=("torch", "onnxruntime", "pillow", "cuda-bindings"),
+            action=_verify,
+        )
+    )
+    return stages
+
+
+def _plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
+    if request.targets is None:
+        targets = list(TARGETS.values())
+    else:
+        targets = [find_target(name) for name in dict.fromkeys(request.targets)]
+    engines = []
+    for target in targets:
+        precisions = [p for p in request.precisions if p in target.precisions]
+        if not precisions and request.targets is not None:
+            raise ConfigError(
+                f"target {target.name} has no engine in {', '.join(request.precisions)}",
+                f"--precision {','.join(target.precisions)}",
+            )
+        engines += [(target, precision) for precision in precisions]
+    return engines
+
+
+def _export(context: RunContext) -> dict[str, Any]:
+    from swin_deploy.graph.export import export_graph
+    from swin_deploy.graph.simplify import count_nodes
+    from swin_deploy.model.build import count_parameters
+
+    config, path = context.request.variant.config, context.folder.scratch(RAW)
+    export_graph(context.frozen, config, context.request.batch, path)
+    return {"parameters": count_parameters(context.eager), "nodes": count_nodes(path)}
+
+
+def _simplify(context: RunContext) -> dict[str, Any]:
+    from swin_deploy.graph.simplify import simplify_graph
+
+    folder = context.folder
+    result = simplify_graph(
+        folder.file(RAW),
+        folder.scratch(SIMPLE),
+        context.noise(context.request.batch.high).images,
+        context.log("simplify"),
+        context.request.strict,
+    )
+    if result.failure:
+        context.note(f"the graph is not simplified: {result.failure}")
+    return asdict(result)
+
+
+def _to_fp16(context: RunContext) -> dict[str, Any]:
+    from swin_deploy.graph.fp16 import convert_to_fp16
+
+    return asdict(convert_to_fp16(context.folder.file(SIMPLE), context.folder.scratch(FP16)))
+
+
+def _engine_action(
+    target: Target, precision: Precision
+) -> Callable[[RunContext], dict[str, Any]]:
+    def build(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.engine.build import build_engine
+
+        engine = build_engine(
+            target,
+            context.folder.file(GRAPHS[precision]),
+            context.folder.scratch(target.engine_name(precision)),
+            context.request.batch,
+            context.log(f"engine-{target.name}-{precision}"),
+        )
+        return {"target": target.name, "precision": precision} | asdict(engine)
+
+    return build
+
+
+def _verify(context: RunContext) -> dict[str, Any]:
+    from swin_deploy.pipeline.gate import verify_run
+
+    request = context.request
+    inputs = [context.noise(count) for count in request.batch.checked_sizes]
+    if context.photos is not None:
+        variant = request.variant
+        photos, problems = load_photos(
+            context.photos, variant.config.image_size, variant.preprocessing
+        )
+        inputs.append(photos)
+        for problem in problems:
+            context.note(f"left out: {problem}")
+    verification = verify_run(context, inputs)
+    verification.require()
+    write_json(context.folder.scratch(VERIFY), verification.as_dict())
+    return {"comparisons": len(verification.comparisons), "not_run": verification.not_run}

@@ -1,0 +1,1 @@
+"""Runtimes behind one protocol: open, run, close. One small file each."""

@@ -1,0 +1,59 @@
+"""The protocol of a runner, and how any number of images goes through a fixed batch."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from swin_deploy.config import BatchRange
+from swin_deploy.metrics import FloatArray
+
+
+class Runner(Protocol):
+    """Runs one network. Touches its runtime between ``__enter__`` and ``__exit__`` only.
+
+    Attributes:
+        name: Runtime and precision, as tables show it.
+        batch: The batch sizes that one call takes.
+    """
+
+    name: str
+
+    @property
+    def batch(self) -> BatchRange: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def run(self, images: FloatArray) -> FloatArray:
+        """(b, channels, H, W) float32, normalised -> logits (b, classes) float32.
+
+        Raises:
+            ConfigError: The batch is outside ``batch``.
+        """
+        ...
+
+
+def run_all(runner: Runner, images: FloatArray) -> FloatArray:
+    """Run any number of images, in calls of at most the runner's largest batch.
+
+    A last call that is short of the smallest batch is filled up with its own last image, whose
+    extra outputs are dropped.
+    """
+    low, high = runner.batch.low, runner.batch.high
+    parts = []
+    for start in range(0, len(images), high):
+        part = images[start : start + high]
+        missing = max(0, low - len(part))
+        if missing:
+            part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+        parts.append(runner.run(part)[: len(part) - missing])
+    return np.concatenate(parts)

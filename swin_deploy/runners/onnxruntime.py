@@ -1,0 +1,114 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from swin_deploy.config import BatchRange
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.metrics import FloatArray
+
+
+class OnnxRuntimeRunner:
+    """Runs an ONNX file on ONNX Runtime's CPU provider.
+
+    Args:
+        path: The ONNX file: one image input, one output.
+        threads: Threads within an operator; None for one per usable core.
+        name: What tables call it; by default the runtime and the file.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None, name: str | None = None) -> None:
+        self.path = path
+        self.threads = threads
+        self.name = name or f"onnxruntime {path.name}"
+        self._session: Any = None
+
+    def __enter__(self) -> Self:
+        self._session = open_session(self.path, session_options(self.threads))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session = None
+
+    @property
+    def input_shape(self) -> tuple[int | str, ...]:
+        """(b, channels, H, W); b is a name where it is dynamic."""
+        return tuple(self._session.get_inputs()[0].shape)
+
+    @property
+    def batch(self) -> BatchRange:
+        """The file's own batch where it is static, else up to any size."""
+        size = self.input_shape[0]
+        if isinstance(size, int):
+            return BatchRange(low=size, high=size)
+        return BatchRange(low=1, high=4096)
+
+    def run(self, images: FloatArray) -> FloatArray:
+        """(b, channels, H, W) float32 -> logits (b, classes) float32."""
+        if not self.batch.low <= len(images) <= self.batch.high:
+            raise ConfigError(
+                f"{self.path} takes a batch of {self.batch}, got {len(images)}",
+                f"--batch {len(images)} at export",
+            )
+        return self._session.run(None, {self._session.get_inputs()[0].name: images})[0]  # type: ignore[no-any-return]
+
+
+def session_options(threads: int | None) -> Any:
+    """Options that keep ONNX Runtime quiet and its threads to the cores of this process."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only; 2 would print warnings about its own rewrites
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    return options
+
+
+def open_session(path: Path, options: Any) -> Any:
+    """An inference session on the CPU.
+
+    Raises:
+        InputError: The file is no ONNX model that ONNX Runtime can run.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    check_onnx_file(path)
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except (
+        states.InvalidProtobuf,
+        states.InvalidGraph,
+        states.InvalidArgument,
+        states.NoSuchFile,
+        states.NotImplemented,
+        states.Fail,
+        states.RuntimeException,
+    ) as error:
+        raise InputError(f"{path} is not an ONNX model that ONNX Runtime runs: {error}") from error
+
+
+def check_onnx_file(path: Path) -> None:
+    """Refuse what is recognisably something else, before a native parser sees it.
+
+    Raises:
+        InputError: The file is missing, empty, a git-lfs pointer or a web page.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if not head:
+        raise InputError(f"{path} is empty", "export again")
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path} is a git-lfs pointer, not the model", "git lfs pull")
+    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise InputError(f"{path} is a web page, not an ONNX model", "download the file itself")

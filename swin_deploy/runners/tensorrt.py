@@ -1,0 +1,94 @@
+"""TensorRT and TensorRT-RTX plans on the GPU of this machine."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from swin_deploy.config import BatchRange
+from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
+from swin_deploy.metrics import FloatArray
+from swin_deploy.runners import cuda
+
+
+class TensorRtRunner:
+    """Runs a plan. It is native code: hand over only files whose hash was checked.
+
+    Args:
+        path: The plan.
+        module: "tensorrt" or "tensorrt_rtx".
+        name: What tables call it.
+    """
+
+    def __init__(self, path: Path, module: str, name: str) -> None:
+        self.path = path
+        self.module = module
+        self.name = name
+
+    def __enter__(self) -> Self:
+        trt = importlib.import_module(self.module)
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        self._engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
+        if self._engine is None:
+            raise EnvironmentMissingError(
+                f"{self.path} was not built for this {self.module} {trt.__version__} "
+                f"on {cuda.device_name()}",
+                "export again on this machine",
+            )
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise ResourceError(f"{self.path}: no memory for its activations", "a smaller batch")
+        self._input, self._output = (
+            self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)
+        )
+        self._image_shape = tuple(self._engine.get_tensor_shape(self._input))[1:]
+        self._classes = tuple(self._engine.get_tensor_shape(self._output))[1:]
+        self._batch = self._read_batch()
+        self._stream = cuda.make_stream()
+        self._buffers = {
+            name: cuda.DeviceBuffer(4 * self._batch.high * int(np.prod(shape)))
+            for name, shape in ((self._input, self._image_shape), (self._output, self._classes))
+        }
+        for name, buffer in self._buffers.items():
+            self._context.set_tensor_address(name, buffer.pointer)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for buffer in self._buffers.values():
+            buffer.free()
+        cuda.destroy_stream(self._stream)
+        self._context = self._engine = self._runtime = None
+
+    @property
+    def batch(self) -> BatchRange:
+        """The engine's own batch, or the range of its profile."""
+        return self._batch
+
+    def _read_batch(self) -> BatchRange:
+        size = self._engine.get_tensor_shape(self._input)[0]
+        if size > 0:
+            return BatchRange(low=size, high=size)
+        low, _, high = self._engine.get_tensor_profile_shape(self._input, 0)
+        return BatchRange(low=low[0], high=high[0])
+
+    def run(self, images: FloatArray) -> FloatArray:
+        """(b, channels, H, W) float32 -> logits (b, classes) float32, copies included."""
+        if not self._batch.low <= len(images) <= self._batch.high:
+            raise ConfigError(f"{self.path} takes a batch of {self._batch}, got {len(images)}")
+        logits: Any = np.empty((len(images), *self._classes), dtype=np.float32)
+        self._context.set_input_shape(self._input, images.shape)
+        self._buffers[self._input].upload(np.ascontiguousarray(images), self._stream)
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise ResourceError(f"{self.path} failed on the GPU", "a smaller batch")
+        self._buffers[self._output].download(logits, self._stream)
+        cuda.wait_for(self._stream)
+        return logits  # type: ignore[no-any-return]

@@ -1,0 +1,45 @@
+"""PyTorch modules on the CPU: the reference that everything else is compared with."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import nn
+
+from swin_deploy.config import BatchRange
+from swin_deploy.metrics import FloatArray
+
+
+class TorchRunner:
+    """Runs a module as it is, in FP32.
+
+    Args:
+        model: In eval mode, on the CPU.
+        name: What tables call it.
+    """
+
+    def __init__(self, model: nn.Module, name: str = "eager fp32") -> None:
+        self.model = model
+        self.name = name
+
+    @property
+    def batch(self) -> BatchRange:
+        return BatchRange(low=1, high=4096)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def run(self, images: FloatArray) -> FloatArray:
+        """(b, channels, H, W) float32 -> logits (b, classes) float32."""
+        with torch.inference_mode():
+            return self.model(torch.from_numpy(images)).numpy()  # type: ignore[no-any-return]

@@ -1,0 +1,113 @@
+"""The table of variants: architecture, preprocessing and parameter count of each. Plain data."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Literal
+
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.errors import ConfigError
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How a photo becomes the input tensor.
+
+    Attributes:
+        crop: Fraction of the resized image that the centre crop keeps, along the shorter side.
+        interpolation: Filter of the resize.
+        mean: Per channel, on the 0 to 1 scale. The default is ImageNet's, as in every Swin release.
+        std: Per channel, on the 0 to 1 scale.
+    """
+
+    crop: float = 0.9
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= 1:
+            raise ConfigError(f"preprocessing.crop = {self.crop} must be above 0 and at most 1")
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ConfigError(
+                f"preprocessing.mean has {len(self.mean)} values and std has {len(self.std)}"
+            )
+        if min(self.std) <= 0:
+            raise ConfigError(f"preprocessing.std = {list(self.std)} must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One network that can be deployed.
+
+    Attributes:
+        config: The architecture.
+        preprocessing: Part of the variant: a network is never run with another's mean and std.
+        parameters: The count that its authors publish; None for a config of the user's own.
+    """
+
+    config: SwinConfig
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    parameters: int | None = None
+
+    def __post_init__(self) -> None:
+        channels = self.config.in_channels
+        if channels != len(self.preprocessing.mean):
+            raise ConfigError(
+                f"in_channels = {channels}, but preprocessing.mean has "
+                f"{len(self.preprocessing.mean)} values",
+                "a [preprocessing] table with a mean and a std per channel",
+            )
+
+    @property
+    def name(self) -> str:
+        """The name of the architecture and of its default run folder."""
+        return self.config.name
+
+
+_SMALL = {"depths": (2, 2, 18, 2)}
+_BASE = _SMALL | {"embed_dim": 128, "num_heads": (4, 8, 16, 32)}
+_LARGE = _SMALL | {"embed_dim": 192, "num_heads": (6, 12, 24, 48)}
+_AT_384 = {"image_size": (384, 384), "window_size": 12}
+_UNCROPPED = Preprocessing(crop=1.0)  # the 384-pixel releases are evaluated on the whole image
+
+
+def _variant(
+    name: str, parameters: int, preprocessing: Preprocessing | None = None, **settings: object
+) -> Variant:
+    return Variant(
+        config=SwinConfig(name=name, **settings),  # type: ignore[arg-type]
+        preprocessing=preprocessing or Preprocessing(),
+        parameters=parameters,
+    )
+
+
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        _variant("swin_t", 28_288_354),
+        _variant("swin_s", 49_606_258, **_SMALL),
+        _variant("swin_b", 87_768_224, **_BASE),
+        _variant("swin_b_384", 87_903_584, _UNCROPPED, **_BASE, **_AT_384),
+        _variant("swin_l", 196_532_476, **_LARGE),
+        _variant("swin_l_384", 196_735_516, _UNCROPPED, **_LARGE, **_AT_384),
+    )
+}
+
+
+def find_variant(name: str) -> Variant:
+    """The variant called ``name``.
+
+    Raises:
+        ConfigError: There is none; names the nearest ones.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name]
+    near = difflib.get_close_matches(name, VARIANTS, n=3, cutoff=0.4)
+    raise ConfigError(
+        f"unknown variant {name!r}",
+        f"{', '.join(near or VARIANTS)} (all: swin-deploy variants), or --config FILE",
+    )

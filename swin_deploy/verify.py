@@ -1,0 +1,181 @@
+"""The gate: the same inputs through the eager network and through everything made from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from swin_deploy.config import Precision
+from swin_deploy.data.inputs import InputSet
+from swin_deploy.errors import VerificationError
+from swin_deploy.metrics import (
+    FloatArray,
+    cosine_similarity,
+    max_abs_error,
+    sqnr_db,
+    top1_agreement,
+)
+from swin_deploy.runners.base import Runner, run_all
+
+SCHEMA_VERSION = 1
+
+# Lowest SQNR against eager FP32 that a candidate may have on its worst image, in dB. Measured by
+# scripts/measure_floors.py over all variants, ten seeds, noise and photos. FP32: the worst is
+# 121 dB, and no damage that the tests do reaches 100. FP16: the worst is MEASURED dB; the floor is
+# 6 dB below it, room for twice the error.
+FLOORS_DB: dict[Precision, float] = {"fp32": 110.0, "fp16": 50.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One candidate against the reference on one set of inputs; true if it passed.
+
+    Attributes:
+        candidate: What was compared.
+        inputs: On which images.
+        sqnr_db: Of the worst image.
+        cosine: Of the worst image.
+        max_abs_error: In the unit of the outputs.
+        top1_agreement: 0 to 1; None where the outputs are not logits.
+        floor_db: What ``sqnr_db`` had to reach.
+        reason: Why it failed; empty if it passed.
+    """
+
+    candidate: str
+    inputs: str
+    sqnr_db: float
+    cosine: float
+    max_abs_error: float
+    top1_agreement: float | None
+    floor_db: float
+    reason: str
+
+    def __bool__(self) -> bool:
+        return not self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All comparisons of a run.
+
+    Attributes:
+        comparisons: At least one, or ``require`` fails.
+        not_run: Candidate -> why it could not run on this machine.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    not_run: dict[str, str]
+
+    @property
+    def failures(self) -> list[Comparison]:
+        """Those below their floor, worst first."""
+        return sorted((c for c in self.comparisons if not c), key=lambda c: c.sqnr_db)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object of ``verify.json``. Infinite decibels become null: JSON has no infinity."""
+        rows = []
+        for comparison in self.comparisons:
+            row = asdict(comparison) | {"passed": bool(comparison)}
+            rows.append({k: _finite(v) if isinstance(v, float) else v for k, v in row.items()})
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "reference": "eager fp32",
+            "passed": bool(self.comparisons) and not self.failures,
+            "comparisons": rows,
+            "not_run": self.not_run,
+        }
+
+    def require(self) -> None:
+        """Pass, or raise.
+
+        Raises:
+            VerificationError: A candidate is below its floor, or nothing was compared.
+        """
+        if not self.comparisons:
+            raise VerificationError("nothing was compared", details={"verification": self.as_dict()})
+        if failures := self.failures:
+            names = list(dict.fromkeys(c.candidate for c in failures))
+            raise VerificationError(
+                f"{', '.join(names)} disagree{'s' if len(names) == 1 else ''} with eager fp32: "
+                f"{failures[0].reason} on {failures[0].inputs}",
+                "nothing of this run was published; the table names every stage that differs",
+                {"verification": self.as_dict()},
+            )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def compare(
+    candidate: str,
+    inputs: str,
+    reference: FloatArray,
+    outputs: FloatArray,
+    precision: Precision,
+    logits: bool = True,
+) -> Comparison:
+    """Compare two outputs for the same inputs.
+
+    Args:
+        candidate: Name for the tables.
+        inputs: Name for the tables.
+        reference: (b, ...), of the eager network.
+        outputs: Of the candidate.
+        precision: Selects the floor; FP32 has to name the same classes as well.
+        logits: Whether the arrays are logits (b, classes).
+    """
+    floor = FLOORS_DB[precision]
+    reason, numbers = "", (-math.inf, math.nan, math.nan)
+    agreement: float | None = None
+    if reference.shape != outputs.shape:
+        reason = f"shape {outputs.shape}, expected {reference.shape}"
+    elif not np.isfinite(reference).all():
+        reason = "the eager network itself gives NaN or infinity"
+    elif bad := int(np.count_nonzero(~np.isfinite(outputs))):
+        reason = f"{bad} of {outputs.size} outputs are NaN or infinite"
+    else:
+        numbers = (
+            sqnr_db(reference, outputs),
+            cosine_similarity(reference, outputs),
+            max_abs_error(reference, outputs),
+        )
+        agreement = top1_agreement(reference, outputs) if logits else None
+        if not numbers[0] >= floor:
+            reason = f"SQNR {numbers[0]:.1f} dB, needs {floor:.0f} dB"
+        elif precision == "fp32" and agreement is not None and agreement < 1:
+            reason = f"top-1 agreement {agreement:.1%}, needs 100 %"
+    return Comparison(
+        candidate=candidate,
+        inputs=inputs,
+        sqnr_db=numbers[0],
+        cosine=numbers[1],
+        max_abs_error=numbers[2],
+        top1_agreement=agreement,
+        floor_db=floor,
+        reason=reason,
+    )
+
+
+def compare_runners(
+    reference: Runner,
+    candidates: Iterable[tuple[Runner, Precision]],
+    inputs: Sequence[InputSet],
+) -> tuple[Comparison, ...]:
+    """Compare every candidate with the reference on every set of inputs.
+
+    One candidate is open at a time, so that large networks do not pile up in memory.
+    """
+    with reference:
+        expected = [run_all(reference, images.images) for images in inputs]
+    comparisons = []
+    for runner, precision in candidates:
+        with runner:
+            for images, logits in zip(inputs, expected, strict=True):
+                outputs = run_all(runner, images.images)
+                comparisons.append(compare(runner.name, images.name, logits, outputs, precision))
+    return tuple(comparisons)
