@@ -68,10 +68,6 @@ class SwinConfig:
                     f"num_heads[{stage}] = {heads} does not divide that stage's {channels} channels"
                 )
 
-    def with_image_size(self, size: Size | None) -> SwinConfig:
-        """The same network for another input size; itself for None."""
-        return self if size is None else replace(self, image_size=size)
-
 
 @dataclass(frozen=True, slots=True)
 class StageGeometry:
@@ -118,9 +114,7 @@ def stage_geometry(config: SwinConfig) -> tuple[StageGeometry, ...]:
         window = (min(config.window_size, rows), min(config.window_size, columns))
         shift = (_shift(config, rows), _shift(config, columns))
         stages.append(
-            StageGeometry(
-                (rows, columns), window, shift, config.embed_dim << index, heads, depth
-            )
+            StageGeometry((rows, columns), window, shift, config.embed_dim << index, heads, depth)
         )
     return tuple(stages)
 

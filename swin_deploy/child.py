@@ -1,4 +1,4 @@
-"""Native code that may crash or hang runs in a child process; the parent gets a value or an error."""
+"""Native code that may crash or hang runs in a child process, which answers or fails cleanly."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def run_in_child(
         function: A module-level function; its arguments and its result must pickle.
         log: Gets everything that the child writes to its standard streams.
         timeout_s: After so many seconds the child is killed.
+        *args: Of ``function``.
+        **kwargs: Of ``function``.
 
     Raises:
         ResourceError: The child was killed by a signal or by the clock, or ended without an

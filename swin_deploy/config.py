@@ -143,13 +143,16 @@ def _checked(kind: type, data: object, prefix: str, problems: list[str]) -> dict
     )
     try:
         # Through JSON, whose arrays are the tuples of a dataclass; TOML has no tuples either.
-        return schema.model_validate_json(json.dumps(data, default=str)).model_dump()
+        values = schema.model_validate_json(json.dumps(data, default=str))
+        return {name: getattr(values, name) for name in columns}
     except ValidationError as error:
         for item in error.errors():
             key = prefix + ".".join(str(part) for part in item["loc"])
             if item["type"] == "extra_forbidden":
                 near = difflib.get_close_matches(str(item["loc"][-1]), columns, n=1)
-                problems.append(f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else ""))
+                problems.append(
+                    f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else "")
+                )
             else:
                 problems.append(f"{key} = {item['input']!r}: {item['msg'].lower()}")
         return {}

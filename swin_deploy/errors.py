@@ -3,7 +3,7 @@
     SwinDeployError            exit 1   something we know how to explain
       ConfigError              exit 2   the request itself cannot be met
       InputError               exit 3   a file or folder that was handed in is unusable
-      EnvironmentMissingError  exit 4   a library, a GPU or a version that the request needs is not here
+      EnvironmentMissingError  exit 4   a library, a GPU or a version that it needs is not here
       VerificationError        exit 5   it ran, and the numbers are wrong
       ResourceError            exit 6   disk full, out of memory, time limit, a child process died
       BusyError                exit 7   another process is writing the same run
@@ -32,9 +32,7 @@ class SwinDeployError(Exception):
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "E_FAILED"
 
-    def __init__(
-        self, problem: str, hint: str = "", details: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, problem: str, hint: str = "", details: dict[str, Any] | None = None) -> None:
         super().__init__(problem, hint, details)  # all in args, so the error survives pickling
         self.problem = problem
         self.hint = hint

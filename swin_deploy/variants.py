@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from swin_deploy.architecture import SwinConfig
+from swin_deploy.architecture import Size, SwinConfig
 from swin_deploy.errors import ConfigError
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -62,25 +62,31 @@ class Variant:
                 "a [preprocessing] table with a mean and a std per channel",
             )
 
+    def with_image_size(self, size: Size | None) -> Variant:
+        """The same network for another input size; itself for None."""
+        return self if size is None else replace(self, config=replace(self.config, image_size=size))
+
     @property
     def name(self) -> str:
         """The name of the architecture and of its default run folder."""
         return self.config.name
 
 
-_SMALL = {"depths": (2, 2, 18, 2)}
-_BASE = _SMALL | {"embed_dim": 128, "num_heads": (4, 8, 16, 32)}
-_LARGE = _SMALL | {"embed_dim": 192, "num_heads": (6, 12, 24, 48)}
-_AT_384 = {"image_size": (384, 384), "window_size": 12}
-_UNCROPPED = Preprocessing(crop=1.0)  # the 384-pixel releases are evaluated on the whole image
-
-
-def _variant(
-    name: str, parameters: int, preprocessing: Preprocessing | None = None, **settings: object
+def _row(
+    name: str, side: int, channels: int, blocks: int, heads: int, window: int, parameters: int
 ) -> Variant:
+    """A released network: four stages, ``blocks`` in the third, ``heads`` in the first."""
     return Variant(
-        config=SwinConfig(name=name, **settings),  # type: ignore[arg-type]
-        preprocessing=preprocessing or Preprocessing(),
+        config=SwinConfig(
+            name=name,
+            image_size=(side, side),
+            embed_dim=channels,
+            depths=(2, 2, blocks, 2),
+            num_heads=(heads, 2 * heads, 4 * heads, 8 * heads),
+            window_size=window,
+        ),
+        # The 384-pixel releases are evaluated on the whole image.
+        preprocessing=Preprocessing(crop=1.0 if side == 384 else 0.9),
         parameters=parameters,
     )
 
@@ -88,12 +94,12 @@ def _variant(
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
-        _variant("swin_t", 28_288_354),
-        _variant("swin_s", 49_606_258, **_SMALL),
-        _variant("swin_b", 87_768_224, **_BASE),
-        _variant("swin_b_384", 87_903_584, _UNCROPPED, **_BASE, **_AT_384),
-        _variant("swin_l", 196_532_476, **_LARGE),
-        _variant("swin_l_384", 196_735_516, _UNCROPPED, **_LARGE, **_AT_384),
+        _row("swin_t", 224, 96, 6, 3, 7, 28_288_354),
+        _row("swin_s", 224, 96, 18, 3, 7, 49_606_258),
+        _row("swin_b", 224, 128, 18, 4, 7, 87_768_224),
+        _row("swin_b_384", 384, 128, 18, 4, 12, 87_903_584),
+        _row("swin_l", 224, 192, 18, 6, 7, 196_532_476),
+        _row("swin_l_384", 384, 192, 18, 6, 12, 196_735_516),
     )
 }
 

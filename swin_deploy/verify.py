@@ -76,7 +76,7 @@ class Verification:
         return sorted((c for c in self.comparisons if not c), key=lambda c: c.sqnr_db)
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON object of ``verify.json``. Infinite decibels become null: JSON has no infinity."""
+        """The JSON object of ``verify.json``; infinite decibels become null."""
         rows = []
         for comparison in self.comparisons:
             row = asdict(comparison) | {"passed": bool(comparison)}
@@ -96,7 +96,9 @@ class Verification:
             VerificationError: A candidate is below its floor, or nothing was compared.
         """
         if not self.comparisons:
-            raise VerificationError("nothing was compared", details={"verification": self.as_dict()})
+            raise VerificationError(
+                "nothing was compared", details={"verification": self.as_dict()}
+            )
         if failures := self.failures:
             names = list(dict.fromkeys(c.candidate for c in failures))
             raise VerificationError(

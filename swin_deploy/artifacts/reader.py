@@ -26,9 +26,7 @@ class FinishedRun:
         expected = self.manifest.outputs().get(name)
         path = self.path / name
         if expected is None:
-            raise UnsafeError(
-                f"{path} is not listed in {self.path / MANIFEST}", "export again"
-            )
+            raise UnsafeError(f"{path} is not listed in {self.path / MANIFEST}", "export again")
         if not path.is_file():
             raise InputError(f"{path} is listed in the manifest and missing", "export again")
         if (found := sha256(path)) != expected:

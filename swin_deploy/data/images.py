@@ -1,4 +1,4 @@
-"""A photo -> the tensor that the network expects. One path for verification, bench and calibration."""
+"""A photo -> the tensor that the network expects, by the same path wherever photos are read."""
 
 from __future__ import annotations
 

@@ -70,9 +70,7 @@ def find_photos(folder: Path) -> PhotoFolder:
         if Path(name).suffix.lower() in SUFFIXES
     )
     if not files:
-        raise InputError(
-            f"{folder} holds no photos", f"files named {', '.join(sorted(SUFFIXES))}"
-        )
+        raise InputError(f"{folder} holds no photos", f"files named {', '.join(sorted(SUFFIXES))}")
     step = max(1.0, len(files) / MAX_PHOTOS)
     chosen = tuple(files[int(index * step)] for index in range(min(len(files), MAX_PHOTOS)))
     names = {str(path.relative_to(folder)): sha256(path) for path in chosen}

@@ -63,7 +63,9 @@ def _import(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
-        raise EnvironmentMissingError(f"cannot import {module}: {error}", "swin-deploy doctor") from error
+        raise EnvironmentMissingError(
+            f"cannot import {module}: {error}", "swin-deploy doctor"
+        ) from error
 
 
 def _profile(builder: Any, image: Any, batch: BatchRange) -> Any:

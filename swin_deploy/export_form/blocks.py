@@ -20,9 +20,7 @@ class FrozenPatchEmbed(nn.Module):
     def __init__(self, embed: PatchEmbed, config: SwinConfig, stage: StageGeometry) -> None:
         super().__init__()
         self.patch, self.channels, self.stage = config.patch_size, config.in_channels, stage
-        self.proj = nn.Linear(config.in_channels * config.patch_size**2, config.embed_dim)
-        self.proj.weight = nn.Parameter(embed.proj.weight.flatten(1))  # (c, channels * y * x)
-        self.proj.bias = embed.proj.bias
+        self.proj = linear(embed.proj.weight.flatten(1), embed.proj.bias)
         self.norm = embed.norm
 
     def forward(self, image: Tensor) -> Tensor:
@@ -101,8 +99,13 @@ def scaled_query(qkv: nn.Linear, stage: StageGeometry) -> nn.Linear:
     c = stage.channels
     scale = torch.ones(3 * c)
     scale[:c] = (c // stage.heads) ** -0.5
-    scaled = nn.Linear(c, 3 * c, bias=qkv.bias is not None, device="meta")
-    scaled.weight = nn.Parameter(qkv.weight * scale[:, None], requires_grad=False)
-    if qkv.bias is not None:
-        scaled.bias = nn.Parameter(qkv.bias * scale, requires_grad=False)
-    return scaled
+    return linear(qkv.weight * scale[:, None], None if qkv.bias is None else qkv.bias * scale)
+
+
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer around given tensors: weight (out, in), bias (out,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer

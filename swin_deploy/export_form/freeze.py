@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from swin_deploy.architecture import StageGeometry, stage_geometry
 from swin_deploy.export_form.blocks import FrozenBlock, FrozenMerge, FrozenPatchEmbed
 from swin_deploy.export_form.order import invert, steps_between, window_order
-from swin_deploy.model.swin import SwinStage, SwinTransformer
+from swin_deploy.model.swin import SwinBlock, SwinStage, SwinTransformer
 
 
 class FrozenStage(nn.Module):
@@ -26,7 +29,7 @@ class FrozenStage(nn.Module):
         self.geometry = geometry
         here = window_order(geometry.grid, geometry.window, (0, 0))
         blocks = []
-        for block in stage.blocks:
+        for block in cast("Sequence[SwinBlock]", stage.blocks):
             there = window_order(geometry.grid, geometry.window, block.shift)
             steps = None if torch.equal(here, there) else steps_between(here, there)
             blocks.append(FrozenBlock(block, geometry, steps))
@@ -56,10 +59,11 @@ class FrozenSwin(nn.Module):
         geometry = stage_geometry(model.config)
         enter: nn.Module = FrozenPatchEmbed(model.patch_embed, model.config, geometry[0])
         stages: list[FrozenStage] = []
-        for index, (layer, grid) in enumerate(zip(model.layers, geometry, strict=True)):
-            if index:
+        layers = cast("Sequence[SwinStage]", model.layers)
+        for index, (layer, grid) in enumerate(zip(layers, geometry, strict=True)):
+            merge = layers[index - 1].downsample if index else None
+            if merge is not None:
                 there = window_order(grid.grid, grid.window, (0, 0))
-                merge = model.layers[index - 1].downsample
                 enter = FrozenMerge(merge, geometry[index - 1], stages[-1].order, there)
             stages.append(FrozenStage(enter, layer, grid))
         self.layers = nn.ModuleList(stages)
@@ -69,7 +73,7 @@ class FrozenSwin(nn.Module):
     def stages(self, image: Tensor) -> list[Tensor]:
         """The output of every stage, in image order as the eager network has it: (b, h, w, c)."""
         x, outputs = image, []
-        for layer in self.layers:
+        for layer in cast("Sequence[FrozenStage]", self.layers):
             x = layer(x)
             outputs.append(layer.in_image_order(x))
         return outputs

@@ -1,4 +1,4 @@
-"""An FP32 graph -> the same graph in FP16, strongly typed: the dtypes in the file are the precision."""
+"""An FP32 graph -> the same in FP16, strongly typed: the dtypes in the file are the precision."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FP16_MAX = 65504.0  # IEEE 754 binary16
 # Every operator that the export form uses. For these, making all float tensors FP16 is the whole
 # conversion: none has an attribute that names a float type, and LayerNormalization's stash_type
 # keeps its mean and variance in FP32. Another operator has to be looked at first.
-KNOWN_OPERATORS = frozenset(
-    "Add Gather Gelu Gemm LayerNormalization MatMul ReduceMean Reshape Slice Softmax "
-    "Squeeze Transpose".split()
-)
+KNOWN_OPERATORS = {
+    *("Add", "Gather", "Gelu", "Gemm", "LayerNormalization", "MatMul", "ReduceMean", "Reshape"),
+    *("Slice", "Softmax", "Squeeze", "Transpose"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,7 @@ def _convert_weights(graph: ir.Graph) -> Fp16Graph:
 def _cast_inputs(graph: ir.Graph) -> None:
     for image in graph.inputs:
         uses = tuple(image.uses())
-        cast = ir.node(
-            "Cast", [image], {"to": int(DataType.FLOAT16)}, name=f"{image.name}/Cast"
-        )
+        cast = ir.node("Cast", [image], {"to": int(DataType.FLOAT16)}, name=f"{image.name}/Cast")
         half = cast.outputs[0]
         half.name, half.shape, half.dtype = f"{image.name}.fp16", image.shape, DataType.FLOAT16
         graph.insert_before(graph[0], cast)

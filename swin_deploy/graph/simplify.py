@@ -1,4 +1,4 @@
-"""Simplify an ONNX file with onnxsim, in a child process, and compare before it replaces anything."""
+"""Simplify an ONNX file with onnxsim, in a child process; compared before it replaces anything."""
 
 from __future__ import annotations
 

@@ -70,9 +70,9 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Each 2x2 group of tokens becomes one of twice the channels: (b, h, w, c) -> (b, h/2, w/2, 2c).
+    """Four tokens become one of twice the channels: (b, h, w, c) -> (b, h/2, w/2, 2c).
 
-    Inside a group the order is (0, 0), (1, 0), (0, 1), (1, 1) as (row, column).
+    Inside a group of 2x2 the order is (0, 0), (1, 0), (0, 1), (1, 1) as (row, column).
     """
 
     def __init__(self, channels: int) -> None:
@@ -130,7 +130,7 @@ class SwinTransformer(nn.Module):
         for layer in self.layers:
             x = layer(x)
             outputs.append(x)
-            if layer.downsample is not None:
+            if isinstance(layer, SwinStage) and layer.downsample is not None:
                 x = layer.downsample(x)
         return outputs
 

@@ -50,9 +50,7 @@ def _compare_stages(context: RunContext, inputs: InputSet) -> tuple[Comparison, 
     )
 
 
-def _candidates(
-    context: RunContext, not_run: dict[str, str]
-) -> Iterator[tuple[Runner, Precision]]:
+def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
     yield TorchRunner(context.frozen, "export form"), "fp32"
     yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, as exported"), "fp32"
     present = context.folder.current.outputs()

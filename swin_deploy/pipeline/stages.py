@@ -102,8 +102,12 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
             title="verifying against eager PyTorch",
             inputs=(*graphs, *(target.engine_name(precision) for target, precision in engines)),
             outputs=(VERIFY,),
-            spec=network | {"batch": str(request.batch), "photos": photos and photos.sha256,
-                            "preprocessing": asdict(request.variant.preprocessing)},
+            spec=network
+            | {
+                "batch": str(request.batch),
+                "photos": photos and photos.sha256,
+                "preprocessing": asdict(request.variant.preprocessing),
+            },
             packages=("torch", "onnxruntime", "pillow", "cuda-bindings"),
             action=_verify,
         )
@@ -160,9 +164,7 @@ def _to_fp16(context: RunContext) -> dict[str, Any]:
     return asdict(convert_to_fp16(context.folder.file(SIMPLE), context.folder.scratch(FP16)))
 
 
-def _engine_action(
-    target: Target, precision: Precision
-) -> Callable[[RunContext], dict[str, Any]]:
+def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext], dict[str, Any]]:
     def build(context: RunContext) -> dict[str, Any]:
         from swin_deploy.engine.build import build_engine
 

@@ -1,4 +1,4 @@
-"""PyTorch modules on the CPU: the reference that everything else is compared with."""
+"""PyTorch modules: the reference that everything else is compared with."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ class TorchRunner:
     """Runs a module as it is, in FP32.
 
     Args:
-        model: In eval mode, on the CPU.
+        model: In eval mode. Moved to ``device`` when the runner is entered.
         name: What tables call it.
+        device: "cpu" or "cuda".
     """
 
-    def __init__(self, model: nn.Module, name: str = "eager fp32") -> None:
+    def __init__(self, model: nn.Module, name: str = "eager fp32", device: str = "cpu") -> None:
         self.model = model
         self.name = name
+        self.device = device
 
     @property
     def batch(self) -> BatchRange:
         return BatchRange(low=1, high=4096)
 
     def __enter__(self) -> Self:
+        self.model.to(self.device)
         return self
 
     def __exit__(
@@ -42,4 +45,5 @@ class TorchRunner:
     def run(self, images: FloatArray) -> FloatArray:
         """(b, channels, H, W) float32 -> logits (b, classes) float32."""
         with torch.inference_mode():
-            return self.model(torch.from_numpy(images)).numpy()  # type: ignore[no-any-return]
+            logits = self.model(torch.from_numpy(images).to(self.device))
+            return logits.cpu().numpy()  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""How fast an engine is beside the eager network it came from."""

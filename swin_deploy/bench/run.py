@@ -1,0 +1,94 @@
+"""One call from a path to a finished bench report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swin_deploy.artifacts.files import write_json
+from swin_deploy.bench.measure import BenchSpec, run_bench
+from swin_deploy.bench.subject import Subject, open_subject
+from swin_deploy.config import BatchRange
+from swin_deploy.data.inputs import make_noise
+from swin_deploy.errors import ConfigError
+from swin_deploy.machine import describe_machine
+from swin_deploy.model.build import build_model
+from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.variants import Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """What to measure.
+
+    Attributes:
+        engine: A run folder, a file in one, or an ONNX file.
+        batches: Batch sizes; None for those that the run was exported for.
+        rounds: Turns per runner and batch.
+        threads: On the CPU, for every runner alike; None for one per usable core.
+        variant: The network of an ONNX file that belongs to no run.
+    """
+
+    engine: Path
+    batches: tuple[int, ...] | None = None
+    rounds: int = 10
+    threads: int | None = None
+    variant: Variant | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads = {self.threads} must be at least 1")
+
+
+def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Measure engines beside the eager network and, for a run, write its ``bench.json``.
+
+    Returns:
+        The JSON object of ``bench --json``.
+
+    Raises:
+        SwinDeployError: As ``open_subject`` and ``run_bench``.
+    """
+    threads = request.threads or len(os.sched_getaffinity(0))
+    subject = open_subject(request.engine, threads, request.variant)
+    spec = BenchSpec(batches=request.batches or _own_batches(subject), rounds=request.rounds)
+    config = subject.config
+    progress("building the eager network")
+    torch.set_num_threads(threads)
+    device = "cuda" if subject.on_gpu and torch.cuda.is_available() else "cpu"
+    model = build_model(config, subject.seed or 0)
+    result = run_bench(
+        TorchRunner(model, f"eager fp32 ({device})", device),
+        subject.candidates,
+        lambda count: make_noise(count, config.in_channels, config.image_size),
+        spec,
+        progress,
+        check=subject.seed is not None,
+    )
+    report = result.as_dict() | {
+        "network": config.name,
+        "engine": str(request.engine),
+        "threads": threads,
+        "rounds": spec.rounds,
+        "machine": asdict(describe_machine()),
+        "not_run": subject.not_run,
+    }
+    if subject.seed is None:
+        report["warnings"].append(
+            f"outputs were not compared: the weights behind {request.engine} are not known"
+        )
+    if subject.run is not None:
+        write_json(subject.run.path / "bench.json", report)
+    return report
+
+
+def _own_batches(subject: Subject) -> tuple[int, ...]:
+    if subject.run is None:
+        return (1,)
+    batch = BatchRange(**subject.run.manifest.header["batch"])
+    return tuple(dict.fromkeys((batch.low, batch.high)))

@@ -1,0 +1,134 @@
+"""What ``bench`` was pointed at: a run folder, a file of a run, or an ONNX file from elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.artifacts.manifest import MANIFEST
+from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
+from swin_deploy.config import PRECISIONS, Precision
+from swin_deploy.engine.open import open_engine, why_not_here
+from swin_deploy.engine.targets import TARGETS
+from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.runners.base import Runner
+from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner, check_onnx_file
+from swin_deploy.variants import Variant
+
+
+@dataclass(slots=True)
+class Subject:
+    """What can be measured.
+
+    Attributes:
+        config: The network that the baseline is built from.
+        seed: Of its weights; None where the weights of the engine are unknown.
+        candidates: Engines with the precision of their graph.
+        not_run: Engine -> why it cannot run on this machine.
+        run: The run that they belong to.
+    """
+
+    config: SwinConfig
+    seed: int | None
+    candidates: list[tuple[Runner, Precision]] = field(default_factory=list)
+    not_run: dict[str, str] = field(default_factory=dict)
+    run: FinishedRun | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether any candidate runs on a GPU, and the baseline therefore should."""
+        return any(not isinstance(runner, OnnxRuntimeRunner) for runner, _ in self.candidates)
+
+
+def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Subject:
+    """Find out what ``path`` is and which of it can run here.
+
+    Args:
+        path: A run folder, a file in one, or an ONNX file.
+        threads: For engines on the CPU.
+        variant: The network of an ONNX file that belongs to no run.
+
+    Raises:
+        InputError: There is nothing at ``path`` that can be measured.
+        ConfigError: The network is not known, or named twice.
+        UnsafeError: The file is not the one in the manifest, or a plan without one.
+        EnvironmentMissingError: Nothing of it can run on this machine.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
+    run = require_run(path) if path.is_dir() else find_run(path)
+    if run is None:
+        return _foreign(path, threads, variant)
+    if variant is not None:
+        raise ConfigError(f"{path} belongs to a run, whose manifest names the network already")
+    subject = _from_run(run)
+    stages = [stage for stage in run.manifest.stages if stage.startswith("engine:")]
+    if not path.is_dir():
+        name = str(path.absolute().relative_to(run.path))
+        if name in _graphs():
+            graph, precision = run.checked(name), _graphs()[name]
+            subject.candidates.append((OnnxRuntimeRunner(graph, threads, name), precision))
+            return subject
+        stages = [stage for stage in stages if name in run.manifest.stages[stage].outputs]
+        if not stages:
+            raise UnsafeError(f"{path} is not an engine that {run.path / MANIFEST} lists")
+    for stage in stages:
+        _add_engine(subject, run, stage, threads)
+    if not subject.candidates:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in subject.not_run.items())
+        raise EnvironmentMissingError(
+            f"no engine of {path} can run here: {reasons or 'the run has none'}",
+            "a machine with that GPU, or swin-deploy export --target cpu and its engine",
+        )
+    return subject
+
+
+def _graphs() -> dict[str, Precision]:
+    names: dict[str, Precision] = {f"model.{p}.onnx": p for p in PRECISIONS if p != "fp32"}
+    return names | {"model.onnx": "fp32", "model.raw.onnx": "fp32"}
+
+
+def _from_run(run: FinishedRun) -> Subject:
+    header = run.manifest.header
+    try:
+        values = header["variant"].items()
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values}
+        return Subject(SwinConfig(**fields), int(header["weights"]["seed"]), run=run)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{run.path / MANIFEST} does not describe a network: {error!r}", "export again"
+        ) from error
+
+
+def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | None) -> None:
+    record = run.manifest.stages[stage]
+    target, precision = TARGETS[record.details["target"]], record.details["precision"]
+    path = run.checked(target.engine_name(precision))
+    if (reason := why_not_here(target)) is not None:
+        subject.not_run[f"{target.name} {precision}"] = reason
+    else:
+        subject.candidates.append((open_engine(target, precision, path, threads), precision))
+
+
+def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subject:
+    from swin_deploy.graph.export import check_graph
+
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty", "export again")
+    if path.suffix != ".onnx":
+        raise UnsafeError(
+            f"{path} is listed in no manifest; an engine is native code and runs only if this "
+            "tool recorded its hash",
+            "export again on this machine",
+        )
+    check_onnx_file(path)
+    check_graph(path)  # by path: it also refuses external data outside the file's own folder
+    if variant is None:
+        raise ConfigError(
+            f"{path} belongs to no run, so its network is unknown",
+            "--variant NAME or --config FILE, for the eager baseline",
+        )
+    runner = OnnxRuntimeRunner(path, threads, f"onnxruntime {path.name}")
+    return Subject(variant.config, None, [(runner, "fp32")])

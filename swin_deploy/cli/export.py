@@ -1,0 +1,118 @@
+"""``swin-deploy export``: the whole way, from a network to verified engines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from swin_deploy.architecture import Size
+from swin_deploy.cli.types import (
+    BatchType,
+    ImageType,
+    ListType,
+    json_option,
+    network_options,
+    resolve_network,
+    to_precision,
+)
+from swin_deploy.config import PRECISIONS, BatchRange, ExportRequest, Precision
+from swin_deploy.errors import ConfigError
+
+
+@click.command()
+@network_options
+@click.option("--image", type=ImageType(), metavar="SIZE", help="224 or 224x320, in pixels.")
+@click.option(
+    "--batch",
+    type=BatchType(),
+    default="1",
+    show_default=True,
+    metavar="N|LOW:HIGH",
+    help="Batch size: static, which is fastest, or a range.",
+)
+@click.option(
+    "--precision",
+    type=ListType(to_precision, ",".join(PRECISIONS)),
+    default=",".join(PRECISIONS),
+    show_default=True,
+    metavar="LIST",
+    help="Graphs to build engines from.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Engine to build; repeatable. Default: all that this machine can build.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photos to verify on, beside seeded noise.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the random weights.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run folder. Default: artifacts/NAME.",
+)
+@click.option("--strict", is_flag=True, help="Fail where simplification fails.")
+@click.option(
+    "--wait",
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait so long for another process that writes the same run.",
+)
+@json_option
+def export(
+    variant: str | None,
+    config: Path | None,
+    image: Size | None,
+    batch: BatchRange,
+    precision: tuple[Precision, ...],
+    targets: tuple[str, ...],
+    images: Path | None,
+    seed: int,
+    out: Path | None,
+    strict: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Build, rewrite, export, simplify, convert, compile and verify a network.
+
+    \b
+    swin-deploy export --variant swin_t
+    swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
+    swin-deploy export --config mine.toml --out runs/mine
+
+    Every file that it writes agrees with the eager PyTorch network; otherwise it exits with 5
+    and writes nothing. Run again, it repeats only the stages whose inputs changed.
+    """
+    network = resolve_network(variant, config, image)
+    if network is None:
+        raise ConfigError("no network was named", "--variant swin_t, or --config FILE")
+    request = ExportRequest(
+        variant=network,
+        out=out or Path("artifacts") / network.name,
+        seed=seed,
+        batch=batch,
+        precisions=precision,
+        targets=targets or None,
+        images=images,
+        strict=strict,
+        wait_s=wait,
+    )
+    from swin_deploy.pipeline.run import run_export
+    from swin_deploy.report.console import Progress, stdout
+    from swin_deploy.report.run_tables import print_run
+
+    with Progress().shown() as progress:
+        result = run_export(request, progress)
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        print_run(result, stdout())

@@ -1,0 +1,110 @@
+"""What options accept, beyond click's own types, and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from swin_deploy.architecture import Size
+from swin_deploy.config import PRECISIONS, BatchRange, Precision, read_config
+from swin_deploy.errors import ConfigError
+from swin_deploy.variants import Variant, find_variant
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ImageType(click.ParamType[Size]):
+    """SIDE or HEIGHTxWIDTH, in pixels."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        if isinstance(value, tuple):
+            return cast(Size, value)
+        parts = value.lower().split("x")
+        if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
+            self.fail(f"{value!r} is neither a size like 224 nor one like 224x320", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+class BatchType(click.ParamType[BatchRange]):
+    """N for a static batch, LOW:HIGH for a dynamic one."""
+
+    name = "batch"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> BatchRange:
+        if isinstance(value, BatchRange):
+            return value
+        try:
+            low, _, high = value.partition(":")
+            return BatchRange(low=int(low), high=int(high or low))
+        except ValueError:
+            self.fail(f"{value!r} is neither a number like 8 nor a range like 1:16", param, ctx)
+
+
+class ListType(click.ParamType[tuple[Any, ...]]):
+    """Values separated by commas."""
+
+    name = "list"
+
+    def __init__(self, convert: Callable[[str], Any], example: str) -> None:
+        self._convert = convert
+        self._example = example
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(dict.fromkeys(self._convert(part.strip()) for part in value.split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list like {self._example}", param, ctx)
+
+
+def to_precision(text: str) -> Precision:
+    """One precision by name.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if text not in PRECISIONS:
+        raise ValueError(text)
+    return text
+
+
+def network_options(function: F) -> F:
+    """Add ``--variant`` and ``--config``."""
+    for option in (
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path, dir_okay=False, exists=True),
+            help="TOML file that describes a network of your own.",
+        ),
+        click.option("--variant", metavar="NAME", help="See: swin-deploy variants."),
+    ):
+        function = option(function)
+    return function
+
+
+def resolve_network(
+    variant: str | None, config: Path | None, image: Size | None = None
+) -> Variant | None:
+    """The network that the options name; None if they name none.
+
+    Raises:
+        ConfigError: They name two, or one that does not exist.
+    """
+    if variant is not None and config is not None:
+        raise ConfigError("--variant and --config both name a network", "one of them")
+    if config is not None:
+        return read_config(config, image)
+    return None if variant is None else find_variant(variant).with_image_size(image)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -1,0 +1,47 @@
+"""The table that ``bench`` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from swin_deploy.report.console import make_table
+
+
+def print_bench(report: dict[str, Any], console: Console) -> None:
+    """A row per runner and batch, fastest meaning first: the speed-up, with its spread."""
+    machine = report["machine"]
+    console.print(
+        f"{report['network']} on {machine['processor']}, {report['threads']} threads of "
+        f"{machine['cores']} cores; torch {machine['packages']['torch']}, "
+        f"onnxruntime {machine['packages']['onnxruntime']}",
+        soft_wrap=True,
+    )
+    table = make_table(
+        "", ">batch", "runner", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s", ">speed-up", ">range"
+    )
+    for row in report["measurements"]:
+        table.add_row(
+            str(row["batch"]),
+            row["name"],
+            f"{row['p50_ms']:.2f}",
+            f"{row['p90_ms']:.2f}",
+            f"{row['p99_ms']:.2f}",
+            f"{row['images_per_s']:.1f}",
+            f"{row['speedup']:.2f}x",
+            f"{row['speedup_low']:.2f}-{row['speedup_high']:.2f}",
+        )
+    console.print(table)
+    for check in report["checks"]:
+        console.print(
+            f"{check['candidate']} agrees with eager fp32 on {check['inputs']}: "
+            f"SQNR {check['sqnr_db']:.1f} dB (floor {check['floor_db']:.0f})"
+            if check["sqnr_db"] is not None
+            else f"{check['candidate']} equals eager fp32 on {check['inputs']}",
+            soft_wrap=True,
+        )
+    for name, reason in report["not_run"].items():
+        console.print(f"not measured: {name}: {reason}", soft_wrap=True)
+    for warning in report["warnings"]:
+        console.print(f"warning: {warning}", soft_wrap=True)

@@ -1,0 +1,59 @@
+"""The two consoles: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+_PIPE_WIDTH = 120  # a pipe has no width; 80 would fold the tables
+
+
+def stdout() -> Console:
+    """For results."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+
+
+def stderr() -> Console:
+    """For progress, notes and errors."""
+    width = None if sys.stderr.isatty() else _PIPE_WIDTH
+    return Console(file=sys.stderr, width=width, highlight=False)
+
+
+def make_table(title: str, *columns: str) -> Table:
+    """A plain table; columns that start with ">" are set to the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(
+            column.removeprefix(">"), justify="right" if column.startswith(">") else "left"
+        )
+    return table
+
+
+class Progress:
+    """A spinner with what is being done, on a terminal; silent in a pipe, but for notes."""
+
+    def __init__(self) -> None:
+        self._console = stderr()
+        self._status = self._console.status("starting")
+
+    @contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Show the spinner for the block."""
+        if not sys.stderr.isatty():
+            yield self
+            return
+        with self._status:
+            yield self
+
+    def started(self, title: str) -> None:
+        """Name what is being done now."""
+        self._status.update(title)
+
+    def note(self, text: str) -> None:
+        """Say something that the user has to know."""
+        self._console.print(f"note: {text}", markup=False, soft_wrap=True)

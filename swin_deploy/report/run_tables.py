@@ -1,0 +1,115 @@
+"""The tables that ``export`` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from swin_deploy.artifacts.manifest import StageRecord
+from swin_deploy.pipeline.run import RunResult
+from swin_deploy.report.console import make_table
+
+
+def print_run(result: RunResult, console: Console) -> None:
+    """What was made, how long it took, and how it compares with the eager network."""
+    header = result.header
+    config, batch = header["variant"], header["batch"]
+    batch_text = (
+        str(batch["high"]) if batch["low"] == batch["high"] else f"{batch['low']}:{batch['high']}"
+    )
+    console.print(
+        f"{config['name']}: {header['parameters']:,} parameters, "
+        f"image {config['image_size'][0]}x{config['image_size'][1]}, batch {batch_text}",
+        soft_wrap=True,
+    )
+    console.print(
+        f"weights: RANDOM (seed {header['weights']['seed']}): good for timing and for proving the "
+        "conversion, not for predictions",
+        soft_wrap=True,
+    )
+    console.print()
+    _print_stages(result, console)
+    console.print()
+    print_comparisons(result.verification["comparisons"], console)
+    for name, reason in result.verification["not_run"].items():
+        console.print(
+            f"engine {name} was not run here ({reason}); the graph it was compiled from passed",
+            soft_wrap=True,
+        )
+    console.print()
+    verb = (
+        "nothing to do, all stages current" if len(result.current) == len(result.stages) else "done"
+    )
+    console.print(f"{verb} in {result.seconds:.1f} s: {result.path}", soft_wrap=True)
+
+
+def _print_stages(result: RunResult, console: Console) -> None:
+    table = make_table("", "stage", "file", ">MB", "what", ">seconds")
+    for name, record in result.stages.items():
+        for path in record.outputs:
+            table.add_row(
+                name.partition(":")[0],
+                path,
+                f"{(result.path / path).stat().st_size / 1e6:.1f}",
+                _describe(name, record),
+                "current" if name in result.current else f"{record.seconds:.1f}",
+            )
+    console.print(table)
+
+
+def _describe(stage: str, record: StageRecord) -> str:
+    details = record.details
+    if stage == "export":
+        return f"{details['nodes']} nodes"
+    if stage == "simplify":
+        kept = " (kept as exported)" if details["failure"] else ""
+        return f"{details['nodes_before']} -> {details['nodes_after']} nodes{kept}"
+    if stage == "fp16":
+        return f"{details['weights']} tensors, largest {details['largest']:.4g}"
+    if stage == "verify":
+        return f"{details['comparisons']} comparisons passed"
+    return _describe_engine(details)
+
+
+def _describe_engine(details: dict[str, Any]) -> str:
+    text = f"{details['module']} {details['version']}"
+    if details["kernels"] is not None:
+        text += f": {details['kernels']} kernels, {details['fused_attentions']} fused attentions"
+    return text
+
+
+def print_comparisons(comparisons: list[dict[str, Any]], console: Console) -> None:
+    """A row per candidate and set of inputs."""
+    table = make_table(
+        "against eager PyTorch fp32",
+        "candidate", "inputs", ">SQNR dB", ">floor", ">cosine", ">max error", ">top-1", "verdict",
+    )  # fmt: skip
+    for row in comparisons:
+        agreement = row["top1_agreement"]
+        table.add_row(
+            row["candidate"],
+            row["inputs"],
+            _number(row["sqnr_db"], ".1f"),
+            f"{row['floor_db']:.0f}",
+            _number(row["cosine"], ".7f"),
+            _number(row["max_abs_error"], ".1e"),
+            "" if agreement is None else f"{agreement:.0%}",
+            "ok" if row["passed"] else f"FAILED: {row['reason']}",
+        )
+    console.print(table)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def run_files(result: RunResult) -> list[Path]:
+    """Engine files of the run, best guess of what to bench first."""
+    return [
+        result.path / path
+        for name, record in result.stages.items()
+        if name.startswith("engine:")
+        for path in record.outputs
+    ]
