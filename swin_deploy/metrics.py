@@ -8,16 +8,26 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating]
 
 
-def sqnr_db(reference: FloatArray, candidate: FloatArray) -> float:
-    """Signal to quantisation-noise ratio of the worst image, in dB.
+def mean_power(outputs: FloatArray) -> float:
+    """Sum of squares of an image's outputs, averaged over the images: (b, ...) -> number."""
+    return float(np.square(outputs.astype(np.float64)).sum() / len(outputs))
 
-    Per image (first axis): 10 log10(sum reference^2 / sum (candidate - reference)^2); the smallest
-    is returned, so that one wrong slot of a batch cannot hide behind the others. Infinite for equal
-    arrays, minus infinity where the candidate is not finite.
+
+def sqnr_db(
+    reference: FloatArray, candidate: FloatArray, signal_power: float | None = None
+) -> float:
+    """Signal to quantisation-noise ratio, in dB, with the noise of the worst image.
+
+    10 log10(signal / noise). The noise is sum (candidate - reference)^2 of the image where that is
+    largest, so that one wrong slot of a batch cannot hide behind the others. The signal is the mean
+    over the images: a network with few classes gives some images logits close to zero, and
+    dividing by those would say more of the image than of the error. Infinite for equal arrays,
+    minus infinity where the candidate is not finite.
 
     Args:
         reference: (b, ...), finite.
         candidate: Same shape.
+        signal_power: ``mean_power`` over more images than these; None for these.
 
     Raises:
         ValueError: The shapes differ, or there is nothing to compare.
@@ -28,13 +38,12 @@ def sqnr_db(reference: FloatArray, candidate: FloatArray) -> float:
         raise ValueError("nothing to compare")
     if not np.isfinite(candidate).all():
         return -np.inf
-    rows = len(reference)
-    signal = np.square(reference.reshape(rows, -1).astype(np.float64)).sum(axis=1)
-    error = candidate.reshape(rows, -1).astype(np.float64) - reference.reshape(rows, -1)
-    noise = np.square(error).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(noise == 0, np.inf, 10 * np.log10(signal / noise))
-    return float(ratio.min())
+    error = (candidate.astype(np.float64) - reference).reshape(len(reference), -1)
+    noise = np.square(error).sum(axis=1).max()
+    signal = mean_power(reference) if signal_power is None else signal_power
+    if noise == 0:
+        return np.inf
+    return float(10 * np.log10(signal / noise)) if signal else -np.inf
 
 
 def cosine_similarity(reference: FloatArray, candidate: FloatArray) -> float:

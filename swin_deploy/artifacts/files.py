@@ -53,7 +53,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in ``path``; None if the file is missing or holds anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -10,7 +10,7 @@ import onnx
 
 from swin_deploy.artifacts.files import atomic_path
 from swin_deploy.child import run_in_child
-from swin_deploy.errors import ResourceError, VerificationError
+from swin_deploy.errors import InputError, ResourceError, VerificationError
 from swin_deploy.graph.export import check_graph
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -57,6 +57,7 @@ def simplify_graph(
         strict: Raise instead of keeping the exported graph.
 
     Raises:
+        InputError: ``strict``, and the simplifier refused the graph or wrote no valid one.
         ResourceError: ``strict``, and the simplifier crashed or hung.
         VerificationError: ``strict``, and the simplified graph computes something else.
     """
@@ -67,7 +68,7 @@ def simplify_graph(
             run_in_child(_simplify, log, TIMEOUT_S, source, scratch)
             check_graph(scratch)
             _require_same(source, scratch, images)
-        except (ResourceError, VerificationError) as error:
+        except (InputError, ResourceError, VerificationError) as error:
             if strict:
                 raise
             failure = error.problem
@@ -85,7 +86,10 @@ def count_nodes(path: Path) -> int:
 def _simplify(source: Path, final: Path) -> None:
     import onnxsim
 
-    model, _ = onnxsim.simplify(onnx.load(source), skipped_optimizers=list(SKIPPED))
+    try:
+        model, _ = onnxsim.simplify(onnx.load(source), skipped_optimizers=list(SKIPPED))
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        raise InputError(f"onnxsim cannot simplify {source.name}: {error}") from error
     onnx.save(model, final)
 
 

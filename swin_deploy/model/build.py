@@ -34,7 +34,8 @@ def randomise_(model: nn.Module, seed: int) -> None:
     spread and no stage fades or blows up. A tensor's values depend on its name and the seed only.
     """
     for name, parameter in model.named_parameters():
-        generator = torch.Generator().manual_seed((seed << 32) + zlib.crc32(name.encode()))
+        # One 32-bit number from both: the generator ignores the upper half of a longer seed.
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
         noise = torch.randn(parameter.shape, generator=generator)
         if name.endswith("relative_position_bias_table"):
             value = noise

@@ -1,0 +1,83 @@
+"""Measure the SQNR behind the floors of ``swin_deploy.verify``: worst over variants and seeds.
+
+    scripts/measure_floors.py --seeds 10 --images PHOTOS [NAME or FILE.toml ...]
+
+Prints a row per network: the lowest SQNR against eager FP32 over all seeds and all inputs, for the
+export form and the simplified graph (FP32) and for the FP16 graph on ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from swin_deploy.config import BatchRange, read_config
+from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
+from swin_deploy.export_form.freeze import freeze_swin
+from swin_deploy.graph.export import export_graph
+from swin_deploy.graph.fp16 import convert_to_fp16
+from swin_deploy.model.build import build_model
+from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.variants import VARIANTS, Variant
+from swin_deploy.verify import Comparison, compare_runners
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=[*VARIANTS, "examples/cifar10_swin.toml"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--images", type=Path)
+    arguments = parser.parse_args()
+    print(f"{'network':14} {'fp32 dB':>8} {'fp16 dB':>8} {'fp16 top-1':>10}   inputs")
+    for name in arguments.networks:
+        variant = read_config(Path(name)) if name.endswith(".toml") else VARIANTS[name]
+        rows = [
+            row
+            for seed in range(arguments.seeds)
+            for row in measure(variant, seed, arguments.images)
+        ]
+        half = [row for row in rows if row.candidate == "onnx fp16"]
+        full = [row for row in rows if row.candidate != "onnx fp16"]
+        agreement = sum(row.top1_agreement or 0 for row in half) / len(half)
+        print(
+            f"{variant.name:14} {min(r.sqnr_db for r in full):8.1f} "
+            f"{min(r.sqnr_db for r in half):8.1f} {agreement:10.1%}   "
+            f"{', '.join(dict.fromkeys(r.inputs for r in rows))}, {arguments.seeds} seeds",
+            flush=True,
+        )
+
+
+def measure(variant: Variant, seed: int, photos: Path | None) -> Iterator[Comparison]:
+    """Every hop of one network with one seed."""
+    eager = build_model(variant.config, seed)
+    frozen = freeze_swin(eager)
+    with tempfile.TemporaryDirectory() as folder:
+        full, half = Path(folder) / "model.onnx", Path(folder) / "model.fp16.onnx"
+        export_graph(frozen, variant.config, BatchRange(low=1, high=4), full)
+        convert_to_fp16(full, half)
+        yield from compare_runners(
+            TorchRunner(eager),
+            [
+                (TorchRunner(frozen, "export form"), "fp32"),
+                (OnnxRuntimeRunner(full, name="onnx fp32"), "fp32"),
+                (OnnxRuntimeRunner(half, name="onnx fp16"), "fp16"),
+            ],
+            inputs_for(variant, photos),
+        )
+
+
+def inputs_for(variant: Variant, photos: Path | None) -> list[InputSet]:
+    """Noise of one and three images, and photos if there are any."""
+    config = variant.config
+    inputs = [make_noise(count, config.in_channels, config.image_size) for count in (1, 3)]
+    if photos is not None:
+        chosen, _ = load_photos(find_photos(photos), config.image_size, variant.preprocessing)
+        inputs.append(chosen)
+    return inputs
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What several test files share: small networks, photos, and exports that are made once."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.config import BatchRange, ExportRequest, read_config
+from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.runners.cuda import device_problem
+from swin_deploy.variants import VARIANTS, Preprocessing, Variant
+
+ROOT = Path(__file__).parent.parent
+
+# Every form of block, at pocket size: shifted windows, a stage that is one window, two merges.
+POCKET = Variant(
+    config=SwinConfig(
+        name="pocket",
+        image_size=(64, 64),
+        embed_dim=16,
+        depths=(2, 2, 2),
+        num_heads=(1, 2, 4),
+        window_size=4,
+        num_classes=7,
+    ),
+    preprocessing=Preprocessing(crop=1.0),
+)
+# Windows that are not square: along the second stage's shorter axis nothing shifts.
+OBLONG = Variant(
+    config=SwinConfig(
+        name="oblong",
+        image_size=(32, 64),
+        embed_dim=16,
+        depths=(2, 2),
+        num_heads=(2, 4),
+        window_size=4,
+        num_classes=5,
+    )
+)
+CIFAR = read_config(ROOT / "examples" / "cifar10_swin.toml")
+SMALL = {variant.name: variant for variant in (POCKET, OBLONG)}
+FULL_SIZE = {**VARIANTS, CIFAR.name: CIFAR}
+
+
+class Silent:
+    """A listener that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+        self.notes: list[str] = []
+
+    def started(self, title: str) -> None:
+        self.titles.append(title)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def listener() -> Silent:
+    return Silent()
+
+
+@pytest.fixture
+def noise() -> Callable[[Variant, int], np.ndarray]:
+    """Seeded images of a variant's size: (b, channels, H, W) float32."""
+
+    def make(variant: Variant, count: int) -> np.ndarray:
+        generator = np.random.default_rng(0)
+        shape = (count, variant.config.in_channels, *variant.config.image_size)
+        return generator.standard_normal(shape, dtype=np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """A folder with photos; they lie in the wheel of an image library, which is not imported."""
+    spec = importlib.util.find_spec("foolbox")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def pocket_run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A finished run of the pocket network, batch 1 to 4. Tests must not change it."""
+    out = tmp_path_factory.mktemp("pocket run")
+    request = ExportRequest(variant=POCKET, out=out, batch=BatchRange(low=1, high=4))
+    return run_export(request, Silent())
+
+
+@pytest.fixture(scope="session")
+def export_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], RunResult]:
+    """A finished run of a full-size network, made when it is first asked for."""
+    runs: dict[tuple[str, str], RunResult] = {}
+
+    def export(name: str, batch: str) -> RunResult:
+        if (name, batch) not in runs:
+            low, _, high = batch.partition(":")
+            request = ExportRequest(
+                variant=FULL_SIZE[name],
+                out=tmp_path_factory.mktemp(f"{name} run"),
+                batch=BatchRange(low=int(low), high=int(high or low)),
+            )
+            runs[name, batch] = run_export(request, Silent())
+        return runs[name, batch]
+
+    return export
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, and say why."""
+    if (problem := device_problem()) is not None:
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason=problem))

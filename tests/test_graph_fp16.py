@@ -1,0 +1,92 @@
+"""FP16 conversion on graphs that can be read, and on a whole network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from swin_deploy.errors import InputError
+from swin_deploy.graph.fp16 import convert_to_fp16
+from swin_deploy.pipeline.run import RunResult
+from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+
+GRAPH = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[b, 3] image) => (float[b, 2] logits)
+<float[3, 2] w = {1, 2, 3, 4, 5, 60000}, float[2] s = {1, 1}, float[2] o = {0.1, 0}> {
+    t = MatMul(image, w)
+    logits = LayerNormalization<axis = -1, stash_type = 1>(t, s, o)
+}"""
+
+
+def convert(tmp_path: Path, text: str) -> onnx.ModelProto:
+    ir.save(ir.from_onnx_text(text), tmp_path / "in.onnx")
+    convert_to_fp16(tmp_path / "in.onnx", tmp_path / "out.onnx")
+    return onnx.load(tmp_path / "out.onnx")
+
+
+def test_everything_between_two_casts_is_fp16(tmp_path: Path) -> None:
+    model = convert(tmp_path, GRAPH)
+    assert [node.op_type for node in model.graph.node] == [
+        "Cast",
+        "MatMul",
+        "LayerNormalization",
+        "Cast",
+    ]
+    assert {t.data_type for t in model.graph.initializer} == {onnx.TensorProto.FLOAT16}
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    types = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
+    assert types["t"] == onnx.TensorProto.FLOAT16
+
+
+def test_names_of_input_and_output_stay(tmp_path: Path) -> None:
+    model = convert(tmp_path, GRAPH)
+    assert model.graph.input[0].name == "image"
+    assert model.graph.output[0].name == "logits"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("60000", "70000", "w holds 70000, which FP16 cannot"),
+        ("stash_type = 1", "stash_type = 10", "statistics are not in FP32"),
+        ("t = MatMul(image, w)", "u = Cos(image) t = MatMul(u, w)", "no FP16 rule for ::Cos"),
+    ],
+)
+def test_what_fp16_cannot_hold_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        convert(tmp_path, GRAPH.replace(old, new))
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_norms_of_a_network_keep_fp32_statistics(pocket_run: RunResult) -> None:
+    graph = onnx.load(pocket_run.path / "model.fp16.onnx").graph
+    norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+    assert len(norms) == 1 + 2 * 6 + 2 + 1  # patches, two a block, merges, the last
+    for node in norms:
+        stash = [a.i for a in node.attribute if a.name == "stash_type"]
+        assert stash in ([], [onnx.TensorProto.FLOAT])  # FP32 is the default of the operator
+
+
+def test_a_large_constant_shift_does_not_overflow_the_statistics(tmp_path: Path) -> None:
+    """Squares of these activations overflow FP16: only FP32 statistics survive them."""
+    text = GRAPH.replace("60000", "600")
+    ir.save(ir.from_onnx_text(text), tmp_path / "in.onnx")
+    convert_to_fp16(tmp_path / "in.onnx", tmp_path / "out.onnx")
+    image = np.array([[20, 20, 20]], dtype=np.float32)
+    with OnnxRuntimeRunner(tmp_path / "out.onnx") as runner:
+        logits = runner.run(image)
+    np.testing.assert_allclose(logits, [[-0.9, 1.0]], atol=1e-3)
+
+
+def test_half_the_bytes(pocket_run: RunResult) -> None:
+    full, half = (
+        (pocket_run.path / name).stat().st_size for name in ("model.onnx", "model.fp16.onnx")
+    )
+    assert half < 0.6 * full

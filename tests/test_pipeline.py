@@ -1,0 +1,291 @@
+"""Whole runs: what they publish, what they skip, and what a failed one leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from conftest import POCKET, ROOT, Silent
+from damage import DAMAGES
+from swin_deploy.artifacts.files import sha256
+from swin_deploy.config import ExportRequest
+from swin_deploy.errors import (
+    ConfigError,
+    EnvironmentMissingError,
+    InputError,
+    VerificationError,
+)
+from swin_deploy.graph import fp16
+from swin_deploy.pipeline import stages
+from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.verify import FLOORS_DB
+
+FILES = {
+    "model.raw.onnx",
+    "model.onnx",
+    "model.fp16.onnx",
+    "engines/cpu-fp32.onnx",
+    "engines/rtx-fp16.plan",
+    "verify.json",
+}
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): sha256(path)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.fixture
+def run_copy(pocket_run: RunResult, tmp_path: Path) -> Path:
+    """A finished run that a test may change."""
+    return shutil.copytree(pocket_run.path, tmp_path / "run")
+
+
+def pocket_request(out: Path, **changes: object) -> ExportRequest:
+    from swin_deploy.config import BatchRange
+
+    request = ExportRequest(variant=POCKET, out=out, batch=BatchRange(low=1, high=4))
+    return replace(request, **changes)  # type: ignore[arg-type]
+
+
+def test_a_run_publishes_what_its_manifest_lists(pocket_run: RunResult) -> None:
+    manifest = json.loads((pocket_run.path / "manifest.json").read_text())
+    listed = {
+        name: value
+        for stage in manifest["stages"].values()
+        for name, value in stage["outputs"].items()
+    }
+    assert listed.keys() == FILES
+    assert snapshot(pocket_run.path) == listed | {
+        "manifest.json": sha256(pocket_run.path / "manifest.json")
+    }
+    assert manifest["weights"] == {"source": "random", "seed": 0}
+
+
+def test_the_verification_covers_every_file_at_several_batch_sizes(pocket_run: RunResult) -> None:
+    verification = json.loads((pocket_run.path / "verify.json").read_text())
+    assert verification["passed"]
+    inputs: dict[str, set[str]] = {}
+    for row in verification["comparisons"]:
+        assert row["passed"]
+        inputs.setdefault(row["candidate"], set()).add(row["inputs"])
+    every = {"noise x1", "noise x3", "noise x4"}
+    assert inputs == {
+        "export form, stage 1": {"noise x1"},
+        "export form, stage 2": {"noise x1"},
+        "export form, stage 3": {"noise x1"},
+        "export form": every,
+        "onnx, as exported": every,
+        "onnx, simplified": every,
+        "onnx, fp16": every,
+        "engine cpu fp32": every,
+    }
+    assert list(verification["not_run"]) == ["rtx fp16"]  # no GPU here, and it says so
+
+
+def test_a_second_run_does_nothing_and_says_so(run_copy: Path, listener: Silent) -> None:
+    before = snapshot(run_copy)
+    result = run_export(pocket_request(run_copy), listener)
+    assert set(result.current) == set(result.stages)
+    assert len(result.current) == 6
+    assert snapshot(run_copy) == before
+
+
+def test_photos_alone_bring_only_the_verification_back(
+    run_copy: Path, listener: Silent, photos: Path
+) -> None:
+    result = run_export(pocket_request(run_copy, images=photos), listener)
+    assert set(result.stages) - set(result.current) == {"verify"}
+    rows = [r for r in result.verification["comparisons"] if r["inputs"].startswith("photos")]
+    assert {row["inputs"] for row in rows} == {"photos x16"}
+    assert {row["candidate"] for row in rows} >= {"onnx, simplified", "onnx, fp16"}
+    assert result.header["photos"]["found"] >= 100
+
+
+def test_another_seed_brings_everything_back(run_copy: Path, listener: Silent) -> None:
+    before = snapshot(run_copy)
+    result = run_export(pocket_request(run_copy, seed=1), listener)
+    assert result.current == ()
+    after = snapshot(run_copy)
+    assert all(after[name] != before[name] for name in FILES)
+
+
+def test_a_damaged_file_is_made_again(run_copy: Path, listener: Silent) -> None:
+    before = snapshot(run_copy)
+    with (run_copy / "model.fp16.onnx").open("r+b") as stream:
+        stream.seek(5000)
+        stream.write(b"\xff")
+    result = run_export(pocket_request(run_copy), listener)
+    assert set(result.stages) - set(result.current) == {"fp16"}
+    assert snapshot(run_copy)["model.fp16.onnx"] == before["model.fp16.onnx"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_network_fails_and_leaves_nothing(
+    damage: Callable[[pytest.MonkeyPatch], None],
+    tmp_path: Path,
+    listener: Silent,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damage(monkeypatch)
+    with pytest.raises(VerificationError, match="export form") as caught:
+        run_export(pocket_request(tmp_path, precisions=("fp32",)), listener)
+    assert caught.value.exit_code == 5
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_damaged_network_leaves_an_earlier_run_whole(
+    run_copy: Path, listener: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(run_copy)
+    DAMAGES["wrong_mask"](monkeypatch)
+    with pytest.raises(VerificationError):
+        run_export(pocket_request(run_copy, seed=1), listener)
+    assert snapshot(run_copy) == before
+
+
+def scale_weights(path: Path, factor: float) -> None:
+    """Change the numbers of an FP16 graph a little, as a bad conversion would."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "layers.1.blocks.0.qkv.weight":
+            value = onnx.numpy_helper.to_array(tensor) * np.float16(factor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(np.float16), tensor.name))
+    onnx.save(model, path)
+
+
+def test_a_bad_fp16_graph_fails_the_gate(
+    tmp_path: Path, listener: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = fp16.convert_to_fp16
+
+    def damaged(source: Path, final: Path) -> fp16.Fp16Graph:
+        result = convert(source, final)
+        scale_weights(final, 1.2)
+        return result
+
+    monkeypatch.setattr(fp16, "convert_to_fp16", damaged)
+    with pytest.raises(VerificationError, match="onnx, fp16 disagrees") as caught:
+        run_export(pocket_request(tmp_path, targets=("rtx",)), listener)
+    failed = [
+        row for row in caught.value.details["verification"]["comparisons"] if not row["passed"]
+    ]
+    assert {row["candidate"] for row in failed} == {"onnx, fp16"}
+    assert all(row["sqnr_db"] < FLOORS_DB["fp16"] for row in failed)
+    assert not (tmp_path / "engines").exists()
+
+
+def test_a_wrong_engine_fails_the_gate(
+    tmp_path: Path, listener: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine built from another network than the one that was verified."""
+    other = run_export(pocket_request(tmp_path / "other", seed=1, targets=("cpu",)), listener)
+    graphs = dict(stages.GRAPHS)
+    action = stages._engine_action
+
+    def damaged(target: object, precision: object) -> object:
+        build = action(target, precision)  # type: ignore[arg-type]
+
+        def run(context: object) -> object:
+            details = build(context)  # type: ignore[arg-type]
+            engine = context.folder.scratch("engines/cpu-fp32.onnx")  # type: ignore[attr-defined]
+            shutil.copy(other.path / "engines" / "cpu-fp32.onnx", engine)
+            return details
+
+        return run
+
+    monkeypatch.setattr(stages, "_engine_action", damaged)
+    with pytest.raises(VerificationError, match="engine cpu fp32 disagrees"):
+        run_export(pocket_request(tmp_path / "run", targets=("cpu",)), listener)
+    assert graphs == stages.GRAPHS
+    assert not (tmp_path / "run" / "engines").exists()
+
+
+def test_a_missing_target_is_left_out_by_name_or_refused_by_name(
+    run_copy: Path, listener: Silent, tmp_path: Path
+) -> None:
+    run_export(pocket_request(run_copy), listener)
+    assert any("tensorrt, which is not installed" in note for note in listener.notes)
+    assert any("pip install" in note for note in listener.notes)
+    with pytest.raises(EnvironmentMissingError):
+        run_export(pocket_request(tmp_path / "new", targets=("cpu", "tensorrt")), listener)
+    assert not (tmp_path / "new").exists()  # refused before any work
+
+
+def test_a_target_without_an_engine_in_that_precision_is_refused(
+    tmp_path: Path, listener: Silent
+) -> None:
+    with pytest.raises(ConfigError, match="target rtx has no engine in fp32") as caught:
+        run_export(pocket_request(tmp_path, targets=("rtx",), precisions=("fp32",)), listener)
+    assert caught.value.hint == "--precision fp16"
+
+
+def test_only_what_was_asked_for_is_made(tmp_path: Path, listener: Silent) -> None:
+    request = pocket_request(tmp_path, targets=("cpu",), precisions=("fp32",))
+    result = run_export(request, listener)
+    assert set(result.stages) == {"export", "simplify", "engine:cpu-fp32", "verify"}
+    assert not (tmp_path / "model.fp16.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "is not a folder of photos"),
+        (lambda folder: folder.mkdir(), "holds no photos"),
+        (lambda folder: (folder.mkdir(), (folder / "x.jpg").write_text("no")), "cannot be read"),
+    ],
+)
+def test_a_useless_photo_folder_is_refused(
+    make: Callable[[Path], object], message: str, run_copy: Path, listener: Silent, tmp_path: Path
+) -> None:
+    before = snapshot(run_copy)
+    folder = tmp_path / "photos"
+    make(folder)
+    with pytest.raises(InputError, match=message):
+        run_export(pocket_request(run_copy, images=folder), listener)
+    assert snapshot(run_copy) == before
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_resumes_and_never_publishes_half(tmp_path: Path) -> None:
+    """Killed after ever longer times; whatever is published by then matches its manifest."""
+    config = tmp_path / "small.toml"
+    config.write_text(
+        "image_size = 32\nembed_dim = 16\ndepths = [2]\nnum_heads = [1]\nwindow_size = 4\n"
+    )
+    out = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "swin_deploy", "export", "--config", str(config)),
+        *("--out", str(out), "--json"),
+    ]
+    for seconds in (0.5, 2, 3, 4, 5, 6, 7, 8):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        if (out / "manifest.json").exists():
+            stages_listed = json.loads((out / "manifest.json").read_text())["stages"]
+            for record in stages_listed.values():
+                for name, expected in record["outputs"].items():
+                    assert sha256(out / name) == expected
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["verification"]["passed"]
+    assert not list(out.glob(".model*"))
+    assert not (out / ".staging").exists()
