@@ -112,7 +112,7 @@ def test_photos_alone_bring_only_the_verification_back(
     result = run_export(pocket_request(run_copy, images=photos), listener)
     assert set(result.stages) - set(result.current) == {"verify"}
     rows = [r for r in result.verification["comparisons"] if r["inputs"].startswith("photos")]
-    assert {row["inputs"] for row in rows} == {"photos x16"}
+    assert {row["inputs"] for row in rows} == {"photos x20"}
     assert {row["candidate"] for row in rows} >= {"onnx, simplified", "onnx, fp16"}
     assert result.header["photos"]["found"] >= 100
 

@@ -89,6 +89,15 @@ class RunFolder:
         dropped = self.published.outputs().keys() - self.current.outputs().keys()
         return sorted(name for name in dropped if (self.path / name).is_file())
 
+    def tidy(self) -> None:
+        """Remove what an unfinished stage left; finished ones stay for the next run."""
+        finished = {self.staging / name for name in self._staged.outputs()}
+        for path in self.staging.rglob("*"):
+            if path.is_file() and path not in finished and path.name != MANIFEST:
+                path.unlink()
+        if not finished:
+            self.discard()
+
     def discard(self) -> None:
         """Forget what this run staged."""
         shutil.rmtree(self.staging, ignore_errors=True)
@@ -104,7 +113,12 @@ def open_run(path: Path, wait_s: float = 0) -> Iterator[RunFolder]:
     """
     require_writable(path)
     with run_lock(path, wait_s):
-        yield RunFolder(path)
+        folder = RunFolder(path)
+        try:
+            yield folder
+        except BaseException:  # an interrupt too; it is raised again at once
+            folder.tidy()
+            raise
 
 
 def _intact(root: Path, record: StageRecord) -> bool:

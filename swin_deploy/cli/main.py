@@ -48,10 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _on_sigterm)
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
-        main.main(list(arguments), prog_name="swin-deploy", standalone_mode=False)
+        code = main.main(list(arguments), prog_name="swin-deploy", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return SIGINT_EXIT
@@ -71,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
         if (known := from_os_error(error)) is None:
             raise
         return _fail(known, as_json, debug)
-    return 0
+    return code if isinstance(code, int) else 0  # what a command gave to ctx.exit
 
 
 def _fail(error: SwinDeployError, as_json: bool, debug: bool) -> int:

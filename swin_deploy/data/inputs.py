@@ -15,8 +15,8 @@ from swin_deploy.errors import InputError
 from swin_deploy.metrics import FloatArray
 from swin_deploy.variants import Preprocessing
 
-MAX_PHOTOS = 16  # enough for a worst case, and eager Swin-L still takes seconds
-MAX_UNREADABLE = 0.05  # share of a folder that may be unreadable
+MAX_PHOTOS = 20  # enough for a worst case, and eager Swin-L still takes seconds
+MAX_UNREADABLE = 0.05  # share of the chosen photos that may be unreadable
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 

@@ -15,13 +15,13 @@ _PIPE_WIDTH = 120  # a pipe has no width; 80 would fold the tables
 def stdout() -> Console:
     """For results."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False)
 
 
 def stderr() -> Console:
     """For progress, notes and errors."""
     width = None if sys.stderr.isatty() else _PIPE_WIDTH
-    return Console(file=sys.stderr, width=width, highlight=False)
+    return Console(file=sys.stderr, width=width, highlight=False, markup=False)
 
 
 def make_table(title: str, *columns: str) -> Table:
@@ -56,4 +56,4 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Say something that the user has to know."""
-        self._console.print(f"note: {text}", markup=False, soft_wrap=True)
+        self._console.print(f"note: {text}", soft_wrap=True)

@@ -1,0 +1,240 @@
+"""The stopwatch on runners of known speed, and what bench may be pointed at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import POCKET
+from swin_deploy.bench.measure import BenchSpec, Measurement, run_bench
+from swin_deploy.bench.run import BenchRequest, bench_engine
+from swin_deploy.bench.subject import open_subject
+from swin_deploy.config import BatchRange
+from swin_deploy.data.inputs import InputSet, make_noise
+from swin_deploy.errors import (
+    ConfigError,
+    EnvironmentMissingError,
+    InputError,
+    SwinDeployError,
+    UnsafeError,
+    VerificationError,
+)
+from swin_deploy.metrics import FloatArray
+from swin_deploy.pipeline.run import RunResult
+
+
+class Sleeper:
+    """A runner that takes a known time for a call."""
+
+    def __init__(self, name: str, call_s: float, offset: float = 0.0) -> None:
+        self.name, self.call_s, self.offset = name, call_s, offset
+        self.batch = BatchRange(low=1, high=8)
+        self.order: list[str] = []
+
+    def __enter__(self) -> Sleeper:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def run(self, images: FloatArray) -> FloatArray:
+        self.order.append(self.name)
+        time.sleep(self.call_s)
+        return images.reshape(len(images), -1)[:, :5] + np.float32(self.offset)
+
+
+def images(count: int) -> InputSet:
+    return make_noise(count, 3, (8, 8))
+
+
+def measure(*candidates: Sleeper, spec: BenchSpec | None = None) -> list[Measurement]:
+    baseline = Sleeper("baseline", 0.02)
+    spec = spec or BenchSpec(batches=(4,), rounds=4)
+    result = run_bench(baseline, [(c, "fp32") for c in candidates], images, spec, lambda text: None)
+    return list(result.measurements)
+
+
+def test_a_known_time_is_measured_and_compared() -> None:
+    """Sleeping is exact from below only, so the bounds leave room for a busy machine above."""
+    baseline, faster = measure(Sleeper("faster", 0.01))
+    assert baseline.p50_ms >= 20
+    assert faster.p50_ms >= 10
+    assert baseline.speedup == 1.0
+    assert 1.3 < faster.speedup <= 2.1
+    assert faster.speedup_low <= faster.speedup <= faster.speedup_high
+    assert baseline.images_per_s <= 4 / 0.02
+    assert baseline.calls == 4 * round(0.2 / 0.02) or baseline.calls < 40
+
+
+def test_percentiles_are_in_order_and_every_batch_is_measured() -> None:
+    rows = measure(Sleeper("x", 0.001), spec=BenchSpec(batches=(1, 4), rounds=2))
+    assert [(row.name, row.batch) for row in rows] == [
+        ("baseline", 1),
+        ("x", 1),
+        ("baseline", 4),
+        ("x", 4),
+    ]
+    for row in rows:
+        assert row.p50_ms <= row.p90_ms <= row.p99_ms
+
+
+def test_runners_take_turns() -> None:
+    log: list[str] = []
+    one, other = Sleeper("one", 0.1), Sleeper("other", 0.1)
+    one.order = other.order = log
+    run_bench(one, [(other, "fp32")], images, BenchSpec(rounds=3, warmup=1), lambda text: None)
+    counted = log[4:]  # after the comparison and the warm-up of both
+    assert counted == ["one", "one", "other", "other"] * 3
+
+
+def test_a_fast_engine_with_wrong_outputs_is_not_timed() -> None:
+    with pytest.raises(VerificationError, match="wrong disagrees"):
+        measure(Sleeper("wrong", 0.001, offset=0.1))
+
+
+def test_a_batch_that_a_runner_does_not_take_is_refused() -> None:
+    with pytest.raises(ConfigError, match="takes a batch of 1:8, not 16"):
+        measure(Sleeper("x", 0.001), spec=BenchSpec(batches=(16,)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"batches": ()}, "batches"), ({"batches": (0,)}, "batches"), ({"rounds": 1}, "rounds = 1")],
+)
+def test_a_spec_without_meaning_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BenchSpec(**settings)  # type: ignore[arg-type]
+
+
+def test_a_noisy_measurement_says_so() -> None:
+    quiet = Measurement(
+        name="x",
+        batch=1,
+        calls=10,
+        p50_ms=1,
+        p90_ms=1,
+        p99_ms=1,
+        images_per_s=1,
+        speedup=1,
+        speedup_low=1,
+        speedup_high=1,
+        variation=0.01,
+    )
+    assert not quiet.unstable
+    from dataclasses import replace
+
+    assert replace(quiet, variation=0.2).unstable
+
+
+@pytest.fixture
+def run_copy(pocket_run: RunResult, tmp_path: Path) -> Path:
+    return shutil.copytree(pocket_run.path, tmp_path / "run")
+
+
+def test_a_run_folder_measures_its_engines_and_keeps_the_result(run_copy: Path) -> None:
+    request = BenchRequest(engine=run_copy, batches=(1, 3), rounds=2)
+    report = bench_engine(request, lambda text: None)
+    assert [(row["name"], row["batch"]) for row in report["measurements"]] == [
+        ("eager fp32 (cpu)", 1),
+        ("cpu fp32", 1),
+        ("eager fp32 (cpu)", 3),
+        ("cpu fp32", 3),
+    ]
+    assert all(check["passed"] for check in report["checks"])
+    assert list(report["not_run"]) == ["rtx fp16"]
+    assert json.loads((run_copy / "bench.json").read_text()) == json.loads(json.dumps(report))
+
+
+@pytest.mark.parametrize("name", ["engines/cpu-fp32.onnx", "model.onnx", "model.fp16.onnx"])
+def test_one_file_of_a_run_is_measured_alone(run_copy: Path, name: str) -> None:
+    report = bench_engine(
+        BenchRequest(engine=run_copy / name, batches=(1,), rounds=2), lambda text: None
+    )
+    assert len(report["measurements"]) == 2
+    assert len(report["checks"]) == 1
+
+
+def test_the_batches_of_the_run_are_the_default(run_copy: Path) -> None:
+    report = bench_engine(BenchRequest(engine=run_copy, rounds=2), lambda text: None)
+    assert [row["batch"] for row in report["measurements"]] == [1, 1, 4, 4]
+
+
+def test_an_onnx_file_from_elsewhere_needs_its_network_named(
+    run_copy: Path, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "elsewhere" / "x.onnx"
+    foreign.parent.mkdir()
+    shutil.copy(run_copy / "model.onnx", foreign)
+    with pytest.raises(ConfigError, match="belongs to no run"):
+        open_subject(foreign, None, None)
+    report = bench_engine(BenchRequest(engine=foreign, rounds=2, variant=POCKET), lambda text: None)
+    assert report["checks"] == []
+    assert "were not compared" in report["warnings"][-1]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "error", "message"),
+    [
+        ("engines/rtx-fp16.plan", None, EnvironmentMissingError, "no NVIDIA GPU"),
+        ("engines/rtx-fp16.plan", truncate, UnsafeError, "was changed"),
+        ("engines/rtx-fp16.plan", flip_a_bit, UnsafeError, "was changed"),
+        ("engines/cpu-fp32.onnx", flip_a_bit, UnsafeError, "was changed"),
+        ("model.onnx", truncate, UnsafeError, "was changed"),
+        ("engines/cpu-fp32.onnx", Path.unlink, InputError, "does not exist"),
+        ("manifest.json", None, UnsafeError, "is not an engine"),
+    ],
+)
+def test_a_file_that_is_not_as_recorded_is_refused(
+    run_copy: Path,
+    name: str,
+    spoil: Callable[[Path], None] | None,
+    error: type[SwinDeployError],
+    message: str,
+) -> None:
+    if spoil is not None:
+        spoil(run_copy / name)
+    with pytest.raises(error, match=message):
+        open_subject(run_copy / name, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("x.plan", b"anything", UnsafeError, "is listed in no manifest"),
+        ("x.plan", b"", InputError, "is empty"),
+        ("x.onnx", b"", InputError, "is empty"),
+        ("x.onnx", b"\x08\x07\x12", InputError, "not a valid ONNX model"),
+        ("x.onnx", b"version https://git-lfs.github.com/spec/v1\n", InputError, "git-lfs"),
+        ("x.onnx", b"<html></html>", InputError, "web page"),
+    ],
+)
+def test_a_file_from_elsewhere_is_looked_at_first(
+    tmp_path: Path, name: str, content: bytes, error: type[SwinDeployError], message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=message):
+        open_subject(tmp_path / name, None, POCKET)
+
+
+def test_a_manifest_without_a_network_is_refused(run_copy: Path) -> None:
+    manifest = json.loads((run_copy / "manifest.json").read_text())
+    manifest["variant"]["embed_dim"] = "wide"
+    (run_copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="does not describe a network"):
+        open_subject(run_copy, None, None)

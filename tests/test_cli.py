@@ -1,0 +1,299 @@
+"""The command line: exit codes, one-line errors, JSON, and files that stay as they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from swin_deploy.cli import main as cli
+from swin_deploy.errors import SwinDeployError, from_os_error
+from swin_deploy.pipeline.run import RunResult
+
+TINY = "image_size = 32\nembed_dim = 16\ndepths = [2]\nnum_heads = [1]\nwindow_size = 4\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return str(path)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# Arguments -> exit code and what the error says. {p} is an empty folder, {run} a finished run.
+BAD_INPUT = {
+    "no network": ("export", 2, "no network was named; try: --variant swin_t"),
+    "unknown variant": ("export --variant swim_t", 2, "unknown variant 'swim_t'; try: swin_t"),
+    "two networks": ("export --variant swin_t --config {config}", 2, "both name a network"),
+    "missing config": ("export --config {p}/no.toml", 2, "does not exist"),
+    "bad image": ("export --variant swin_t --image 225", 2, "image size 224 or 448"),
+    "windows do not tile": ("export --variant swin_t --image 256", 2, "image size 224 or 448"),
+    "no image": ("export --variant swin_t --image 0x224", 2, "neither a size like 224"),
+    "negative batch": ("export --variant swin_t --batch -4", 2, "batch -4:-4 is not a range"),
+    "reversed batch": ("export --variant swin_t --batch 8:2", 2, "batch 8:2 is not a range"),
+    "batch in words": ("export --variant swin_t --batch many", 2, "neither a number like 8"),
+    "unknown precision": ("export --variant swin_t --precision fp15", 2, "is not a list like"),
+    "unknown target": ("export --variant swin_t --target rxt", 2, "unknown target 'rxt'; try: rtx"),
+    "missing library": ("export --variant swin_t --target tensorrt --out {p}/r", 4, "pip install"),
+    "out is a file": ("export --variant swin_t --out {config}", 9, "cannot write in"),
+    "out below a file": ("export --variant swin_t --out {config}/x", 9, "cannot write in"),
+    "photos missing": ("export --config {config} --out {p}/r --images {p}/no", 3, "not a folder"),
+    "photos empty": ("export --config {config} --out {p}/r --images {p}", 3, "holds no photos"),
+    "bench nothing": ("bench --engine {p}/none.plan", 3, "does not exist"),
+    "bench no run": ("bench --engine {p}", 3, "holds no finished run"),
+    "bench a plan": (
+        "bench --engine {run}/engines/rtx-fp16.plan",
+        4,
+        "cannot run here|can run here",
+    ),
+    "bench a text": ("bench --engine {config}", 8, "is listed in no manifest"),
+    "bench batch": ("bench --engine {run} --batches 0", 2, "must be at least 1"),
+    "bench threads": ("bench --engine {run} --threads 0", 2, "threads = 0"),
+    "no such option": ("export --fast", 2, "No such option"),
+    "no such command": ("exprot", 2, "No such command"),
+}
+
+
+@pytest.mark.parametrize(("line", "code", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_is_one_clear_line_and_nothing_is_lost(
+    line: str,
+    code: int,
+    message: str,
+    config: str,
+    tmp_path: Path,
+    pocket_run: RunResult,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    words = [w.format(p=folder, config=config, run=pocket_run.path) for w in line.split(" ")]
+    before = snapshot(pocket_run.path), snapshot(tmp_path)
+    assert cli.run(words) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    last = captured.err.strip().splitlines()[-1]
+    assert last.startswith(("error[E_", "Error: "))
+    assert "Traceback" not in captured.err
+    assert (snapshot(pocket_run.path), snapshot(tmp_path)) == before
+
+
+def test_an_error_is_also_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["export", "--variant", "swim_t", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "E_CONFIG"
+    assert error["exit_code"] == 2
+    assert error["message"] == "unknown variant 'swim_t'"
+    assert error["hint"].startswith("swin_t")
+
+
+def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--debug", "export", "--variant", "swim_t"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_export_and_bench_end_to_end(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "a run")
+    assert cli.run(["export", "--config", config, "--out", out]) == 0
+    text = capsys.readouterr().out
+    for part in ("weights: RANDOM (seed 0)", "model.fp16.onnx", "onnx, simplified", "done in"):
+        assert part in text
+    assert cli.run(["export", "--config", config, "--out", out]) == 0
+    assert "nothing to do, all stages current" in capsys.readouterr().out
+
+    assert cli.run(["bench", "--engine", out, "--rounds", "2"]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "images/s",
+        "eager fp32 (cpu)",
+        "cpu fp32",
+        "agrees with eager fp32",
+        "not measured",
+    ):
+        assert part in text
+
+
+def test_json_is_one_object(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "run")
+    assert cli.run(["export", "--config", config, "--out", out, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["verification"]["passed"]
+    assert result["stages"]["engine:rtx-fp16"]["details"]["kernels"] > 5
+    assert cli.run(["bench", "--engine", out, "--rounds", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measurements"][0]["speedup"] == 1.0
+
+
+def test_a_failed_gate_prints_the_table_and_exits_5(
+    config: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from damage import DAMAGES
+
+    DAMAGES["forgotten_scale"](monkeypatch)
+    out = tmp_path / "run"
+    arguments = ["export", "--config", config, "--out", str(out), "--precision", "fp32"]
+    assert cli.run(arguments) == 5
+    captured = capsys.readouterr()
+    assert "FAILED: SQNR" in captured.err
+    assert "error[E_VERIFY]: export form, stage 1" in captured.err
+    assert not (out / "engines").exists()
+    assert cli.run([*arguments, "--json"]) == 5
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert not error["verification"]["passed"]
+
+
+def test_variants_and_doctor_say_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["variants"]) == 0
+    assert "28,288,354" in capsys.readouterr().out
+    assert cli.run(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "export works here" in text
+    assert "target rtx" in text
+    assert cli.run(["variants", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["swin_b_384"]["config"]["window_size"] == 12
+    assert cli.run(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    states = {finding["name"]: finding for finding in report["findings"]}
+    assert states["torch"]["ok"]
+    assert not states["tensorrt"]["ok"]
+    assert "pip install" in states["tensorrt"]["advice"]
+
+
+def test_doctor_fails_where_a_needed_package_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from swin_deploy import doctor
+
+    real = doctor.package_version
+    monkeypatch.setattr(
+        doctor, "package_version", lambda name: None if name == "onnxsim" else real(name)
+    )
+    assert cli.run(["doctor"]) == 4
+    assert "pip install onnxsim" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["", "export", "bench", "variants", "doctor"])
+def test_every_command_has_help_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*command.split(), "--help"]) == 0
+    assert f"swin-deploy {command or 'export'}" in capsys.readouterr().out
+
+
+def swin_deploy(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "swin_deploy", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_it_cleanly(
+    number: signal.Signals, code: int, config: str, tmp_path: Path
+) -> None:
+    process = swin_deploy("export", "--config", config, "--out", "run", cwd=tmp_path)
+    for _ in range(600):
+        if (tmp_path / "run" / ".lock.holder").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == ""
+    assert "Traceback" not in err
+    assert not (tmp_path / "run" / ".lock.holder").exists()
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_a_run_in_use_is_refused_at_once(config: str, tmp_path: Path) -> None:
+    arguments = ("export", "--config", config, "--out", "run")
+    first = swin_deploy(*arguments, cwd=tmp_path)
+    for _ in range(600):
+        if (tmp_path / "run" / ".lock.holder").exists():
+            break
+        time.sleep(0.05)
+    second = swin_deploy(*arguments, cwd=tmp_path)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 7
+    assert f"in use by process {first.pid} on" in err
+    waiting = swin_deploy(*arguments, "--wait", "120", "--json", cwd=tmp_path)
+    out, _ = first.communicate(timeout=120)
+    assert first.returncode == 0
+    assert "done in" in out
+    out, err = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, err
+    assert len(json.loads(out)["current"]) == 6
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    line = f"{sys.executable} -m swin_deploy variants --json | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(28, 6), (122, 6), (13, 9), (30, 9), (36, 9), (5, None)]
+)
+def test_the_operating_system_s_refusals_have_their_codes(number: int, code: int | None) -> None:
+    error = from_os_error(OSError(number, os.strerror(number), "some/file"))
+    assert (error and error.exit_code) == code
+    if error is not None:
+        assert "some/file" in error.problem
+
+
+def test_a_full_disk_leaves_nothing_half(config: str, tmp_path: Path) -> None:
+    """The limit on a file's size stands in for the disk: the graph does not fit."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "from swin_deploy.cli.main import run\n"
+        f"sys.exit(run(['export', '--config', {config!r}, '--out', 'run']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 6, done.stderr
+    assert "error[E_RESOURCE]" in done.stderr
+    assert not list((tmp_path / "run").rglob("*.onnx"))
+
+
+def test_every_error_class_has_its_own_code() -> None:
+    kinds = SwinDeployError.__subclasses__()
+    assert sorted(kind.exit_code for kind in kinds) == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert len({kind.code for kind in kinds}) == len(kinds)

@@ -1,0 +1,66 @@
+"""The real networks through the real compiler: exported, simplified, compiled, verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from conftest import FULL_SIZE
+from swin_deploy.pipeline.run import RunResult
+
+Export = Callable[[str, str], RunResult]
+
+# Kernels of one inference in the FP16 engine of target rtx (tensorrt-rtx 1.7.1, default compute
+# capabilities). What the compiler makes of a graph is deterministic, so these are exact.
+KERNELS = {
+    ("swin_t", "1"): 107,
+    ("swin_t", "16"): 107,
+    ("swin_t", "1:16"): 108,
+    ("swin_s", "1"): 203,
+    ("swin_b", "1"): 203,
+    ("swin_b_384", "1"): 203,
+    ("swin_l", "1"): 203,
+    ("swin_l_384", "1"): 203,
+    ("cifar10_swin", "1"): 185,
+}
+QUICK = {("swin_t", "1"), ("cifar10_swin", "1")}
+
+
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in KERNELS],
+)
+def test_every_attention_fuses_and_everything_agrees(
+    name: str, batch: str, export_once: Export
+) -> None:
+    result = export_once(name, batch)
+    engine = result.stages["engine:rtx-fp16"].details
+    assert engine["fused_attentions"] == sum(FULL_SIZE[name].config.depths)
+    assert engine["kernels"] == KERNELS[name, batch]
+    simplified = result.stages["simplify"].details
+    assert simplified["failure"] == ""
+    assert simplified["nodes_after"] <= simplified["nodes_before"]
+    verification = result.verification
+    assert verification["passed"]
+    assert {row["candidate"] for row in verification["comparisons"]} >= {
+        f"export form, stage {len(FULL_SIZE[name].config.depths)}",
+        "onnx, as exported",
+        "onnx, simplified",
+        "onnx, fp16",
+        "engine cpu fp32",
+    }
+
+
+def test_the_tiny_network_is_within_its_budget(export_once: Export) -> None:
+    """At most 110 kernels; activations read and written by one image."""
+    engine = export_once("swin_t", "1").stages["engine:rtx-fp16"].details
+    assert engine["kernels"] <= 110
+    assert engine["activation_bytes"] <= 102e6
+
+
+@pytest.mark.slow
+def test_a_dynamic_batch_is_verified_at_both_ends_and_between(export_once: Export) -> None:
+    rows = export_once("swin_t", "1:16").verification["comparisons"]
+    inputs = {row["inputs"] for row in rows if row["candidate"] == "onnx, fp16"}
+    assert inputs == {"noise x1", "noise x3", "noise x16"}
