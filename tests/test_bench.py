@@ -141,13 +141,13 @@ def test_a_run_folder_measures_its_engines_and_keeps_the_result(run_copy: Path) 
     request = BenchRequest(engine=run_copy, batches=(1, 3), rounds=2)
     report = bench_engine(request, lambda text: None)
     assert [(row["name"], row["batch"]) for row in report["measurements"]] == [
-        ("eager fp32 (cpu)", 1),
-        ("cpu fp32", 1),
-        ("eager fp32 (cpu)", 3),
-        ("cpu fp32", 3),
+        ("eager PyTorch fp32 (cpu)", 1),
+        ("engine cpu-fp32", 1),
+        ("eager PyTorch fp32 (cpu)", 3),
+        ("engine cpu-fp32", 3),
     ]
     assert all(check["passed"] for check in report["checks"])
-    assert list(report["not_run"]) == ["rtx fp16"]
+    assert list(report["not_run"]) == ["engine rtx-fp16"]
     assert json.loads((run_copy / "bench.json").read_text()) == json.loads(json.dumps(report))
 
 

@@ -48,7 +48,7 @@ def test_every_attention_fuses_and_everything_agrees(
         "onnx, as exported",
         "onnx, simplified",
         "onnx, fp16",
-        "engine cpu fp32",
+        "engine cpu-fp32",
     }
 
 

@@ -63,7 +63,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     device = "cuda" if subject.on_gpu and torch.cuda.is_available() else "cpu"
     model = build_model(config, subject.seed or 0)
     result = run_bench(
-        TorchRunner(model, f"eager fp32 ({device})", device),
+        TorchRunner(model, f"eager PyTorch fp32 ({device})", device),
         subject.candidates,
         lambda count: make_noise(count, config.in_channels, config.image_size),
         spec,

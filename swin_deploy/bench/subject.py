@@ -107,7 +107,7 @@ def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | N
     target, precision = TARGETS[record.details["target"]], record.details["precision"]
     path = run.checked(target.engine_name(precision))
     if (reason := why_not_here(target)) is not None:
-        subject.not_run[f"{target.name} {precision}"] = reason
+        subject.not_run[f"engine {target.name}-{precision}"] = reason
     else:
         subject.candidates.append((open_engine(target, precision, path, threads), precision))
 

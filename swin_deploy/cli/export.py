@@ -23,7 +23,9 @@ from swin_deploy.errors import ConfigError
 
 @click.command()
 @network_options
-@click.option("--image", type=ImageType(), metavar="SIZE", help="224 or 224x320, in pixels.")
+@click.option(
+    "--image", type=ImageType(), metavar="SIZE", help="224 or 224x448 (height x width), in pixels."
+)
 @click.option(
     "--batch",
     type=BatchType(),

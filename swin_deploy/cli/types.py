@@ -26,7 +26,7 @@ class ImageType(click.ParamType[Size]):
             return cast(Size, value)
         parts = value.lower().split("x")
         if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-            self.fail(f"{value!r} is neither a size like 224 nor one like 224x320", param, ctx)
+            self.fail(f"{value!r} is neither a size like 224 nor one like 224x448", param, ctx)
         return int(parts[0]), int(parts[-1])
 
 

@@ -32,7 +32,7 @@ def open_engine(
             f"{path} cannot run here: {problem}",
             "a machine with that GPU; on this one, the engine of target cpu",
         )
-    name = f"{target.name} {precision}"
+    name = f"engine {target.name}-{precision}"
     if target.kind == "onnxruntime":
         return OnnxRuntimeRunner(path, threads, name)
     return TensorRtRunner(path, target.module, name)

@@ -64,8 +64,6 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         target, precision = TARGETS[record.details["target"]], record.details["precision"]
         path = context.folder.file(target.engine_name(precision))
         if (reason := why_not_here(target)) is not None:
-            not_run[f"{target.name} {precision}"] = reason
+            not_run[f"engine {target.name}-{precision}"] = reason
             continue
-        runner = open_engine(target, precision, path)
-        runner.name = f"engine {runner.name}"
-        yield runner, precision
+        yield open_engine(target, precision, path), precision

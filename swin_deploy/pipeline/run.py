@@ -115,7 +115,7 @@ def _run_stage(stage: Stage, context: RunContext, listener: Listener) -> None:
     except EnvironmentMissingError as error:
         if not stage.optional:
             raise
-        context.note(f"not built: {error.problem}; {error.hint}")
+        context.note(f"left out: {error.problem}; to have it: {error.hint}")
         return
     except VerificationError:
         context.folder.discard()  # nothing that failed may be found again by the next run

@@ -34,14 +34,28 @@ def print_bench(report: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     for check in report["checks"]:
+        distance = "equal" if check["sqnr_db"] is None else f"SQNR {check['sqnr_db']:.1f} dB"
         console.print(
-            f"{check['candidate']} agrees with eager fp32 on {check['inputs']}: "
-            f"SQNR {check['sqnr_db']:.1f} dB (floor {check['floor_db']:.0f})"
-            if check["sqnr_db"] is not None
-            else f"{check['candidate']} equals eager fp32 on {check['inputs']}",
+            f"{check['candidate']} agrees with eager on {check['inputs']}: "
+            f"{distance}, floor {check['floor_db']:.0f} dB",
             soft_wrap=True,
         )
     for name, reason in report["not_run"].items():
-        console.print(f"not measured: {name}: {reason}", soft_wrap=True)
+        console.print(f"{name} was not measured: {reason}", soft_wrap=True)
     for warning in report["warnings"]:
         console.print(f"warning: {warning}", soft_wrap=True)
+    baselines = {row["batch"]: row["name"] for row in reversed(report["measurements"])}
+    for row in report["measurements"]:
+        if row["name"] != baselines[row["batch"]]:
+            console.print(_verdict(row, baselines[row["batch"]]), soft_wrap=True)
+
+
+def _verdict(row: dict[str, Any], baseline: str) -> str:
+    """One sentence; "not faster" where any turn was slower."""
+    spread = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f} over the turns"
+    if row["speedup_low"] > 1:
+        return (
+            f"batch {row['batch']}: {row['name']} is {row['speedup']:.2f} times as fast as "
+            f"{baseline} ({spread})"
+        )
+    return f"batch {row['batch']}: {row['name']} is not reliably faster than {baseline} ({spread})"

@@ -35,7 +35,7 @@ def print_run(result: RunResult, console: Console) -> None:
     print_comparisons(result.verification["comparisons"], console)
     for name, reason in result.verification["not_run"].items():
         console.print(
-            f"engine {name} was not run here ({reason}); the graph it was compiled from passed",
+            f"{name} was not run here: {reason}; the graph that it was compiled from passed",
             soft_wrap=True,
         )
     console.print()

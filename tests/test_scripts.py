@@ -1,0 +1,93 @@
+"""The scripts on a machine that has nothing: a fresh clone in a folder with a space in its name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git tracks or would track, and nothing else."""
+    target = tmp_path_factory.mktemp("a fresh") / "clone here"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_anywhere_and_a_second_time_at_once(clone: Path, tmp_path: Path) -> None:
+    first, second = (
+        subprocess.Popen(
+            [str(clone / "scripts" / "demo")],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    )
+    for process in (first, second):
+        out, err = process.communicate(timeout=850)
+        assert process.returncode == 0, err
+        assert "photos x11" in out
+        assert out.splitlines()[-1].startswith("batch 1: engine cpu-fp32 is")
+    run = clone / "artifacts" / "swin_t"
+    assert json.loads((run / "verify.json").read_text())["passed"]
+    assert {row["batch"] for row in json.loads((run / "bench.json").read_text())["measurements"]}
+
+
+@pytest.mark.slow
+def test_measuring_an_export_gives_time_and_memory(tmp_path: Path) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        "image_size = 32\nembed_dim = 16\ndepths = [2]\nnum_heads = [1]\nwindow_size = 4\n"
+    )
+    script = ROOT / "scripts" / "measure_export.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--config", str(config)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert "peak memory" in done.stdout
+    memory = float(done.stdout.rpartition("peak memory ")[2].split()[0])
+    assert 0.2 < memory < 4
+
+
+@pytest.mark.slow
+def test_measuring_floors_prints_a_row_per_network(photos: Path) -> None:
+    script = ROOT / "scripts" / "measure_floors.py"
+    done = subprocess.run(
+        [
+            *(sys.executable, str(script), "--seeds", "1"),
+            *("--images", str(photos), "examples/cifar10_swin.toml"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    name, full, half, *_ = done.stdout.splitlines()[-1].split()
+    assert name == "cifar10_swin"
+    assert float(full) > 110
+    assert 40 < float(half) < 70
