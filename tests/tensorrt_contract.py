@@ -1,59 +1,92 @@
-"""Follows TensorRT objects through a source text, and asks the real bindings about every name.
+"""Follows TensorRT objects through a source text, and looks up every name in the real bindings.
 
-A small interpreter of the syntax tree: the value of an expression is what is known of its type.
-Methods and properties say in their pybind11 docstrings what they take and return. What cannot be
-followed is a problem, never skipped: an attribute of an unknown object, code that nothing reaches,
-a TensorRT object handed to code that is not looked at.
-
-    python tensorrt_contract.py MODULE < {"label": "source"} > {"label": {"problems": [...], ...}}
+``python tensorrt_contract.py MODULE`` prints what a version of the bindings has, as JSON: the
+names, and the signatures in their pybind11 docstrings. ``Walk`` is a small interpreter of a syntax
+tree: the value of an expression is what is known of its type. What it cannot follow is a problem,
+never skipped: an attribute of an unknown object, code that is not reached, a TensorRT object handed
+to code that is not looked at.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
+import importlib
+import json
 import re
+import sys
 from collections import ChainMap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 PLAIN, UNKNOWN = "not of TensorRT", "unknown"
+NONE = ast.dump(ast.Constant(None))
 PLAIN_TYPES = re.compile(r"None|(typing\.Supports)?([Ii]nt|[Ff]loat)|bool|str|bytes")
-VALUES = ("Dims", "IHostMemory")  # numbers and bytes: these may leave for code not looked at
+UNTYPED = re.compile(r"None|.*\b(Any|object|Callable)\b.*")  # None: no annotation
+VALUES = ("Dims", "IHostMemory")  # numbers and bytes: these may go to code not looked at
 COPIES = ("tuple", "list", "sorted", "reversed")
 ASKS = ("hasattr", "isinstance", "int", "str", "repr", "len", "bool", "bytes", "print")
 
-
-class Live(NamedTuple):
-    value: Any
-    bound: bool  # the module, a class, a function
+Env = ChainMap[str, Any]
+Api = dict[str, dict[str, Any]]  # class name, "" for the module -> member -> its entry
 
 
-class Instance(NamedTuple):
-    of: type
+def describe(trt: Any) -> Api:
+    """Entries: ``{"class": name}``, ``{"value": type}``, ``{"calls": [signature]}``."""
+    package = f"{trt.Builder.__module__}."
+
+    def entry(value: Any) -> dict[str, Any]:
+        if f"{getattr(value, '__module__', None)}." == package and isinstance(value, type):
+            return {"class": value.__qualname__}
+        doc = (getattr(value, "fget", value).__doc__ or "").replace(package, "")
+        lines = re.findall(r"^(?:\d+\. )?(\w*)(\(.*\) -> .+)$", doc, re.MULTILINE)
+        signatures = [line for name, line in lines if name in ("", getattr(value, "__name__", ""))]
+        if isinstance(value, property):
+            return {"value": "".join(signatures).split(" -> ")[-1], "settable": bool(value.fset)}
+        if callable(value):
+            return {"calls": signatures}
+        return {"value": type(value).__qualname__, "text": str(value)[:40]}
+
+    api: Api = {}
+    owners = [("", trt)]
+    for name, owner in owners:  # grows while it is read
+        api[name] = {member: entry(getattr(owner, member)) for member in dir(owner)}
+        found = [e["class"] for e in api[name].values() if e.get("class", "") not in ("", *api)]
+        owners += [(path, getattr(owner, path.split(".")[-1])) for path in found]
+        api[name]["of"] = {"classes": [c.__qualname__ for c in getattr(owner, "__mro__", ())]}
+    return api
 
 
-class Many(NamedTuple):
+@dataclass(frozen=True)
+class Known:
+    """An object of a TensorRT class, or if not ``made`` the class itself; "" is the module."""
+
+    of: str
+    made: bool = True
+
+
+@dataclass(frozen=True)
+class Method:
+    signatures: list[str]
+    bound: bool
+
+
+@dataclass(frozen=True)
+class Many:
     item: Any
 
 
-class Parameter(NamedTuple):
-    name: str
-    type: str
-    optional: bool
+@dataclass(eq=False)
+class Own:
+    """A class of our source, and its instance; ``of`` is the TensorRT class below it, or None."""
 
-
-Env = ChainMap[str, Any]
-
-
-class Own(NamedTuple):
-    """A class of our source and its instance; ``base`` is the TensorRT class below it, or None."""
-
-    name: str
-    base: type | None
+    of: str | None
     attributes: dict[str, Any]
 
 
-class Function(NamedTuple):
+@dataclass(eq=False)
+class Function:
     """A function of our source; ``owner`` is its self."""
 
     node: ast.FunctionDef
@@ -61,124 +94,296 @@ class Function(NamedTuple):
     owner: Own | None
 
 
-def signatures(function: Any) -> list[tuple[list[Parameter], str]]:
-    """Every overload in a pybind11 docstring: parameters, self included, and returned type."""
-    found = re.findall(r"^(?:\d+\. )?(\w*)\((.*)\) -> (.+)$", function.__doc__ or "", re.MULTILINE)
-    names = ("", getattr(function, "__name__", ""))
-    return [(_parameters(text), result) for name, text, result in found if name in names]
-
-
-def _parameters(text: str) -> list[Parameter]:
+def parameters(signature: str) -> list[tuple[str, str, bool]]:
+    """Name, type, and whether there is a default: ``(self: Builder, flags: int = 0) -> ...``."""
     parts, depth = [""], 0
-    for char in text:
+    for char in signature.rpartition(" -> ")[0][1:-1]:
         depth += (char in "[(<{") - (char in "])>}")
         parts[-1] += char
         if char == "," and depth == 0:
             parts.append("")
-    found = (re.match(r"\s*(\*{0,2}\w+)(?:: ([^=,]+))?(=?)", part) for part in parts)
-    return [Parameter(m[1], (m[2] or "").strip(), bool(m[3])) for m in found if m]
+    found = (re.match(r"\s*(\w+)(?:: (.+?))?( = .*)?,?$", part) for part in parts)
+    return [(match[1], match[2] or "", bool(match[3])) for match in found if match]
 
 
-def _element(kind: Any) -> Any:
-    match kind:
-        case Many(item):
-            return item
-        case Instance(of) if of.__name__ == "Dims":
-            return PLAIN
-    return PLAIN if kind is PLAIN else UNKNOWN
+def arguments_of(function: ast.FunctionDef) -> list[ast.arg]:
+    return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
 
 
-def _either(kinds: Sequence[Any]) -> Any:
+def one_of(kinds: Sequence[Any]) -> Any:
+    """What a value is that may be any of these; None or a number beside an object is no news."""
     ours = [kind for kind in kinds if kind is not PLAIN]
     return PLAIN if not ours else ours[0] if all(k == ours[0] for k in ours) else UNKNOWN
 
 
-def _collection(kinds: Sequence[Any]) -> Any:
-    item = _either(kinds)
-    if len({kind is PLAIN for kind in kinds}) == 2:
-        return UNKNOWN
+def all_of(kinds: Sequence[Any]) -> Any:
+    item = UNKNOWN if len({kind is PLAIN for kind in kinds}) == 2 else one_of(kinds)
     return item if item in (PLAIN, UNKNOWN) else Many(item)
 
 
+def element(kind: Any) -> Any:
+    if isinstance(kind, Many):
+        return kind.item
+    return PLAIN if kind in (PLAIN, Known("Dims")) else UNKNOWN
+
+
 class Walk:
-    """One source text against one version of the bindings."""
+    """One source text against one version: ``problems``, and the attributes that it ``checked``."""
 
-    def __init__(self, trt: Any, source: str) -> None:
-        self.trt = trt
-        self.package = trt.Builder.__module__
-        self.problems: dict[str, None] = {}  # in order, without repetition
-        self.checked: set[ast.AST] = set()
-        self.seen: set[ast.AST] = set()
+    def __init__(self, api: Api, source: str) -> None:
+        self.api = api
+        self.problems: list[str] = []
+        self.checked: set[ast.Attribute] = set()
         self.gates: dict[str, bool] = {}
-        self.functions: list[Function] = []
-        self.active: list[tuple[ast.AST, list[Any]]] = []
-        self.reached: set[ast.AST] = set()
-        tree = ast.parse(source)
-        self.nodes = list(ast.walk(tree))
-        self.body(tree.body, ChainMap())
-        for function in self.functions:  # grows while it is read
-            if function.node not in self.reached and UNKNOWN not in self.expected(function):
-                self.run(function, [], {})
-        for node in self.nodes:
-            if isinstance(node, ast.Attribute) and node not in self.seen:
-                self.problem(node, "is never reached with known arguments")
+        self._seen: set[ast.AST] = set()
+        self._functions: list[Function] = []
+        self._active: list[tuple[ast.AST, list[Any]]] = []  # with what each returned so far
+        self.tree = ast.parse(source)
+        self._children(self.tree, ChainMap())
+        for function in self._functions:  # grows while it is read
+            if function.node not in self._seen and UNKNOWN not in self._expected(function):
+                self._run(function, [], {})
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Attribute) and node not in self._seen:
+                self._problem(node, "is never reached with known arguments")
 
-    def problem(self, node: Any, text: str) -> Any:
-        self.problems[f"line {node.lineno}: {ast.unparse(node)} {text}"] = None
+    def _problem(self, node: Any, text: str) -> Any:
+        line = f"line {node.lineno}: {ast.unparse(node)} {text}"
+        self.problems += [line] if line not in self.problems else []
         return UNKNOWN
 
-    def skip(self, *nodes: ast.AST | None) -> None:
-        self.seen.update(inner for node in nodes if node for inner in ast.walk(node))
-
-    # What the bindings say
-
-    def resolve(self, text: str) -> Any:
-        """The type that a docstring names; one registered later has its C++ name there."""
+    def _resolve(self, text: str) -> Any:
+        """The type that a docstring names: in Python, or in C++ if it was registered too late."""
         if PLAIN_TYPES.fullmatch(text):
             return PLAIN
         if inner := re.fullmatch(r"[Ll]ist\[(.*)\]", text):
-            return _collection([self.resolve(inner[1])])
-        value: Any = self.trt
-        for name in text.removeprefix(f"{self.package}.").split("::")[-1].split("."):
-            value = getattr(value, name, None) or getattr(value, name[1:], None)
-        return Instance(value) if isinstance(value, type) else UNKNOWN
+            return all_of([self._resolve(inner[1])])
+        name = text.split("::")[-1]  # nvonnxparser::IParserError is ParserError in Python
+        return next((Known(n) for n in (name, name[1:]) if n and n in self.api), UNKNOWN)
 
-    def live(self, value: Any, bound: bool = False) -> Any:
-        if isinstance(value, property):
-            found = signatures(value.fget)
-            return self.resolve(found[0][1]) if found else UNKNOWN
-        if isinstance(value, type) or callable(value):
-            return Live(value, bound)
-        return Instance(type(value)) if type(value).__module__ == self.package else PLAIN
+    def _differs(self, kind: Any, wanted: Any) -> str:
+        of = getattr(kind, "of", None)
+        if of is None or wanted in (PLAIN, UNKNOWN):
+            return ""
+        fits = wanted.of in self.api[of]["of"]["classes"]
+        return "" if fits else f"wants {wanted.of}, not {of}"
 
-    def has(self, kind: Any, name: str) -> bool:
-        owner = kind[0]
-        return any(name in vars(place) for place in getattr(owner, "__mro__", [owner]))
-
-    def misfit(self, signature: list[Parameter], given: list[Any], named: dict[str, Any]) -> str:
+    def _misfit(self, signature: Any, given: list[Any], named: dict[str, Any]) -> str:
         """Why these arguments do not fit, or nothing."""
-        names = [parameter.name for parameter in signature]
+        names = [name for name, _, _ in signature]
         if len(given) > len(names):
             return f"takes {len(names)} arguments, not {len(given)}"
+        if excess := named.keys() - set(names[len(given) :]):
+            return f"has no argument {', '.join(excess)}"
         filled = dict(zip(names, given, strict=False)) | named
-        if unknown := named.keys() - set(names[len(given) :]):
-            return f"has no argument {sorted(unknown)} left"
-        for parameter in signature:
-            if parameter.name not in filled and not parameter.optional:
-                return f"needs {parameter.name}"
-            kind, wanted = filled.get(parameter.name), self.resolve(parameter.type)
-            of = getattr(kind, "base", getattr(kind, "of", None))
-            if isinstance(wanted, Instance) and of and not issubclass(of, wanted.of):
-                return f"wants {wanted.of.__name__} as {parameter.name}, not {of.__name__}"
-        return ""
+        missing = [name for name, _, optional in signature if not optional and name not in filled]
+        differs = (self._differs(filled.get(n), self._resolve(text)) for n, text, _ in signature)
+        return f"needs {', '.join(missing)}" if missing else next(filter(None, differs), "")
 
-    def call_live(self, node: Any, callee: Live, given: list[Any], named: dict[str, Any]) -> Any:
-        is_class = isinstance(callee.value, type)
-        found = signatures(callee.value.__init__ if is_class else callee.value)
-        reasons, results = [], []
-        for signature, result in found:
-            reason = self.misfit(signature[is_class or callee.bound :], given, named)
-            (reasons if reason else results).append(reason or self.resolve(result))
-        if not results:
-            return self.problem(node, "; ".join(reasons) or "has no signature to check")
-        return Instance(callee.value) if is_class else _either(results)
+    def _may_leave(self, kind: Any) -> bool:
+        of = getattr(getattr(kind, "item", kind), "of", None)
+        is_value = of in VALUES or "__members__" in self.api.get(of, ())
+        return kind is PLAIN or isinstance(kind, Function) or is_value
+
+    def _children(self, node: ast.AST, env: Env) -> list[Any]:
+        return [self._kind(child, env) for child in ast.iter_child_nodes(node)]
+
+    def _kind(self, node: Any, env: Env) -> Any:
+        """What a node evaluates to; PLAIN for a statement."""
+        match node:
+            case ast.Name(name):
+                return env.get(name, PLAIN if hasattr(builtins, name) else UNKNOWN)
+            case ast.Attribute(value):
+                return self._attribute(node, self._kind(value, env))
+            case ast.Call():
+                return self._call(node, env)
+            case ast.Subscript(value, index):
+                self._kind(index, env)
+                return element(self._kind(value, env))
+            case ast.Starred(value):
+                return element(self._kind(value, env))
+            case ast.Tuple(parts) | ast.List(parts) | ast.Set(parts):
+                return all_of([self._kind(part, env) for part in parts])
+            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+                env = env.new_child()
+                for loop in node.generators:
+                    self._kind(loop, env)
+                is_dict = isinstance(node, ast.DictComp)
+                results = [node.key, node.value] if is_dict else [node.elt]
+                return all_of([self._kind(result, env) for result in results])
+            case ast.comprehension(target, iterable) | ast.For(target, iterable):
+                self._bind(target, element(self._kind(iterable, env)), env)
+                self._children(node, env)
+            case ast.Assign() | ast.AnnAssign():
+                self._kind(getattr(node, "annotation", None), env)
+                kind = self._kind(node.value, env)
+                empty = node.value is None or ast.dump(node.value) == NONE
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    self._bind(target, kind, env, empty)
+            case ast.withitem(value, target) | ast.NamedExpr(target, value):
+                kind = self._kind(value, env)
+                self._bind(target, kind, env)
+                return kind
+            case ast.Import() | ast.ImportFrom():
+                env.update({a.asname or a.name.split(".")[0]: PLAIN for a in node.names})
+                if ast.unparse(node).split()[1].startswith("tensorrt"):
+                    self._problem(node, "does not say which of the modules it means")
+            case ast.ExceptHandler(_, name):
+                env[name or ""] = PLAIN
+                self._children(node, env)
+            case ast.FunctionDef(name):
+                for part in (node.args, node.returns, *node.decorator_list):
+                    self._kind(part, env)
+                env[name] = Function(node, env, env.get("owner of methods"))
+                self._functions.append(env[name])
+            case ast.ClassDef(name, bases):
+                kinds = [self._kind(base, env) for base in bases]
+                of = next((kind.of for kind in kinds if isinstance(kind, Known)), None)
+                env[name] = own = Own(of, {})
+                inside = ChainMap(own.attributes, {"owner of methods": own}, *env.maps)
+                self._children(ast.Module(node.body, []), inside)
+            case ast.Return(value):
+                self._active[-1][1].append(self._kind(value, env))
+            case ast.If(test, body, orelse):
+                self._branch(test, body, orelse, env)
+            case ast.Compare() | ast.BinOp() | ast.UnaryOp() | ast.JoinedStr():
+                self._children(node, env)
+            case ast.AST():
+                return PLAIN if one_of(self._children(node, env)) is PLAIN else UNKNOWN
+        return PLAIN
+
+    def _attribute(self, node: ast.Attribute, base: Any) -> Any:
+        self._seen.add(node)
+        if base is PLAIN:
+            return PLAIN
+        if isinstance(base, Own) and node.attr in base.attributes:
+            found = base.attributes[node.attr]
+            is_property = isinstance(found, Function) and found.node.decorator_list
+            return self._run(found, [], {}) if is_property else found
+        owner = getattr(base, "of", None)
+        if owner is None:
+            return self._problem(node, "belongs to an object that the walk does not know")
+        self.checked.add(node)
+        match self.api[owner].get(node.attr):
+            case {"class": name}:
+                return Known(name, made=False)
+            case {"calls": signatures}:
+                return Method(signatures, bound=getattr(base, "made", True))
+            case {"value": text}:
+                return self._resolve(text)
+        return self._problem(node, f"does not exist in {owner or 'the module'}")
+
+    def _call(self, node: ast.Call, env: Env) -> Any:
+        called, callee = ast.unparse(node.func), self._kind(node.func, env)
+        given = [self._kind(argument, env) for argument in node.args]
+        named: dict[Any, Any] = {
+            keyword.arg: self._kind(keyword.value, env) for keyword in node.keywords
+        }
+        starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+        if callee is not PLAIN and (starred or None in named):
+            return self._problem(node, "has arguments that cannot be counted")
+        match callee:
+            case Function():
+                return self._run(callee, given, named)
+            case Own(_, {"__init__": Function() as function}):
+                self._run(function, given, named)
+                return callee
+            case Own(str(of)) | Known(of, made=False):
+                made = Method(self.api[of]["__init__"]["calls"], bound=True)
+                self._call_method(node, made, given, named)
+                return callee if isinstance(callee, Own) else Known(of)
+            case Method():
+                return self._call_method(node, callee, given, named)
+        if called == "importlib.import_module":
+            return Known("", made=False)
+        if called == "super" and (of := getattr(env.get("super()"), "of", None)):
+            return Known(of)
+        if called in COPIES:
+            return all_of([element(kind) for kind in given])
+        if callee is not PLAIN and not isinstance(callee, Own):
+            return self._problem(node, "calls something that the walk does not know")
+        if called not in ASKS and not all(map(self._may_leave, [*given, *named.values()])):
+            return self._problem(node, "hands a TensorRT object to code that is not looked at")
+        return callee
+
+    def _call_method(self, node: ast.Call, method: Method, given: list[Any], named: Any) -> Any:
+        reasons, results = ["has no signature to check"], []
+        for signature in method.signatures:
+            reason = self._misfit(parameters(signature)[method.bound :], given, named)
+            results += [] if reason else [self._resolve(signature.rpartition(" -> ")[2])]
+            reasons += [reason]
+        return one_of(results) if results else self._problem(node, reasons[-1])
+
+    def _expected(self, function: Function) -> list[Any]:
+        """What our function takes, as far as its annotations or the method it overrides say."""
+        node, owner = function.node, function.owner
+        arguments = arguments_of(node)
+        if owner and owner.of and node.name in self.api[owner.of] and node.name != "__init__":
+            overridden = parameters(self.api[owner.of][node.name]["calls"][0])
+            if len(overridden) != len(arguments):
+                self._problem(arguments[0], f"and its neighbours are not what {node.name} takes")
+            return [self._resolve(text) for _, text, _ in overridden[1:]]
+        texts = [ast.unparse(a.annotation) if a.annotation else "None" for a in arguments]
+        kinds = [UNKNOWN if UNTYPED.fullmatch(t) else function.env.get(t, PLAIN) for t in texts]
+        return kinds[1:] if owner else kinds
+
+    def _run(self, function: Function, given: list[Any], named: dict[str, Any]) -> Any:
+        node, owner = function.node, function.owner
+        if any(node is active for active, _ in self._active):
+            return UNKNOWN
+        names = [argument.arg for argument in arguments_of(node)]
+        env = function.env.new_child({"super()": owner, "owner of methods": None})
+        if owner:
+            env[names.pop(0)] = owner
+        for kinds in (self._expected(function), given):
+            env.update(zip(names, kinds, strict=False))
+        env.update(named)
+        self._seen.add(node)
+        self._active.append((node, []))
+        self._children(ast.Module(node.body, []), env)
+        return one_of(self._active.pop()[1])
+
+    def _branch(self, test: ast.expr, body: Any, orelse: Any, env: Env) -> None:
+        """Only the side that this version takes, where the test is a ``hasattr`` gate."""
+        match test:
+            case ast.Call(ast.Name("hasattr"), [owner, ast.Constant(str(name))]):
+                kind = self._kind(owner, env)
+                if isinstance(kind, Known):
+                    here = self.gates[f"{ast.unparse(owner)}.{name}"] = name in self.api[kind.of]
+                    for skipped in orelse if here else body:
+                        self._seen.update(ast.walk(skipped))
+                    body, orelse = (body, []) if here else ([], orelse)
+        self._kind(test, env)
+        self._children(ast.Module([*body, *orelse], []), env)
+
+    def _bind(self, target: Any, kind: Any, env: Env, empty: bool = False) -> None:
+        """Assign; None, which is ``empty``, does not change what is known of the target."""
+        match target:
+            case ast.Name(name):
+                env[name] = env.get(name, kind) if empty else kind
+                return
+            case ast.Tuple(parts) | ast.List(parts):
+                for part in parts:
+                    self._bind(part, element(kind), env)
+                return
+            case ast.Attribute(base, name):
+                owner = self._kind(base, env)
+                of = getattr(owner, "of", None)
+                if of and name in self.api[of]:
+                    wanted = self._kind(target, env)
+                    if not self.api[of][name].get("settable"):
+                        self._problem(target, "cannot be set")
+                    elif reason := self._differs(kind, wanted):
+                        self._problem(target, reason)
+                    return
+                if isinstance(owner, Own):
+                    self._seen.add(target)
+                    owner.attributes[name] = owner.attributes.get(name, kind) if empty else kind
+                    return
+        self._kind(target, env)
+        if not self._may_leave(kind):
+            self._problem(target, "keeps a TensorRT object where the walk does not look")
+
+
+if __name__ == "__main__":
+    json.dump(describe(importlib.import_module(sys.argv[1])), sys.stdout)
