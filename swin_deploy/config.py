@@ -65,7 +65,8 @@ class ExportRequest:
 
     Attributes:
         variant: The network.
-        seed: Of the random weights.
+        seed: Of the random weights; without meaning where ``weights`` is given.
+        weights: Checkpoint file or folder; None for random weights.
         batch: The batch sizes that the graph accepts.
         precisions: Which graphs to build engines from.
         targets: Engines to build, by name; None for all that this machine can build.
@@ -81,6 +82,7 @@ class ExportRequest:
     variant: Variant
     out: Path
     seed: int = 0
+    weights: Path | None = None
     batch: BatchRange = BatchRange()
     precisions: tuple[Precision, ...] = PRECISIONS
     targets: tuple[str, ...] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_export_and_bench_end_to_end(
     for part in (
         "images/s",
         "eager PyTorch fp32 (cpu)",
-        "cpu fp32",
+        "engine cpu-fp32",
         "agrees with eager fp32",
         "not measured",
     ):
@@ -253,7 +254,7 @@ def test_a_run_in_use_is_refused_at_once(config: str, tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
-    line = f"{sys.executable} -m swin_deploy variants --json | head -n 1"
+    line = f"{shlex.quote(sys.executable)} -m swin_deploy variants --json | head -n 1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=tmp_path,

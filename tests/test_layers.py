@@ -21,7 +21,7 @@ LAYERS = (
     ("config",),
     ("artifacts",),
     ("machine", "data", "model"),
-    ("export_form", "runners"),
+    ("checkpoints", "export_form", "runners"),
     ("graph", "engine"),
     ("verify",),
     ("bench",),

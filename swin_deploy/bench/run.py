@@ -17,7 +17,7 @@ from swin_deploy.config import BatchRange
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.errors import ConfigError
 from swin_deploy.machine import describe_machine
-from swin_deploy.model.build import build_model
+from swin_deploy.model.load import load_model
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.variants import Variant
 
@@ -61,14 +61,14 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     progress("building the eager network")
     torch.set_num_threads(threads)
     device = "cuda" if subject.on_gpu and torch.cuda.is_available() else "cpu"
-    model = build_model(config, subject.seed or 0)
+    model = load_model(config, subject.weights, subject.seed)
     result = run_bench(
         TorchRunner(model, f"eager PyTorch fp32 ({device})", device),
         subject.candidates,
         lambda count: make_noise(count, config.in_channels, config.image_size),
         spec,
         progress,
-        check=subject.seed is not None,
+        check=subject.known,
     )
     report = result.as_dict() | {
         "network": config.name,
@@ -78,7 +78,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
         "machine": asdict(describe_machine()),
         "not_run": subject.not_run,
     }
-    if subject.seed is None:
+    if not subject.known:
         report["warnings"].append(
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )

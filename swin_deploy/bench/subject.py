@@ -24,14 +24,18 @@ class Subject:
 
     Attributes:
         config: The network that the baseline is built from.
-        seed: Of its weights; None where the weights of the engine are unknown.
+        seed: Of its random weights.
+        weights: The file that the run keeps them in; None for random ones.
+        known: Whether these are the weights of the engine, so that outputs can be compared.
         candidates: Engines with the precision of their graph.
         not_run: Engine -> why it cannot run on this machine.
         run: The run that they belong to.
     """
 
     config: SwinConfig
-    seed: int | None
+    seed: int = 0
+    weights: Path | None = None
+    known: bool = True
     candidates: list[tuple[Runner, Precision]] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
     run: FinishedRun | None = None
@@ -95,7 +99,12 @@ def _from_run(run: FinishedRun) -> Subject:
     try:
         values = header["variant"].items()
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values}
-        return Subject(SwinConfig(**fields), int(header["weights"]["seed"]), run=run)
+        subject = Subject(SwinConfig(**fields), run=run)
+        if header["weights"]["source"] == "random":
+            subject.seed = int(header["weights"]["seed"])
+        else:
+            subject.weights = run.checked("weights.safetensors")
+        return subject
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{run.path / MANIFEST} does not describe a network: {error!r}", "export again"
@@ -131,4 +140,4 @@ def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subjec
             "--variant NAME or --config FILE, for the eager baseline",
         )
     runner = OnnxRuntimeRunner(path, threads, f"onnxruntime {path.name}")
-    return Subject(variant.config, None, [(runner, "fp32")])
+    return Subject(variant.config, known=False, candidates=[(runner, "fp32")])

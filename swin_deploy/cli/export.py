@@ -55,6 +55,12 @@ from swin_deploy.errors import ConfigError
     metavar="DIR",
     help="Photos to verify on, beside seeded noise.",
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Checkpoint file or Hugging Face folder. Default: random weights.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the random weights.")
 @click.option(
     "--out",
@@ -78,6 +84,7 @@ def export(
     precision: tuple[Precision, ...],
     targets: tuple[str, ...],
     images: Path | None,
+    weights: Path | None,
     seed: int,
     out: Path | None,
     strict: bool,
@@ -89,18 +96,24 @@ def export(
     \b
     swin-deploy export --variant swin_t
     swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
+    swin-deploy export --weights finetuned.safetensors
     swin-deploy export --config mine.toml --out runs/mine
 
     Every file that it writes agrees with the eager PyTorch network; otherwise it exits with 5
     and writes nothing. Run again, it repeats only the stages whose inputs changed.
     """
     network = resolve_network(variant, config, image)
+    if weights is not None:
+        from swin_deploy.checkpoints.load import resolve_variant
+
+        network = resolve_variant(weights, network, image)
     if network is None:
-        raise ConfigError("no network was named", "--variant swin_t, or --config FILE")
+        raise ConfigError("no network was named", "--variant swin_t, --weights or --config FILE")
     request = ExportRequest(
         variant=network,
         out=out or Path("artifacts") / network.name,
         seed=seed,
+        weights=weights,
         batch=batch,
         precisions=precision,
         targets=targets or None,

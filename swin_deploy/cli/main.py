@@ -16,6 +16,7 @@ import swin_deploy
 from swin_deploy.cli.bench import bench
 from swin_deploy.cli.doctor import doctor
 from swin_deploy.cli.export import export
+from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.variants import variants
 from swin_deploy.errors import ResourceError, SwinDeployError, from_os_error
 
@@ -34,7 +35,7 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, bench, variants, doctor):
+for _command in (export, bench, inspect, variants, doctor):
     main.add_command(_command)
 
 

@@ -43,7 +43,8 @@ def build_tensorrt(
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(source)):
-        reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        reasons = [f"{e.node_name()} ({e.node_operator()}): {e.desc()}" for e in errors]
         raise InputError(f"{module} cannot parse {source.name}: {'; '.join(reasons)}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.model.swin import SwinTransformer
@@ -23,6 +24,22 @@ def build_model(config: SwinConfig, seed: int = 0) -> SwinTransformer:
     """
     model = SwinTransformer(config)
     randomise_(model, seed)
+    return model.eval().requires_grad_(False)
+
+
+def model_from_tensors(config: SwinConfig, tensors: Mapping[str, Tensor]) -> SwinTransformer:
+    """The eager network in eval mode, holding ``tensors`` themselves, not copies.
+
+    Args:
+        config: The architecture.
+        tensors: Every parameter, by our names, float32.
+
+    Raises:
+        ConfigError: The image size fits no stage grid.
+        RuntimeError: The tensors are not exactly the parameters of that network.
+    """
+    model = SwinTransformer(config)
+    model.load_state_dict(dict(tensors), strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
 

@@ -11,6 +11,8 @@ from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet, PhotoFolder, make_noise
 
+WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
+
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
     from swin_deploy.export_form.freeze import FrozenSwin
     from swin_deploy.model.swin import SwinTransformer
@@ -30,9 +32,12 @@ class RunContext:
     def eager(self) -> SwinTransformer:
         """The network as it was trained."""
         if "eager" not in self._networks:
-            from swin_deploy.model.build import build_model
+            from swin_deploy.model.load import load_model
 
-            self._networks["eager"] = build_model(self.request.variant.config, self.request.seed)
+            weights = None if self.request.weights is None else self.folder.file(WEIGHTS)
+            self._networks["eager"] = load_model(
+                self.request.variant.config, weights, self.request.seed
+            )
         return self._networks["eager"]  # type: ignore[no-any-return]
 
     @property

@@ -132,10 +132,19 @@ def _header(
         "variant": asdict(request.variant.config),
         "preprocessing": asdict(request.variant.preprocessing),
         "parameters": folder.current.stages["export"].details["parameters"],
-        "weights": {"source": "random", "seed": request.seed},
+        "weights": _provenance(request, folder),
         "batch": {"low": request.batch.low, "high": request.batch.high},
         "photos": None
         if photos is None
         else {"used": len(photos.chosen), "found": photos.found, "sha256": photos.sha256},
         "notes": notes,
+    }
+
+
+def _provenance(request: ExportRequest, folder: RunFolder) -> dict[str, Any]:
+    if request.weights is None:
+        return {"source": "random", "seed": request.seed}
+    details = folder.current.stages["weights"].details
+    return {"source": "checkpoint"} | {
+        name: details[name] for name in ("file", "sha256", "dialect")
     }

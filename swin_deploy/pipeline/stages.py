@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from swin_deploy.artifacts.files import write_json
+from swin_deploy.artifacts.files import sha256, write_json
+from swin_deploy.checkpoints.files import checkpoint_file
 from swin_deploy.config import ExportRequest, Precision
 from swin_deploy.data.inputs import PhotoFolder, load_photos
 from swin_deploy.engine.targets import TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError
-from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.context import WEIGHTS, RunContext
 
 RAW, SIMPLE, FP16, VERIFY = "model.raw.onnx", "model.onnx", "model.fp16.onnx", "verify.json"
 GRAPHS: dict[Precision, str] = {"fp32": SIMPLE, "fp16": FP16}
@@ -48,14 +49,30 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
     Raises:
         ConfigError: A target is unknown, or has no engine in the precisions that were asked for.
     """
-    network = {"config": asdict(request.variant.config), "seed": request.seed}
+    weights = None if request.weights is None else checkpoint_file(request.weights)
+    seed = request.seed if weights is None else None
+    network = {"config": asdict(request.variant.config), "seed": seed}
+    loaded = () if weights is None else (WEIGHTS,)
     engines = _plan_engines(request)
     graphs = [RAW, SIMPLE, *([FP16] if "fp16" in request.precisions else [])]
-    stages = [
+    stages = []
+    if weights is not None:
+        stages.append(
+            Stage(
+                name="weights",
+                title=f"reading {weights.name}",
+                inputs=(),
+                outputs=loaded,
+                spec=network | {"checkpoint": sha256(weights)},
+                packages=("torch", "safetensors"),
+                action=_load_weights,
+            )
+        )
+    stages += [
         Stage(
             name="export",
             title="exporting ONNX",
-            inputs=(),
+            inputs=loaded,
             outputs=(RAW,),
             spec=network | {"batch": str(request.batch)},
             packages=("torch", "onnx", "onnxscript", "onnx-ir"),
@@ -100,7 +117,11 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
         Stage(
             name="verify",
             title="verifying against eager PyTorch",
-            inputs=(*graphs, *(target.engine_name(precision) for target, precision in engines)),
+            inputs=(
+                *loaded,
+                *graphs,
+                *(target.engine_name(precision) for target, precision in engines),
+            ),
             outputs=(VERIFY,),
             spec=network
             | {
@@ -130,6 +151,26 @@ def _plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
             )
         engines += [(target, precision) for precision in precisions]
     return engines
+
+
+def _load_weights(context: RunContext) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    from swin_deploy.checkpoints.load import load_checkpoint
+
+    assert context.request.weights is not None  # this stage is planned only with a checkpoint
+    config = context.request.variant.config
+    checkpoint = load_checkpoint(context.request.weights, config.image_size)
+    save_file(checkpoint.tensors, context.folder.scratch(WEIGHTS))
+    for note in checkpoint.notes:
+        context.note(note)
+    return {
+        "file": checkpoint_file(context.request.weights).name,
+        "sha256": sha256(checkpoint_file(context.request.weights)),
+        "dialect": checkpoint.dialect,
+        "tensors": len(checkpoint.tensors),
+        "dropped": len(checkpoint.dropped),
+    }
 
 
 def _export(context: RunContext) -> dict[str, Any]:

@@ -24,11 +24,7 @@ def print_run(result: RunResult, console: Console) -> None:
         f"image {config['image_size'][0]}x{config['image_size'][1]}, batch {batch_text}",
         soft_wrap=True,
     )
-    console.print(
-        f"weights: RANDOM (seed {header['weights']['seed']}): good for timing and for proving the "
-        "conversion, not for predictions",
-        soft_wrap=True,
-    )
+    console.print(f"weights: {_describe_weights(header['weights'])}", soft_wrap=True)
     console.print()
     _print_stages(result, console)
     console.print()
@@ -59,8 +55,19 @@ def _print_stages(result: RunResult, console: Console) -> None:
     console.print(table)
 
 
+def _describe_weights(weights: dict[str, Any]) -> str:
+    if weights["source"] == "random":
+        return (
+            f"RANDOM (seed {weights['seed']}): good for timing and for proving the conversion, "
+            "not for predictions"
+        )
+    return f"{weights['file']} ({weights['dialect']}), sha256 {weights['sha256'][:12]}"
+
+
 def _describe(stage: str, record: StageRecord) -> str:
     details = record.details
+    if stage == "weights":
+        return f"{details['tensors']} tensors, {details['dropped']} buffers dropped"
     if stage == "export":
         return f"{details['nodes']} nodes"
     if stage == "simplify":

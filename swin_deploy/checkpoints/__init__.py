@@ -1,0 +1,5 @@
+"""Checkpoints of other libraries: read safely, recognised by their keys, renamed to ours.
+
+Our own names are those of the authors' release (``swin_deploy.model.swin``). A checkpoint loads
+completely or not at all.
+"""

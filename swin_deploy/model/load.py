@@ -1,0 +1,27 @@
+"""The eager network of a run, from the weights that the run keeps or from its seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.model.build import build_model, model_from_tensors
+from swin_deploy.model.swin import SwinTransformer
+
+
+def load_model(config: SwinConfig, weights: Path | None, seed: int) -> SwinTransformer:
+    """The eager network in eval mode.
+
+    Args:
+        config: The architecture.
+        weights: A safetensors file of every parameter in our names; None for random weights.
+        seed: Of the random weights.
+
+    Raises:
+        ConfigError: The image size fits no stage grid.
+    """
+    if weights is None:
+        return build_model(config, seed)
+    return model_from_tensors(config, load_file(weights))

@@ -1,0 +1,355 @@
+"""Checkpoints of every library load completely and compute what the library computes, or fail."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from conftest import POCKET
+from libraries import (
+    TIMM,
+    authors_layout,
+    hugging_face_model,
+    timm_model,
+    torchvision_model,
+)
+from swin_deploy.checkpoints.load import (
+    Checkpoint,
+    load_checkpoint,
+    require_same_network,
+    resolve_variant,
+)
+from swin_deploy.cli import main as cli
+from swin_deploy.errors import InputError, SwinDeployError, UnsafeError
+from swin_deploy.metrics import sqnr_db
+from swin_deploy.model.build import build_model, model_from_tensors
+from swin_deploy.variants import VARIANTS
+from swin_deploy.verify import FLOORS_DB
+
+
+def save_hf(model: nn.Module, path: Path) -> Path:
+    model.save_pretrained(path)  # type: ignore[operator]
+    return path
+
+
+def save_as(suffix: str, pick: Callable[[nn.Module], Any]) -> Callable[[nn.Module, Path], Path]:
+    def save(model: nn.Module, path: Path) -> Path:
+        file = path / f"checkpoint.{suffix}"
+        if suffix == "safetensors":
+            save_file(pick(model), file)
+        else:
+            torch.save(pick(model), file)
+        return file
+
+    return save
+
+
+def training_checkpoint(model: nn.Module) -> dict[str, Any]:
+    """What the authors' training script writes."""
+    return {
+        "model": authors_layout(model),
+        "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]},
+        "config": argparse.Namespace(lr=1e-3),
+        "epoch": 299,
+    }
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    return model.state_dict()
+
+
+def compiled_and_parallel(model: nn.Module) -> dict[str, Any]:
+    return {"state_dict": {f"module._orig_mod.{k}": v for k, v in model.state_dict().items()}}
+
+
+# Library, what makes its model, what saves it, the dialect that has to be found.
+SOURCES: dict[str, tuple[Callable[..., nn.Module], Callable[[nn.Module, Path], Path], str]] = {
+    "timm": (timm_model, save_as("safetensors", tensors_of), "timm"),
+    "timm in wrappers": (timm_model, save_as("pth", compiled_and_parallel), "timm"),
+    "authors": (timm_model, save_as("pth", training_checkpoint), "Microsoft"),
+    "torchvision": (torchvision_model, save_as("pth", tensors_of), "torchvision"),
+    "hugging face folder": (hugging_face_model, save_hf, "Hugging Face"),
+    "hugging face module": (hugging_face_model, save_as("bin", tensors_of), "Hugging Face"),
+}
+CASES = [(source, "swin_t") for source in SOURCES] + [
+    pytest.param(source, variant, marks=pytest.mark.slow)
+    for source, variants in {
+        "timm": [name for name in TIMM if name not in ("swin_t", "swin_l_384")],
+        "authors": ["swin_s", "swin_b_384"],
+        "torchvision": ["swin_s", "swin_b"],
+        "hugging face folder": ["swin_s", "swin_b"],
+    }.items()
+    for variant in variants
+]
+
+
+@pytest.mark.parametrize(("source", "variant"), CASES)
+def test_a_checkpoint_computes_what_its_library_computes(
+    source: str, variant: str, tmp_path: Path
+) -> None:
+    make, save, dialect = SOURCES[source]
+    classes = 2 if variant == "swin_t" else 21841
+    reference = make(variant, classes=classes)
+    found = load_checkpoint(save(reference, tmp_path))
+    assert found.dialect.startswith(dialect)
+    assert found.config == replace(VARIANTS[variant].config, num_classes=classes)
+    model = model_from_tensors(found.config, found.tensors)
+    images = torch.randn(
+        (2, 3, *found.config.image_size), generator=torch.Generator().manual_seed(1)
+    )
+    with torch.inference_mode():
+        expected = reference(images)
+        logits = model(images)
+    expected = getattr(expected, "logits", expected)
+    assert sqnr_db(expected.numpy(), logits.numpy()) >= FLOORS_DB["fp32"]
+
+
+POCKET_IMAGE = POCKET.config.image_size
+Spoil = Callable[[dict[str, Tensor]], None]
+
+
+@pytest.fixture
+def pocket_tensors() -> dict[str, Tensor]:
+    """A pocket network in the authors' names."""
+    return dict(build_model(POCKET.config).named_parameters())
+
+
+def load(path: Path, content: object) -> Checkpoint:
+    torch.save(content, path)
+    return load_checkpoint(path, POCKET_IMAGE)
+
+
+def test_known_buffers_and_containers_are_listed(
+    tmp_path: Path, pocket_tensors: dict[str, Tensor]
+) -> None:
+    pocket_tensors["layers.0.blocks.1.attn_mask"] = torch.zeros(4, 16, 16)
+    wrapped = {f"module.{name}": value for name, value in pocket_tensors.items()}
+    found = load(tmp_path / "x.pth", {"model": wrapped})
+    assert found.opened == ("model", "module.")
+    assert found.dropped == ("layers.0.blocks.1.attn_mask",)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_become_float32_and_are_noted(
+    tmp_path: Path, pocket_tensors: dict[str, Tensor], dtype: torch.dtype
+) -> None:
+    found = load(tmp_path / "x.pth", {k: v.to(dtype) for k, v in pocket_tensors.items()})
+    assert {tensor.dtype for tensor in found.tensors.values()} == {torch.float32}
+    assert found.notes == (f"{len(pocket_tensors)} tensors of {str(dtype)[6:]} became float32",)
+
+
+def without(name: str) -> Spoil:
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        del tensors[name]
+
+    return spoil
+
+
+def with_value(name: str, change: Callable[[Tensor], Tensor]) -> Spoil:
+    return lambda tensors: tensors.update({name: change(tensors[name])})
+
+
+def poison(value: Tensor) -> Tensor:
+    value = value.clone()
+    value[0, :3] = float("nan")
+    return value
+
+
+SPOILT: dict[str, tuple[Spoil, str]] = {
+    "a tensor is missing": (without("layers.1.blocks.0.mlp.fc2.bias"), "mlp.fc2.bias is missing"),
+    "the head is missing": (without("head.weight"), "lacks 'head.weight'"),
+    "a tensor too many": (
+        lambda tensors: tensors.update({"layers.0.blocks.0.gamma": torch.ones(3)}),
+        "1 tensors that no Swin of Microsoft",
+    ),
+    "another shape": (
+        with_value("layers.2.blocks.1.attn.proj.bias", lambda v: v[:-1]),
+        r"proj.bias is \(63,\), expected \(64,\)",
+    ),
+    "NaN": (with_value("head.weight", poison), "head.weight holds 3 NaN or infinite values"),
+    "all zeros": (with_value("head.weight", torch.zeros_like), "head.weight is all zeros"),
+    "integers": (with_value("head.weight", lambda v: v.to(torch.int8)), "torch.int8"),
+    "Swin V2": (
+        lambda tensors: tensors.update({"layers.0.blocks.0.attn.logit_scale": torch.ones(1, 1, 1)}),
+        "is a Swin V2 checkpoint: only Swin V1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILT.values(), ids=SPOILT.keys())
+def test_a_checkpoint_loads_whole_or_not_at_all(
+    spoil: Spoil,
+    message: str,
+    tmp_path: Path,
+    pocket_tensors: dict[str, Tensor],
+) -> None:
+    spoil(pocket_tensors)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "x.pth", pocket_tensors)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "is a OpenMMLab checkpoint"),
+        ("features.1.0.w_msa.qkv.weight", "is a csm-kr checkpoint"),
+        ("stage1.patch_partition.linear.weight", "is a berniwal checkpoint"),
+        ("conv1.weight", "is of no known dialect; its keys begin with conv1.weight"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_by_its_name(
+    tmp_path: Path, key: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "x.pth", {key: torch.ones(2, 2)})
+
+
+class Hostile:
+    """Unpickling this would run a command."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch '{self.canary}'",)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["archive", "bare pickle"])
+def test_a_hostile_pickle_runs_nothing(tmp_path: Path, legacy: bool) -> None:
+    canary, path = tmp_path / "canary", tmp_path / "x.pth"
+    torch.save({"model": Hostile(canary)}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(UnsafeError, match=r"would run code to be read: \w+\.system") as caught:
+        load_checkpoint(path)
+    assert caught.value.exit_code == 8
+    assert not canary.exists()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def blank_the_tail(path: Path) -> None:
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[: size // 4] + bytes(size - size // 4))
+
+
+def write(content: bytes) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(content) and None
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("x.pth", cut, "not a complete PyTorch archive|damaged"),
+        ("x.pth", flip_a_bit, "is damaged in"),
+        ("x.safetensors", cut, "is damaged"),
+        ("x.safetensors", blank_the_tail, "is all zeros"),
+        ("x.pth", write(b""), "is empty"),
+        ("x.pth", write(b"not a pickle at all"), "is not a"),
+        ("x.pth", write(b"<!DOCTYPE html><html></html>"), "is a web page"),
+        ("x.bin", write(b"version https://git-lfs.github.com/spec/v1\n"), "is a git-lfs pointer"),
+        ("x.safetensors", write(b"\xff" * 100), "is damaged"),
+        ("x.safetensors", write(b"\xff\xff\xff\xff\xff\xff\xff\x7f{}"), "is damaged"),
+        ("x.txt", write(b"text"), "has the suffix '.txt'"),
+        ("x.pth", Path.unlink, "does not exist"),
+    ],
+)
+def test_a_damaged_file_is_one_clear_line(
+    name: str,
+    spoil: Callable[[Path], None],
+    message: str,
+    tmp_path: Path,
+    pocket_tensors: dict[str, Tensor],
+) -> None:
+    path = tmp_path / name
+    if path.suffix == ".safetensors":
+        save_file(pocket_tensors, path)
+    else:
+        torch.save(pocket_tensors, path)
+    spoil(path)
+    with pytest.raises(InputError, match=message) as caught:
+        load_checkpoint(path, POCKET_IMAGE)
+    assert caught.value.exit_code == 3
+
+
+def test_the_image_size_is_asked_for_where_nothing_says_it(
+    tmp_path: Path, pocket_tensors: dict[str, Tensor]
+) -> None:
+    save_file(pocket_tensors, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="do not say their image size; try: --image SIZE"):
+        load_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_a_wrong_variant_names_the_one_that_fits() -> None:
+    path, tiny = Path("x.pth"), VARIANTS["swin_t"].config
+    require_same_network(path, replace(tiny, num_classes=2), tiny)
+    with pytest.raises(InputError, match="no swin_b: it has embed_dim 96, not 128") as caught:
+        require_same_network(path, tiny, VARIANTS["swin_b"].config)
+    assert caught.value.hint == "--variant swin_t"
+
+
+def test_export_and_bench_of_a_checkpoint(
+    tmp_path: Path, pocket_tensors: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "my weights.safetensors", tmp_path / "run"
+    save_file(pocket_tensors, path)
+    assert cli.run(["inspect", str(path), "--image", "64", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["config"]["depths"] == [2, 2, 2]
+    assert "'" in facts["next"]  # the space in the name is quoted
+    assert cli.run(["inspect", str(path), "--image", "64"]) == 0
+    assert "Microsoft" in capsys.readouterr().out
+
+    command = ["export", "--weights", str(path), "--image", "64", "--out", str(out)]
+    command += ["--target", "cpu", "--precision", "fp32"]
+    assert cli.run(command) == 0
+    text = capsys.readouterr().out
+    assert "weights: my weights.safetensors (Microsoft" in text
+    assert "RANDOM" not in text
+    kept = load_file(out / "weights.safetensors")
+    assert all(torch.equal(kept[name], value) for name, value in pocket_tensors.items())
+    assert json.loads((out / "manifest.json").read_text())["weights"]["source"] == "checkpoint"
+
+    assert cli.run(command) == 0
+    assert "all stages current" in capsys.readouterr().out
+    path.rename(tmp_path / "moved.safetensors")  # a run needs nothing outside its folder
+    assert cli.run(["bench", "--engine", str(out), "--rounds", "2"]) == 0
+    assert "agrees with eager" in capsys.readouterr().out
+
+    save_file(dict(build_model(POCKET.config, seed=1).named_parameters()), path)
+    assert cli.run([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["current"] == []
+
+
+def test_the_classes_of_a_checkpoint_win_and_its_network_has_to_fit(
+    tmp_path: Path, pocket_tensors: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file(pocket_tensors, path)
+    wanted = replace(POCKET, config=replace(POCKET.config, num_classes=1000))
+    assert resolve_variant(path, wanted, None).config == POCKET.config
+    with pytest.raises(SwinDeployError, match="no swin_t: it has embed_dim 16, not 96; depths"):
+        resolve_variant(path, VARIANTS["swin_t"], POCKET_IMAGE)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds none of model\.safetensors"):
+        load_checkpoint(tmp_path)
+    shutil.rmtree(tmp_path)
