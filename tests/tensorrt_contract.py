@@ -1,130 +1,40 @@
 """Follows TensorRT objects through a source text, and looks up every name in the real bindings.
 
-``python tensorrt_contract.py MODULE`` prints what a version of the bindings has, as JSON: the
-names, and the signatures in their pybind11 docstrings. ``Walk`` is a small interpreter of a syntax
-tree: the value of an expression is what is known of its type. What it cannot follow is a problem,
-never skipped: an attribute of an unknown object, code that is not reached, a TensorRT object handed
-to code that is not looked at.
+``Walk`` is a small interpreter of a syntax tree: the value of an expression is what is known of its
+type. What it cannot follow is a problem, never skipped: an attribute of an unknown object, code
+that is not reached, a TensorRT object handed to code that is not looked at.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
-import importlib
-import json
 import re
-import sys
 from collections import ChainMap
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-PLAIN, UNKNOWN = "not of TensorRT", "unknown"
+from tensorrt_api import Api
+from tensorrt_kinds import (
+    PLAIN,
+    UNKNOWN,
+    Env,
+    Function,
+    Known,
+    Method,
+    Own,
+    all_of,
+    arguments_of,
+    element,
+    one_of,
+    parameters,
+)
+
 NONE = ast.dump(ast.Constant(None))
 PLAIN_TYPES = re.compile(r"None|(typing\.Supports)?([Ii]nt|[Ff]loat)|bool|str|bytes")
 UNTYPED = re.compile(r"None|.*\b(Any|object|Callable)\b.*")  # None: no annotation
 VALUES = ("Dims", "IHostMemory")  # numbers and bytes: these may go to code not looked at
 COPIES = ("tuple", "list", "sorted", "reversed")
 ASKS = ("hasattr", "isinstance", "int", "str", "repr", "len", "bool", "bytes", "print")
-
-Env = ChainMap[str, Any]
-Api = dict[str, dict[str, Any]]  # class name, "" for the module -> member -> its entry
-
-
-def describe(trt: Any) -> Api:
-    """Entries: ``{"class": name}``, ``{"value": type}``, ``{"calls": [signature]}``."""
-    package = f"{trt.Builder.__module__}."
-
-    def entry(value: Any) -> dict[str, Any]:
-        if f"{getattr(value, '__module__', None)}." == package and isinstance(value, type):
-            return {"class": value.__qualname__}
-        doc = (getattr(value, "fget", value).__doc__ or "").replace(package, "")
-        lines = re.findall(r"^(?:\d+\. )?(\w*)(\(.*\) -> .+)$", doc, re.MULTILINE)
-        signatures = [line for name, line in lines if name in ("", getattr(value, "__name__", ""))]
-        if isinstance(value, property):
-            return {"value": "".join(signatures).split(" -> ")[-1], "settable": bool(value.fset)}
-        if callable(value):
-            return {"calls": signatures}
-        return {"value": type(value).__qualname__, "text": str(value)[:40]}
-
-    api: Api = {}
-    owners = [("", trt)]
-    for name, owner in owners:  # grows while it is read
-        api[name] = {member: entry(getattr(owner, member)) for member in dir(owner)}
-        found = [e["class"] for e in api[name].values() if e.get("class", "") not in ("", *api)]
-        owners += [(path, getattr(owner, path.split(".")[-1])) for path in found]
-        api[name]["of"] = {"classes": [c.__qualname__ for c in getattr(owner, "__mro__", ())]}
-    return api
-
-
-@dataclass(frozen=True)
-class Known:
-    """An object of a TensorRT class, or if not ``made`` the class itself; "" is the module."""
-
-    of: str
-    made: bool = True
-
-
-@dataclass(frozen=True)
-class Method:
-    signatures: list[str]
-    bound: bool
-
-
-@dataclass(frozen=True)
-class Many:
-    item: Any
-
-
-@dataclass(eq=False)
-class Own:
-    """A class of our source, and its instance; ``of`` is the TensorRT class below it, or None."""
-
-    of: str | None
-    attributes: dict[str, Any]
-
-
-@dataclass(eq=False)
-class Function:
-    """A function of our source; ``owner`` is its self."""
-
-    node: ast.FunctionDef
-    env: Env
-    owner: Own | None
-
-
-def parameters(signature: str) -> list[tuple[str, str, bool]]:
-    """Name, type, and whether there is a default: ``(self: Builder, flags: int = 0) -> ...``."""
-    parts, depth = [""], 0
-    for char in signature.rpartition(" -> ")[0][1:-1]:
-        depth += (char in "[(<{") - (char in "])>}")
-        parts[-1] += char
-        if char == "," and depth == 0:
-            parts.append("")
-    found = (re.match(r"\s*(\w+)(?:: (.+?))?( = .*)?,?$", part) for part in parts)
-    return [(match[1], match[2] or "", bool(match[3])) for match in found if match]
-
-
-def arguments_of(function: ast.FunctionDef) -> list[ast.arg]:
-    return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-
-
-def one_of(kinds: Sequence[Any]) -> Any:
-    """What a value is that may be any of these; None or a number beside an object is no news."""
-    ours = [kind for kind in kinds if kind is not PLAIN]
-    return PLAIN if not ours else ours[0] if all(k == ours[0] for k in ours) else UNKNOWN
-
-
-def all_of(kinds: Sequence[Any]) -> Any:
-    item = UNKNOWN if len({kind is PLAIN for kind in kinds}) == 2 else one_of(kinds)
-    return item if item in (PLAIN, UNKNOWN) else Many(item)
-
-
-def element(kind: Any) -> Any:
-    if isinstance(kind, Many):
-        return kind.item
-    return PLAIN if kind in (PLAIN, Known("Dims")) else UNKNOWN
 
 
 class Walk:
@@ -383,7 +293,3 @@ class Walk:
         self._kind(target, env)
         if not self._may_leave(kind):
             self._problem(target, "keeps a TensorRT object where the walk does not look")
-
-
-if __name__ == "__main__":
-    json.dump(describe(importlib.import_module(sys.argv[1])), sys.stdout)

@@ -23,7 +23,8 @@ import pytest
 from filelock import FileLock
 
 import swin_deploy
-from tensorrt_contract import Api, Walk
+from tensorrt_api import Api
+from tensorrt_contract import Walk
 
 DISTRIBUTIONS = {
     "10.3.0": "tensorrt-cu12-bindings",
@@ -93,7 +94,7 @@ def bindings(pytestconfig: pytest.Config) -> Bindings:
         if version in DISTRIBUTIONS:
             module = "tensorrt_bindings"
             paths = {"PYTHONPATH": str(folder), "LD_LIBRARY_PATH": str(folder)}
-        command = [sys.executable, str(Path(__file__).with_name("tensorrt_contract.py")), module]
+        command = [sys.executable, str(Path(__file__).with_name("tensorrt_api.py")), module]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env=os.environ | paths
         )

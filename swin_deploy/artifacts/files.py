@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import FileAccessError
+from swin_deploy.errors import FileAccessError, InputError
 
 
 def sha256(path: Path) -> str:
@@ -81,3 +81,25 @@ def require_writable(folder: Path) -> None:
         raise FileAccessError(
             f"cannot write in {folder}: {error.strerror}", "--out with a folder that you own"
         ) from error
+
+
+def refuse_impostors(path: Path, wanted: str) -> None:
+    """Refuse what is recognisably something else, before a parser sees it.
+
+    Args:
+        path: The file.
+        wanted: What it should be, for the message.
+
+    Raises:
+        InputError: The file is missing, empty, a git-lfs pointer or a web page.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if not head:
+        raise InputError(f"{path} is empty, not {wanted}", "make or download it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path} is a git-lfs pointer, not {wanted}", "git lfs pull")
+    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise InputError(f"{path} is a web page, not {wanted}", "download the file itself")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.architecture import SwinConfig
+from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
 from swin_deploy.config import PRECISIONS, Precision
@@ -14,7 +15,7 @@ from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.runners.base import Runner
-from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner, check_onnx_file
+from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.variants import Variant
 
 
@@ -132,7 +133,7 @@ def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subjec
             "tool recorded its hash",
             "export again on this machine",
         )
-    check_onnx_file(path)
+    refuse_impostors(path, "an ONNX model")
     check_graph(path)  # by path: it also refuses external data outside the file's own folder
     if variant is None:
         raise ConfigError(

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.errors import InputError, UnsafeError
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -39,7 +40,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         UnsafeError: Reading it would run code; names what it asks for.
     """
     path = checkpoint_file(path)
-    refuse_other_files(path)
+    refuse_impostors(path, "a checkpoint")
+    if path.suffix not in (".safetensors", *PICKLED):
+        raise InputError(
+            f"{path} has the suffix {path.suffix!r}", f"one of .safetensors, {', '.join(PICKLED)}"
+        )
     content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     opened = []
     while (name := _container_of(content)) is not None:
@@ -64,28 +69,6 @@ def checkpoint_file(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise InputError(f"{path} holds none of {', '.join(FOLDER_FILES)}")
-
-
-def refuse_other_files(path: Path) -> None:
-    """Refuse what is recognisably something else than a checkpoint.
-
-    Raises:
-        InputError: The file is missing, empty, a git-lfs pointer, a web page, or of another kind.
-    """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist")
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    if not head:
-        raise InputError(f"{path} is empty", "download it again")
-    if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path} is a git-lfs pointer, not the checkpoint", "git lfs pull")
-    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
-        raise InputError(f"{path} is a web page, not a checkpoint", "download the file itself")
-    if path.suffix not in (".safetensors", *PICKLED):
-        raise InputError(
-            f"{path} has the suffix {path.suffix!r}", f"one of .safetensors, {', '.join(PICKLED)}"
-        )
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.config import BatchRange
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.metrics import FloatArray
@@ -81,7 +82,7 @@ def open_session(path: Path, options: Any) -> Any:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-    check_onnx_file(path)
+    refuse_impostors(path, "an ONNX model")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except (
@@ -94,21 +95,3 @@ def open_session(path: Path, options: Any) -> Any:
         states.RuntimeException,
     ) as error:
         raise InputError(f"{path} is not an ONNX model that ONNX Runtime runs: {error}") from error
-
-
-def check_onnx_file(path: Path) -> None:
-    """Refuse what is recognisably something else, before a native parser sees it.
-
-    Raises:
-        InputError: The file is missing, empty, a git-lfs pointer or a web page.
-    """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist")
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    if not head:
-        raise InputError(f"{path} is empty", "export again")
-    if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path} is a git-lfs pointer, not the model", "git lfs pull")
-    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
-        raise InputError(f"{path} is a web page, not an ONNX model", "download the file itself")
