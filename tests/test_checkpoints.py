@@ -205,6 +205,7 @@ def test_a_checkpoint_loads_whole_or_not_at_all(
         ("backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "is a OpenMMLab checkpoint"),
         ("features.1.0.w_msa.qkv.weight", "is a csm-kr checkpoint"),
         ("stage1.patch_partition.linear.weight", "is a berniwal checkpoint"),
+        ("layers.0.blocks.0.attn.relative_position_index", "is a WZMIAOMIAO checkpoint: it shifts"),
         ("conv1.weight", "is of no known dialect; its keys begin with conv1.weight"),
     ],
 )
@@ -347,6 +348,16 @@ def test_the_classes_of_a_checkpoint_win_and_its_network_has_to_fit(
     assert resolve_variant(path, wanted, None).config == POCKET.config
     with pytest.raises(SwinDeployError, match="no swin_t: it has embed_dim 16, not 96; depths"):
         resolve_variant(path, VARIANTS["swin_t"], POCKET_IMAGE)
+
+
+def test_a_size_at_which_the_library_shifts_otherwise_is_refused(
+    tmp_path: Path, pocket_tensors: dict[str, Tensor]
+) -> None:
+    """Grids 16x32, 8x16 and 4x8: in the last, the authors' network would not shift at all."""
+    save_file(pocket_tensors, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="at stage 3 the grid is 4x8, where a Microsoft"):
+        load_checkpoint(tmp_path / "x.safetensors", (64, 128))
+    assert load_checkpoint(tmp_path / "x.safetensors", (128, 128)).config.image_size == (128, 128)
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ A dialect is told by its keys alone, never by the name of the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -46,16 +46,28 @@ class Dialect:
     Attributes:
         name: What ``inspect`` prints.
         mark: A pattern that some key has to match.
+        lacks: A pattern that no key may match.
         renames: The first that fits a key names it.
         prepare: Applied to the tensors before renaming.
         refusal: Why it cannot be loaded; empty if it can.
+        axes_apart: Whether an axis along which the grid is not larger than the window stops
+            shifting by itself, as in ``architecture``. Others then shift along neither axis.
     """
 
     name: str
     mark: str
+    lacks: str = r"(?!)"
     renames: tuple[Rename, ...] = ()
     prepare: Callable[[Tensors], Tensors] = dict
     refusal: str = ""
+    axes_apart: bool = True
+
+    def fits(self, names: Iterable[str]) -> bool:
+        """Whether these are the keys of a checkpoint of this library."""
+        names = list(names)
+        return any(re.fullmatch(self.mark, name) for name in names) and not any(
+            re.fullmatch(self.lacks, name) for name in names
+        )
 
 
 def _join_qkv(tensors: Tensors) -> Tensors:
@@ -155,6 +167,7 @@ DIALECTS: tuple[Dialect, ...] = (
     ),
     Dialect(
         name="Hugging Face",
+        axes_apart=False,
         mark=rf"{_HF_BLOCK}attention\.(self\.query|q_proj)\.weight",
         prepare=_join_qkv,
         renames=(
@@ -184,8 +197,16 @@ DIALECTS: tuple[Dialect, ...] = (
         ),
     ),
     Dialect(
-        name="Microsoft, timm before 0.9, or WZMIAOMIAO",
+        # Saves the position index as the authors do, but builds its masks on every call.
+        name="WZMIAOMIAO",
+        mark=r"layers\.0\.blocks\.0\.attn\.relative_position_index",
+        lacks=r".*\.attn_mask|head\.fc\..*",
+        refusal="it shifts also where one window covers the grid, which no standard Swin does",
+    ),
+    Dialect(
+        name="Microsoft or timm before 0.9",
         mark=r"layers\.0\.downsample\..*",
+        axes_apart=False,
         renames=(
             *_AUTHORS,
             Rename(rf"layers\.(?P<stage>\d+){_MERGE}", "layers.{stage}.downsample.{part}"),

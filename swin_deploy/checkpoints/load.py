@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.architecture import Size, SwinConfig, stage_geometry
 from swin_deploy.checkpoints.dialects import BUFFERS, DIALECTS, Dialect, Tensors
 from swin_deploy.checkpoints.files import read_tensors
 from swin_deploy.checkpoints.infer import infer_config, similar_variant
@@ -71,6 +70,8 @@ def load_checkpoint(path: Path, image_size: Size | None = None) -> Checkpoint:
     checked, notes = _checked_values(path, renamed)
     config = infer_config(checked, image_size)
     _require_complete(path, config, checked)
+    if not dialect.axes_apart:
+        _require_axes_alike(path, dialect, config)
     return Checkpoint(
         config=config,
         tensors=checked,
@@ -105,11 +106,8 @@ def resolve_variant(path: Path, wanted: Variant | None, image_size: Size | None)
 
 
 def detect_dialect(tensors: Mapping[str, Tensor]) -> Dialect | None:
-    """The first dialect whose mark some key bears."""
-    for dialect in DIALECTS:
-        if any(re.fullmatch(dialect.mark, name) for name in tensors):
-            return dialect
-    return None
+    """The first dialect that the keys fit."""
+    return next((dialect for dialect in DIALECTS if dialect.fits(tensors)), None)
 
 
 def require_same_network(path: Path, found: SwinConfig, wanted: SwinConfig) -> None:
@@ -194,6 +192,19 @@ def _require_complete(path: Path, config: SwinConfig, tensors: Tensors) -> None:
     ]
     if problems:
         raise InputError(f"{path} does not fit {config.name}: {_some(problems)}")
+
+
+def _require_axes_alike(path: Path, dialect: Dialect, config: SwinConfig) -> None:
+    """Refuse the sizes at which this library and ours shift differently."""
+    for number, stage in enumerate(stage_geometry(config), start=1):
+        small = [tokens <= config.window_size for tokens in stage.grid]
+        if any(small) and not all(small):
+            raise InputError(
+                f"{path}: at stage {number} the grid is {stage.grid[0]}x{stage.grid[1]}, where a "
+                f"{dialect.name} network with windows of {config.window_size} shifts along neither "
+                "axis, which is not supported so far",
+                "a square --image",
+            )
 
 
 def _some(items: list[str]) -> str:
