@@ -6,6 +6,7 @@ Nothing here needs torch: a wrong size is refused before anything heavy is impor
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 from swin_deploy.errors import ConfigError
@@ -48,6 +49,11 @@ class SwinConfig:
     num_classes: int = 1000
 
     def __post_init__(self) -> None:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name) is None:
+            raise ConfigError(
+                f"name = {self.name!r} cannot name a folder",
+                "up to 64 letters, digits, dots, dashes and underscores, a letter or digit first",
+            )
         for field in ("patch_size", "in_channels", "embed_dim", "window_size", "num_classes"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} = {getattr(self, field)} must be at least 1")

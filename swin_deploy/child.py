@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from swin_deploy.errors import ResourceError, SwinDeployError
+from swin_deploy.errors import ResourceError, SwinDeployError, from_os_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,6 +88,8 @@ def _answer(
         answer: object = function(*args, **kwargs)
     except SwinDeployError as error:
         answer = error
+    except OSError as error:
+        answer = from_os_error(error) or _Bug(traceback.format_exc())
     except Exception:  # carried over and raised again in the parent, as the bug that it is
         answer = _Bug(traceback.format_exc())
     connection.send(answer)

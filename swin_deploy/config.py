@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tomllib
 import typing
 from dataclasses import MISSING, dataclass, fields
@@ -93,6 +94,8 @@ class ExportRequest:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
+            raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
         stage_geometry(self.variant.config)
 
 
@@ -110,9 +113,11 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
         OSError: It cannot be read.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+    if not data:
+        raise ConfigError(f"{path} describes no network: it has no keys", _KEYS)
     if isinstance(size := data.get("image_size"), int):
         data["image_size"] = [size, size]
     if image_size is not None:
@@ -123,7 +128,10 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
     steps = _checked(Preprocessing, preprocessing, "preprocessing.", problems)
     if problems:
         raise ConfigError(f"{path}: {'; '.join(problems)}", _KEYS)
-    return Variant(config=SwinConfig(**network), preprocessing=Preprocessing(**steps))
+    try:
+        return Variant(config=SwinConfig(**network), preprocessing=Preprocessing(**steps))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.problem}", error.hint) from error
 
 
 _KEYS = (

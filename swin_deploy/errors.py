@@ -11,7 +11,7 @@
       FileAccessError          exit 9   no permission, or a read-only place
 
 Anything else that escapes is a bug in this package: exit 1, with its traceback. Interrupts exit
-with 130 (SIGINT) and 143 (SIGTERM).
+with 128 + the signal's number: 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP).
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ class ConfigError(SwinDeployError):
 
     exit_code = 2
     code = "E_CONFIG"
+
+
+class UsageError(ConfigError):
+    """The command line itself cannot be read."""
+
+    code = "E_USAGE"
 
 
 class InputError(SwinDeployError):
@@ -124,7 +130,7 @@ _NO_ACCESS = {
 
 def from_os_error(error: OSError) -> SwinDeployError | None:
     """The typed error for what the operating system refused; None if it is not one we know."""
-    where = error.filename if error.filename is not None else "a file"
+    where = error.filename if error.filename is not None else "a file of the run"
     reason = error.strerror or str(error)
     if error.errno in _NO_SPACE:
         return ResourceError(f"{where}: {reason}", "free some space, or --out on another disk")

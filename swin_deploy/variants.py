@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -35,8 +36,11 @@ class Preprocessing:
             raise ConfigError(
                 f"preprocessing.mean has {len(self.mean)} values and std has {len(self.std)}"
             )
-        if min(self.std) <= 0:
-            raise ConfigError(f"preprocessing.std = {list(self.std)} must be above 0")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise ConfigError(
+                f"preprocessing.mean = {list(self.mean)} and std = {list(self.std)} have to be "
+                "finite, and std above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,10 +102,11 @@ class Verification:
             )
         if failures := self.failures:
             names = list(dict.fromkeys(c.candidate for c in failures))
+            only_fp16 = all(c.floor_db == FLOORS_DB["fp16"] for c in failures)
             raise VerificationError(
                 f"{', '.join(names)} disagree{'s' if len(names) == 1 else ''} with eager fp32: "
-                f"{failures[0].reason} on {failures[0].inputs}",
-                "nothing of this run was published; the table names every stage that differs",
+                f"{failures[0].reason} on {failures[0].inputs}; nothing was published",
+                "--precision fp32" if only_fp16 else "",
                 {"verification": self.as_dict()},
             )
 

@@ -77,6 +77,12 @@ def test_impossible_values_are_refused(change: dict[str, object], message: str) 
         SwinConfig(name="x", **change)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["", "..", "../up", "a b", "a\nb", ".hidden", "x" * 65])
+def test_a_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name a folder"):
+        SwinConfig(name=name)
+
+
 def test_an_unknown_variant_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown variant 'swin_tiny'") as caught:
         find_variant("swin_tiny")

@@ -130,6 +130,7 @@ def test_a_noisy_measurement_says_so() -> None:
     from dataclasses import replace
 
     assert replace(quiet, variation=0.2).unstable
+    assert replace(quiet, p90_ms=1.6).unstable
 
 
 @pytest.fixture

@@ -63,9 +63,12 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("embed_dim = ", "is not TOML"),
+        ("", "describes no network"),
+        ("num_classes = 0", r"mine\.toml: num_classes = 0 must be at least 1"),
+        ("[preprocessing]\nmean = [nan, 0.5, 0.5]", "have to be finite"),
         ("preprocessing = 3", "preprocessing"),
         ("in_channels = 1", "in_channels = 1, but preprocessing.mean has 3 values"),
-        ("[preprocessing]\nstd = [0.1, 0.1, 0.0]", "must be above 0"),
+        ("[preprocessing]\nstd = [0.1, 0.1, 0.0]", "std above 0"),
         ("[preprocessing]\ncrop = 2.0", "crop = 2.0"),
     ],
 )

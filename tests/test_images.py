@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,14 @@ def test_a_folder_is_sampled_evenly_and_the_same_every_time(tmp_path: Path) -> N
     assert len(folder.chosen) == MAX_PHOTOS
     assert folder == find_photos(tmp_path)
     assert [path.name for path in folder.chosen[:3]] == ["00.png", "02.png", "04.png"]
+
+
+def test_what_only_looks_like_a_photo_is_not_opened(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in find_photos(tmp_path).chosen] == ["x.png"]
 
 
 def test_many_bad_photos_are_refused(tmp_path: Path) -> None:

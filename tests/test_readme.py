@@ -68,6 +68,10 @@ def test_the_map_of_the_code_is_complete() -> None:
     assert listed == real
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert not re.search(r"@[A-Z]+@|TODO|TBD", README)
+
+
 def test_links_lead_somewhere() -> None:
     targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert targets

@@ -53,5 +53,11 @@ def require_run(path: Path) -> FinishedRun:
         InputError: There is no finished run at ``path``.
     """
     if (run := find_run(path)) is None:
-        raise InputError(f"{path} holds no finished run", "swin-deploy export --variant swin_t")
+        damaged = (path / MANIFEST).exists()
+        raise InputError(
+            f"{path / MANIFEST} cannot be read as a manifest of this version"
+            if damaged
+            else f"{path} holds no finished run",
+            "swin-deploy export",
+        )
     return run

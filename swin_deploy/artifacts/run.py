@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from swin_deploy.artifacts.files import require_writable, sha256, sync, write_json
 from swin_deploy.artifacts.lock import run_lock
 from swin_deploy.artifacts.manifest import MANIFEST, Manifest, StageRecord, read_manifest
+from swin_deploy.errors import FileAccessError
 
 STAGING = ".staging"
 
@@ -38,6 +39,20 @@ class RunFolder:
                 self.current.stages[stage] = record
                 return record
         return None
+
+    def refuse_foreign(self, names: Iterable[str]) -> None:
+        """Check that nothing would be overwritten that no run made.
+
+        Raises:
+            FileAccessError: A file of one of these names exists, and no manifest beside it.
+        """
+        if (self.path / MANIFEST).exists():
+            return
+        for name in names:
+            if (self.path / name).exists():
+                raise FileAccessError(
+                    f"{self.path / name} exists, and no run of this tool made it", "another --out"
+                )
 
     def scratch(self, name: str) -> Path:
         """Where a stage writes the file that will be published as ``name``."""

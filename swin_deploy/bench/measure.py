@@ -20,6 +20,7 @@ from swin_deploy.verify import Comparison, Verification, compare
 SCHEMA_VERSION = 1
 MIN_ROUND_S = 0.2  # a round has as many calls as fit; short ones would time the clock
 UNSTABLE = 0.10  # coefficient of variation of the rounds' medians; GPU tools warn at 0.025
+UNSTABLE_TAIL = 1.5  # p90 over p50: calls that waited for a core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class Measurement:
     @property
     def unstable(self) -> bool:
         """Whether the machine was too noisy for the figures to mean much."""
-        return self.variation > UNSTABLE
+        return self.variation > UNSTABLE or self.p90_ms > UNSTABLE_TAIL * self.p50_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,9 @@ class BenchResult:
     def warnings(self) -> list[str]:
         """What a reader of the figures has to know."""
         return [
-            f"{m.name} at batch {m.batch} is unstable: its rounds vary by {m.variation:.0%} "
-            f"(limit {UNSTABLE:.0%}); close other programs, or raise --rounds"
+            f"{m.name} at batch {m.batch} is unstable: its rounds vary by {m.variation:.0%} (limit "
+            f"{UNSTABLE:.0%}), p90 is {m.p90_ms / m.p50_ms:.1f} times p50 (limit {UNSTABLE_TAIL}); "
+            "close other programs, or raise --rounds"
             for m in self.measurements
             if m.unstable
         ]

@@ -10,6 +10,7 @@ import click
 from swin_deploy.architecture import Size
 from swin_deploy.cli.types import (
     BatchType,
+    FolderType,
     ImageType,
     ListType,
     json_option,
@@ -61,10 +62,10 @@ from swin_deploy.errors import ConfigError
     metavar="PATH",
     help="Checkpoint file or Hugging Face folder. Default: random weights.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the random weights.")
+@click.option("--seed", type=int, help="Of the random weights. Default: 0.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=FolderType(),
     metavar="DIR",
     help="Run folder. Default: artifacts/NAME.",
 )
@@ -85,7 +86,7 @@ def export(
     targets: tuple[str, ...],
     images: Path | None,
     weights: Path | None,
-    seed: int,
+    seed: int | None,
     out: Path | None,
     strict: bool,
     wait: float,
@@ -104,6 +105,8 @@ def export(
     """
     network = resolve_network(variant, config, image)
     if weights is not None:
+        if seed is not None:
+            raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
         from swin_deploy.checkpoints.load import resolve_variant
 
         network = resolve_variant(weights, network, image)
@@ -112,7 +115,7 @@ def export(
     request = ExportRequest(
         variant=network,
         out=out or Path("artifacts") / network.name,
-        seed=seed,
+        seed=seed or 0,
         weights=weights,
         batch=batch,
         precisions=precision,

@@ -30,6 +30,17 @@ class ImageType(click.ParamType[Size]):
         return int(parts[0]), int(parts[-1])
 
 
+class FolderType(click.ParamType[Path]):
+    """A folder that need not exist."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if value == "":
+            self.fail("an empty name is no folder; the present one is called .", param, ctx)
+        return Path(value)
+
+
 class BatchType(click.ParamType[BatchRange]):
     """N for a static batch, LOW:HIGH for a dynamic one."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from swin_deploy.architecture import Size
-from swin_deploy.errors import InputError
+from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.metrics import FloatArray
 from swin_deploy.variants import Preprocessing
 
@@ -36,11 +36,14 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
         (channels, height, width), float32, normalised.
 
     Raises:
+        ConfigError: The network takes neither 1 nor 3 channels.
         InputError: The file is no photo, is damaged, or is too large to be one.
     """
     channels = len(preprocessing.mean)
     if channels not in _MODES:
-        raise InputError(f"photos have 1 or 3 channels, the network takes {channels}")
+        raise ConfigError(
+            f"photos have 1 or 3 channels, the network takes {channels}", "no --images"
+        )
     try:
         with Image.open(path, formats=FORMATS) as file:
             photo = _opaque(ImageOps.exif_transpose(_eight_bits(file)))

@@ -67,7 +67,7 @@ def find_photos(folder: Path) -> PhotoFolder:
         Path(root) / name
         for root, _, names in os.walk(folder)
         for name in names
-        if Path(name).suffix.lower() in SUFFIXES
+        if Path(name).suffix.lower() in SUFFIXES and (Path(root) / name).is_file()
     )
     if not files:
         raise InputError(f"{folder} holds no photos", f"files named {', '.join(sorted(SUFFIXES))}")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from swin_deploy.artifacts.manifest import package_version
+from swin_deploy.errors import InputError, ResourceError
 from swin_deploy.runners.onnxruntime import open_session, session_options
 
 
 def build_onnxruntime(source: Path, final: Path) -> str | None:
     """Write the optimised graph to ``final``; returns the runtime's version.
+
+    Raises:
+        InputError: ONNX Runtime refuses the graph.
+        ResourceError: The disk is full.
 
     The level is EXTENDED: its fusions run on any CPU. The level above it, ALL, picks memory layouts
     for the processor at hand, and a file made so is slow or refused on another one.
@@ -19,5 +25,15 @@ def build_onnxruntime(source: Path, final: Path) -> str | None:
     options = session_options(threads=None)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(final)
-    open_session(source, options)
+    try:
+        open_session(source, options)
+    except InputError as error:
+        if "serialization failed" not in error.problem:  # how it says that it could not write
+            raise
+        free = shutil.disk_usage(final.parent).free
+        raise ResourceError(
+            f"onnxruntime could not write its engine: {free:,} bytes are free, about "
+            f"{source.stat().st_size:,} are needed",
+            "free some space, or --out on another disk",
+        ) from error
     return package_version("onnxruntime")

@@ -14,6 +14,8 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 import torch
 from torch import nn
+from torch._dynamo.exc import UserError
+from torch.onnx.errors import OnnxExporterError
 
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.config import BatchRange
@@ -60,7 +62,7 @@ def export_graph(model: nn.Module, config: SwinConfig, batch: BatchRange, path: 
         graph.graph.name = config.name
         ir.save(graph, path)
         check_graph(path)
-    except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
+    except (OnnxExporterError, UserError) as error:
         raise InputError(f"{config.name} does not export at opset {OPSET}: {error}") from error
 
 

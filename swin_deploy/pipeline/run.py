@@ -76,6 +76,7 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
         listener.note(text)
 
     with open_run(request.out, request.wait_s) as folder:
+        folder.refuse_foreign(name for stage in stages for name in stage.outputs)
         context = RunContext(request, folder, photos, note)
         for stage in stages:
             if _is_current(stage, folder):

@@ -44,14 +44,17 @@ def print_bench(report: dict[str, Any], console: Console) -> None:
         console.print(f"{name} was not measured: {reason}", soft_wrap=True)
     for warning in report["warnings"]:
         console.print(f"warning: {warning}", soft_wrap=True)
-    baselines = {row["batch"]: row["name"] for row in reversed(report["measurements"])}
+    baselines = {row["batch"]: row for row in reversed(report["measurements"])}
     for row in report["measurements"]:
-        if row["name"] != baselines[row["batch"]]:
+        if row is not baselines[row["batch"]]:
             console.print(_verdict(row, baselines[row["batch"]]), soft_wrap=True)
 
 
-def _verdict(row: dict[str, Any], baseline: str) -> str:
-    """One sentence; "not faster" where any turn was slower."""
+def _verdict(row: dict[str, Any], reference: dict[str, Any]) -> str:
+    """One sentence; "not faster" where any turn was slower, none where the machine was too busy."""
+    baseline = reference["name"]
+    if row["unstable"] or reference["unstable"]:
+        return f"batch {row['batch']}: too unstable to compare {row['name']} with {baseline}"
     spread = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f} over the turns"
     if row["speedup_low"] > 1:
         return (

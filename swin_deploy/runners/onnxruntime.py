@@ -60,6 +60,12 @@ class OnnxRuntimeRunner:
                 f"{self.path} takes a batch of {self.batch}, got {len(images)}",
                 f"--batch {len(images)} at export",
             )
+        if list(images.shape[1:]) != list(self.input_shape[1:]):
+            raise ConfigError(
+                f"{self.path} takes images of {self.input_shape[1:]}, got {images.shape[1:]} "
+                "as (channels, height, width)",
+                "the --variant or --config of that network",
+            )
         return self._session.run(None, {self._session.get_inputs()[0].name: images})[0]  # type: ignore[no-any-return]
 
 
