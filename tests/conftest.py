@@ -78,6 +78,16 @@ def noise() -> Callable[[Variant, int], np.ndarray]:
     return make
 
 
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """Path of a config file of the smallest network that has everything but a merge."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        "image_size = 32\nembed_dim = 16\ndepths = [2]\nnum_heads = [1]\nwindow_size = 4\n"
+    )
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """A folder with photos; they lie in the wheel of an image library, which is not imported."""

@@ -15,7 +15,7 @@ from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.export_form.order import invert, merge_groups, steps_between, window_order
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
-from swin_deploy.variants import Variant
+from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.verify import FLOORS_DB
 
 Noise = Callable[[Variant, int], np.ndarray]
@@ -60,6 +60,37 @@ def test_it_equals_the_eager_network_stage_by_stage(
     assert len(pairs) == len(stage_geometry(variant.config)) + 1
     for reference, candidate in pairs:
         assert sqnr_db(reference.numpy(), candidate.numpy()) >= FLOORS_DB["fp32"]
+
+
+def test_constants_are_exact_and_norms_are_shared() -> None:
+    """What is too small for any floor, an epsilon or a mask of -20, is right by construction."""
+    eager = build_model(SMALL["pocket"].config)
+    frozen = freeze_swin(eager)
+    for layer, frozen_layer in zip(eager.layers, frozen.layers, strict=True):
+        for block, frozen_block in zip(layer.blocks, frozen_layer.blocks, strict=True):
+            bias = block.attn.position_bias()
+            expected = bias[None] if block.mask is None else bias + block.mask[:, None]
+            assert torch.equal(frozen_block.bias[:, 0], expected)
+            assert frozen_block.norm1 is block.norm1
+            assert frozen_block.norm2 is block.norm2
+            assert frozen_block.mlp is block.mlp
+        if layer.downsample is not None:
+            merge = frozen.layers[[*eager.layers].index(layer) + 1].enter
+            assert merge.norm is layer.downsample.norm
+    assert frozen.norm is eager.norm
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damage_of_a_real_network_misses_even_the_fp16_floor(
+    damage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, noise: Noise
+) -> None:
+    eager = build_model(VARIANTS["swin_t"].config)
+    images = torch.from_numpy(noise(VARIANTS["swin_t"], 2))
+    damage(monkeypatch)
+    with torch.inference_mode():
+        found = sqnr_db(eager(images).numpy(), freeze_swin(eager)(images).numpy())
+    assert found < FLOORS_DB["fp16"] - 5
 
 
 def test_freezing_leaves_the_eager_network_alone() -> None:

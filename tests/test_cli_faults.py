@@ -1,0 +1,188 @@
+"""Bad input, signals, a busy folder, a full disk: the right exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from swin_deploy.cli import main as cli
+from swin_deploy.errors import SwinDeployError, from_os_error
+from swin_deploy.pipeline.run import RunResult
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path): path.read_bytes() for path in files}
+
+
+# Arguments -> exit code and what the error says. {p} is an empty folder, {run} a finished run.
+BAD_INPUT = {
+    "no network": ("export", 2, "no network was named; try: --variant swin_t"),
+    "unknown variant": ("export --variant swim_t", 2, "unknown variant 'swim_t'; try: swin_t"),
+    "two networks": ("export --variant swin_t --config {config}", 2, "both name a network"),
+    "two weights": ("export --weights {config} --seed 1", 2, "--seed is for random weights"),
+    "no weights": ("export --weights {p}/no.pth", 3, "does not exist"),
+    "no checkpoint": ("inspect {config}", 3, "has the suffix '.toml'"),
+    "missing config": ("export --config {p}/no.toml", 2, "does not exist"),
+    "bad image": ("export --variant swin_t --image 225", 2, "image size 224 or 448"),
+    "windows do not tile": ("export --variant swin_t --image 256", 2, "image size 224 or 448"),
+    "no image": ("export --variant swin_t --image 0x224", 2, "neither a size like 224"),
+    "empty out": ("export --variant swin_t --out {empty}", 2, "an empty name is no folder"),
+    "wait": ("export --config {config} --out {p}/r --wait nan", 2, "wait = nan is no number"),
+    "no memory": ("export --config {config} --image 4000000 --out {p}/r", 6, "out of memory"),
+    "negative batch": ("export --variant swin_t --batch -4", 2, "batch -4:-4 is not a range"),
+    "reversed batch": ("export --variant swin_t --batch 8:2", 2, "batch 8:2 is not a range"),
+    "batch in words": ("export --variant swin_t --batch many", 2, "neither a number like 8"),
+    "unknown precision": ("export --variant swin_t --precision fp15", 2, "is not a list like"),
+    "unknown target": ("export --variant swin_t --target rxt", 2, "unknown target 'rxt'; try: rtx"),
+    "missing library": ("export --variant swin_t --target tensorrt --out {p}/r", 4, "pip install"),
+    "out is a file": ("export --variant swin_t --out {config}", 9, "cannot write in"),
+    "out below a file": ("export --variant swin_t --out {config}/x", 9, "cannot write in"),
+    "photos missing": ("export --config {config} --out {p}/r --images {p}/no", 3, "not a folder"),
+    "photos empty": ("export --config {config} --out {p}/r --images {p}", 3, "holds no photos"),
+    "bench nothing": ("bench --engine {p}/none.plan", 3, "does not exist"),
+    "bench no run": ("bench --engine {p}", 3, "holds no finished run"),
+    "bench a text": ("bench --engine {config}", 8, "is listed in no manifest"),
+    "bench batch": ("bench --engine {run} --batches 0", 2, "must be at least 1"),
+    "bench threads": ("bench --engine {run} --threads 0", 2, "threads = 0"),
+    "no such option": ("export --fast", 2, "No such option"),
+    "no such command": ("exprot", 2, "No such command"),
+}
+
+
+@pytest.mark.parametrize(("line", "code", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_is_one_clear_line_and_nothing_is_lost(
+    line: str,
+    code: int,
+    message: str,
+    config: str,
+    tmp_path: Path,
+    pocket_run: RunResult,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    names = {"p": folder, "config": config, "run": pocket_run.path, "empty": ""}
+    words = [word.format(**names) for word in line.split(" ")]
+    before = snapshot(pocket_run.path), snapshot(tmp_path)
+    assert cli.run(words) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    last = captured.err.strip().splitlines()[-1]
+    assert last.startswith("error[E_")
+    assert "Traceback" not in captured.err
+    assert (snapshot(pocket_run.path), snapshot(tmp_path)) == before
+
+
+def swin_deploy(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "swin_deploy", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_stops_it_cleanly(
+    number: signal.Signals, code: int, config: str, tmp_path: Path
+) -> None:
+    process = swin_deploy("export", "--config", config, "--out", "run", cwd=tmp_path)
+    for _ in range(600):
+        if (tmp_path / "run" / ".lock.holder").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == ""
+    assert "Traceback" not in err
+    assert not (tmp_path / "run" / ".lock.holder").exists()
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_a_run_in_use_is_refused_at_once(config: str, tmp_path: Path) -> None:
+    arguments = ("export", "--config", config, "--out", "run")
+    first = swin_deploy(*arguments, cwd=tmp_path)
+    for _ in range(600):
+        if (tmp_path / "run" / ".lock.holder").exists():
+            break
+        time.sleep(0.05)
+    second = swin_deploy(*arguments, cwd=tmp_path)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 7
+    assert f"in use by process {first.pid} on" in err
+    waiting = swin_deploy(*arguments, "--wait", "120", "--json", cwd=tmp_path)
+    out, _ = first.communicate(timeout=120)
+    assert first.returncode == 0
+    assert "done in" in out
+    out, err = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, err
+    assert len(json.loads(out)["current"]) == 6
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    line = f"{shlex.quote(sys.executable)} -m swin_deploy variants --json | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(28, 6), (122, 6), (13, 9), (30, 9), (36, 9), (5, None)]
+)
+def test_the_operating_system_s_refusals_have_their_codes(number: int, code: int | None) -> None:
+    error = from_os_error(OSError(number, os.strerror(number), "some/file"))
+    assert (error and error.exit_code) == code
+    if error is not None:
+        assert "some/file" in error.problem
+
+
+def test_a_full_disk_leaves_nothing_half(config: str, tmp_path: Path) -> None:
+    """The limit on a file's size stands in for the disk: the graph does not fit."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "from swin_deploy.cli.main import run\n"
+        f"sys.exit(run(['export', '--config', {config!r}, '--out', 'run']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 6, done.stderr
+    assert "error[E_RESOURCE]" in done.stderr
+    assert not list((tmp_path / "run").rglob("*.onnx"))
+
+
+def test_every_error_class_has_its_own_code() -> None:
+    kinds = SwinDeployError.__subclasses__()  # UsageError is a ConfigError, exit 2
+    assert sorted(kind.exit_code for kind in kinds) == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert len({kind.code for kind in kinds}) == len(kinds)
