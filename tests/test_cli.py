@@ -108,7 +108,7 @@ def test_a_failed_gate_prints_the_table_and_exits_5(
     assert cli.run(arguments) == 5
     captured = capsys.readouterr()
     assert "FAILED: SQNR" in captured.err
-    assert "error[E_VERIFY]: export form, stage 1" in captured.err
+    assert "error[E_VERIFY]: form, stage 1" in captured.err
     assert not (out / "engines").exists()
     assert cli.run([*arguments, "--json"]) == 5
     error = json.loads(capsys.readouterr().out)["error"]

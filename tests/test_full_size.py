@@ -44,8 +44,8 @@ def test_every_attention_fuses_and_everything_agrees(
     verification = result.verification
     assert verification["passed"]
     assert {row["candidate"] for row in verification["comparisons"]} >= {
-        f"export form, stage {len(FULL_SIZE[name].config.depths)}",
-        "onnx, as exported",
+        f"form, stage {len(FULL_SIZE[name].config.depths)}",
+        "onnx, exported",
         "onnx, simplified",
         "onnx, fp16",
         "engine cpu-fp32",

@@ -89,11 +89,11 @@ def test_the_verification_covers_every_file_at_several_batch_sizes(pocket_run: R
         inputs.setdefault(row["candidate"], set()).add(row["inputs"])
     every = {"noise x1", "noise x3", "noise x4"}
     assert inputs == {
-        "export form, stage 1": {"noise x1"},
-        "export form, stage 2": {"noise x1"},
-        "export form, stage 3": {"noise x1"},
+        "form, stage 1": {"noise x1"},
+        "form, stage 2": {"noise x1"},
+        "form, stage 3": {"noise x1"},
         "export form": every,
-        "onnx, as exported": every,
+        "onnx, exported": every,
         "onnx, simplified": every,
         "onnx, fp16": every,
         **dict.fromkeys(here, every),

@@ -19,7 +19,7 @@ from swin_deploy.verify import Comparison, Verification, compare, compare_runner
 
 
 def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
-    """Compare the export form, stage by stage, and then every file of the run, with eager.
+    """Compare the form, stage by stage, and then every file of the run, with eager.
 
     Args:
         context: With all files in place.
@@ -39,7 +39,7 @@ def _compare_stages(context: RunContext, inputs: InputSet) -> tuple[Comparison, 
         eager, frozen = context.eager.stages(images), context.frozen.stages(images)
     return tuple(
         compare(
-            f"export form, stage {number}",
+            f"form, stage {number}",
             inputs.name,
             reference.numpy(),
             outputs.numpy(),
@@ -52,7 +52,7 @@ def _compare_stages(context: RunContext, inputs: InputSet) -> tuple[Comparison, 
 
 def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
     yield TorchRunner(context.frozen, "export form"), "fp32"
-    yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, as exported"), "fp32"
+    yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, exported"), "fp32"
     present = context.folder.current.outputs()
     for precision, name in GRAPHS.items():
         if name in present:
