@@ -16,7 +16,7 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
-    ("architecture", "metrics", "child"),
+    ("architecture", "metrics", "child", "interrupts"),
     ("variants",),
     ("config",),
     ("artifacts",),

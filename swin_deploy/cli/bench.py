@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from swin_deploy.cli.types import ListType, json_option, network_options, resolve_network
+from swin_deploy.interrupts import import_torch
 
 
 @click.command()
@@ -51,6 +52,7 @@ def bench(
     # Before torch is imported: its threads would otherwise spin for one another while another
     # program has their core, and the baseline collapses where ONNX Runtime's hardly notices.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    import_torch()
     from swin_deploy.bench.run import BenchRequest, bench_engine
     from swin_deploy.report.bench_tables import print_bench
     from swin_deploy.report.console import Progress, stdout

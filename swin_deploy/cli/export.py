@@ -20,6 +20,7 @@ from swin_deploy.cli.types import (
 )
 from swin_deploy.config import PRECISIONS, BatchRange, ExportRequest, Precision
 from swin_deploy.errors import ConfigError
+from swin_deploy.interrupts import import_torch
 
 
 @click.command()
@@ -107,6 +108,7 @@ def export(
     if weights is not None:
         if seed is not None:
             raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
+        import_torch()
         from swin_deploy.checkpoints.load import resolve_variant
 
         network = resolve_variant(weights, network, image)

@@ -11,6 +11,7 @@ import click
 
 from swin_deploy.architecture import Size
 from swin_deploy.cli.types import ImageType, json_option
+from swin_deploy.interrupts import import_torch
 
 
 @click.command()
@@ -25,6 +26,7 @@ def inspect(checkpoint: Path, image: Size | None, as_json: bool) -> None:
 
     Nothing in the file is run. A file that export would refuse is refused here with the reason.
     """
+    import_torch()
     from swin_deploy.checkpoints.load import load_checkpoint
     from swin_deploy.report.console import stdout
 

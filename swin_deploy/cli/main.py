@@ -19,8 +19,7 @@ from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.variants import variants
 from swin_deploy.errors import ResourceError, SwinDeployError, UsageError, from_os_error
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # exit 128 + number, as shells count
+from swin_deploy.interrupts import SIGNALS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     # Whatever was raised after the signal, an import that was cut off for example, is its doing.
-    code = 128 + received[0]
+    code = 128 + received[0]  # as shells count
     if as_json:
         _print_json({"code": "E_INTERRUPTED", "exit_code": code, "message": "interrupted"})
     click.echo("interrupted", err=True)

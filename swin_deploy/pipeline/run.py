@@ -15,6 +15,7 @@ from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
+from swin_deploy.interrupts import import_torch
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
 
@@ -110,6 +111,7 @@ def _is_current(stage: Stage, folder: RunFolder) -> bool:
 
 def _run_stage(stage: Stage, context: RunContext, listener: Listener) -> None:
     listener.started(stage.title)
+    import_torch()  # here and not above: a run in which all is current needs none
     start = time.monotonic()
     try:
         details = stage.action(context)

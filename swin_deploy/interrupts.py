@@ -1,0 +1,23 @@
+"""Importing PyTorch without being interrupted half way."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def import_torch() -> None:
+    """Import PyTorch with the signals that stop a process held back until it is done.
+
+    An exception that a signal raises while PyTorch's native modules set themselves up is swallowed
+    there, or aborts the process. Held back, the signal is delivered a moment later, and the program
+    unwinds. Call this, from the main thread, before the first import of anything that needs torch.
+    """
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        for name in ("torch", "torch.onnx"):
+            importlib.import_module(name)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
