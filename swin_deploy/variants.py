@@ -104,6 +104,24 @@ VARIANTS: dict[str, Variant] = {
         _row("swin_b_384", 384, 128, 18, 4, 12, 87_903_584),
         _row("swin_l", 224, 192, 18, 6, 7, 196_532_476),
         _row("swin_l_384", 384, 192, 18, 6, 12, 196_735_516),
+        # Trained by scripts/train_pocket.py; its weights come with the package.
+        Variant(
+            config=SwinConfig(
+                name="swin_pocket",
+                image_size=(32, 32),
+                patch_size=2,
+                in_channels=1,
+                embed_dim=16,
+                depths=(2, 2, 2),
+                num_heads=(1, 2, 4),
+                window_size=4,
+                num_classes=10,
+            ),
+            preprocessing=Preprocessing(
+                crop=1.0, interpolation="bilinear", mean=(0.1307,), std=(0.3081,)
+            ),
+            parameters=144_136,
+        ),
     )
 }
 

@@ -43,8 +43,10 @@ OBLONG = Variant(
     )
 )
 CIFAR = read_config(ROOT / "examples" / "cifar10_swin.toml")
-SMALL = {variant.name: variant for variant in (POCKET, OBLONG)}
-FULL_SIZE = {**VARIANTS, CIFAR.name: CIFAR}
+TRAINED = VARIANTS["swin_pocket"]
+SMALL = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED)}
+FULL_SIZE = {name: v for name, v in VARIANTS.items() if name != TRAINED.name}
+FULL_SIZE[CIFAR.name] = CIFAR
 
 
 class Silent:

@@ -30,6 +30,11 @@ BAD_INPUT = {
     "unknown variant": ("export --variant swim_t", 2, "unknown variant 'swim_t'; try: swin_t"),
     "two networks": ("export --variant swin_t --config {config}", 2, "both name a network"),
     "two weights": ("export --weights {config} --seed 1", 2, "--seed is for random weights"),
+    "none bundled": (
+        "export --variant swin_t --weights bundled",
+        2,
+        "no weights for swin_t come with the package; try: --variant swin_pocket",
+    ),
     "no weights": ("export --weights {p}/no.pth", 3, "does not exist"),
     "no checkpoint": ("inspect {config}", 3, "has the suffix '.toml'"),
     "missing config": ("export --config {p}/no.toml", 2, "does not exist"),

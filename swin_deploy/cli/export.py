@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from swin_deploy.architecture import Size
+from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.cli.types import (
     BatchType,
     FolderType,
@@ -61,7 +62,7 @@ from swin_deploy.interrupts import import_torch
     "--weights",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Checkpoint file or Hugging Face folder. Default: random weights.",
+    help="Checkpoint file, Hugging Face folder, or bundled. Default: random weights.",
 )
 @click.option("--seed", type=int, help="Of the random weights. Default: 0.")
 @click.option(
@@ -99,6 +100,7 @@ def export(
     swin-deploy export --variant swin_t
     swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
     swin-deploy export --weights finetuned.safetensors
+    swin-deploy export --variant swin_pocket --weights bundled
     swin-deploy export --config mine.toml --out runs/mine
 
     Every file that it writes agrees with the eager PyTorch network; otherwise it exits with 5
@@ -108,6 +110,8 @@ def export(
     if weights is not None:
         if seed is not None:
             raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
+        if str(weights) == "bundled":
+            weights = bundled_weights(variant)
         import_torch()
         from swin_deploy.checkpoints.load import resolve_variant
 
