@@ -43,11 +43,13 @@ def test_the_demo_runs_from_anywhere_and_a_second_time_at_once(clone: Path, tmp_
         )
         for _ in range(2)
     )
-    for process in (first, second):
-        out, err = process.communicate(timeout=850)
-        assert process.returncode == 0, err
+    results = [process.communicate(timeout=850) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], results
+    for out, _ in results:
         assert "photos x11" in out
-        assert out.splitlines()[-1].startswith("batch 1: engine cpu-fp32 is")
+        # Two at once disturb each other, so the last line may be that nothing can be concluded.
+        assert out.splitlines()[-1].startswith("batch 1: ")
+        assert "engine cpu-fp32" in out.splitlines()[-1]
     run = clone / "artifacts" / "swin_t"
     assert json.loads((run / "verify.json").read_text())["passed"]
     assert {row["batch"] for row in json.loads((run / "bench.json").read_text())["measurements"]}
