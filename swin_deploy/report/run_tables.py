@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -110,13 +109,3 @@ def print_comparisons(comparisons: list[dict[str, Any]], console: Console) -> No
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def run_files(result: RunResult) -> list[Path]:
-    """Engine files of the run, best guess of what to bench first."""
-    return [
-        result.path / path
-        for name, record in result.stages.items()
-        if name.startswith("engine:")
-        for path in record.outputs
-    ]
