@@ -1,4 +1,4 @@
-"""A Swin Transformer as plain data, and the grid arithmetic that decides what it accepts.
+"""A Swin Transformer as plain data: its shapes, and what shapes do not tell.
 
 Nothing here needs torch: a wrong size is refused before anything heavy is imported.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from swin_deploy.errors import ConfigError
 
@@ -15,8 +17,45 @@ Size = tuple[int, int]  # (height, width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Semantics:
+    """What libraries do differently with the same weights. The README has their table.
+
+    Attributes:
+        patch_remainder: Of an image whose side the patch does not divide: ``refuse`` it, ``drop``
+            the remaining pixels, ``pad`` with zeros at the bottom and the right, or ``pad_both``
+            axes by up to a whole patch as soon as one of them needs it.
+        padding: Of a grid that windows do not tile or merging cannot halve: ``refuse`` it, or pad
+            with zeros at the bottom and the right, ``before_roll`` or ``after_roll``. Padded
+            tokens take part in attention; V1 pads after the norm, so they are exactly zero.
+        small_grids: Along an axis that is shorter than a window: ``shrink_axis`` shrinks the window
+            to it, ``shrink_both`` shrinks both axes of the window to the shorter side of the grid,
+            ``pad`` pads the grid to a window, ``refuse`` refuses.
+        stop_shift: Where one window covers the grid: windows do not shift along that ``axis``,
+            along ``both`` axes, or shift as everywhere (``never`` stops).
+        merge_order: Of the channels that a merge concatenates, over (row, column) of the group:
+            ``columns`` is (0, 0), (1, 0), (0, 1), (1, 1), ``rows`` is row-major, ``channels`` is
+            that of Unfold, the channel slowest and then row-major.
+        mask_value: Added to the attention logits of tokens that only the roll brought together.
+    """
+
+    patch_remainder: Literal["refuse", "drop", "pad", "pad_both"] = "refuse"
+    padding: Literal["refuse", "before_roll", "after_roll"] = "refuse"
+    small_grids: Literal["shrink_axis", "shrink_both", "pad", "refuse"] = "shrink_axis"
+    stop_shift: Literal["axis", "both", "never"] = "axis"
+    merge_order: Literal["columns", "rows", "channels"] = "columns"
+    mask_value: float = -100.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mask_value) and self.mask_value < 0):
+            raise ConfigError(
+                f"semantics.mask_value = {self.mask_value} has to be finite and below 0",
+                "-100, as in every release",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwinConfig:
-    """The architecture of a Swin V1 classifier.
+    """The architecture of a Swin Transformer, V1 or V2.
 
     Attributes:
         name: Names the run folder; not part of the arithmetic.
@@ -26,11 +65,18 @@ class SwinConfig:
         embed_dim: Channels after the patch embedding; doubled by every merge.
         depths: Blocks per stage. Odd-numbered blocks shift their windows.
         num_heads: Attention heads per stage.
-        window_size: Side of an attention window, in tokens. Along an axis on which the stage's grid
-            is not larger, the window shrinks to the grid and nothing shifts (timm's rule).
+        window_size: Side of an attention window, in tokens.
         mlp_ratio: Hidden channels of the MLP over its input channels.
         qkv_bias: Whether the query, key and value projection has a bias.
-        num_classes: Width of the head.
+        num_classes: Width of the head; 0 for a backbone without one.
+        version: 1 (Liu et al. 2021) or 2 (Liu et al. 2022: norms after the residual branches,
+            cosine attention, a position bias computed by a small MLP).
+        pretrained_window_sizes: V2 only, one per stage: the window that the position MLP was
+            trained with, 0 for the present one.
+        position_bias: V1 only: whether there is a table of position biases.
+        stage_norms: Whether every stage has a norm of its own for its feature map, as backbones of
+            detectors have.
+        semantics: What the library of the weights does where shapes leave a choice.
 
     Raises:
         ConfigError: A value is impossible by itself or beside the others.
@@ -47,6 +93,11 @@ class SwinConfig:
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
     num_classes: int = 1000
+    version: Literal[1, 2] = 1
+    pretrained_window_sizes: tuple[int, ...] = ()
+    position_bias: bool = True
+    stage_norms: bool = False
+    semantics: Semantics = Semantics()
 
     def __post_init__(self) -> None:
         if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name) is None:
@@ -54,9 +105,11 @@ class SwinConfig:
                 f"name = {self.name!r} cannot name a folder",
                 "up to 64 letters, digits, dots, dashes and underscores, a letter or digit first",
             )
-        for field in ("patch_size", "in_channels", "embed_dim", "window_size", "num_classes"):
+        for field in ("patch_size", "in_channels", "embed_dim", "window_size"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} = {getattr(self, field)} must be at least 1")
+        if self.num_classes < 0:
+            raise ConfigError(f"num_classes = {self.num_classes} must not be negative")
         for field in ("image_size", "depths", "num_heads"):
             values = getattr(self, field)
             if not values or min(values) < 1:
@@ -73,94 +126,29 @@ class SwinConfig:
                 raise ConfigError(
                     f"num_heads[{stage}] = {heads} does not divide that stage's {channels} channels"
                 )
+        self._check_version()
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SwinConfig:
+        """The config that ``dataclasses.asdict`` and JSON made ``values`` of.
 
-@dataclass(frozen=True, slots=True)
-class StageGeometry:
-    """The token grid of one stage. Pairs are (rows, columns), in tokens."""
+        Raises:
+            TypeError: A key is unknown or missing.
+        """
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        fields["semantics"] = Semantics(**fields.get("semantics", {}))
+        return cls(**fields)
 
-    grid: Size
-    window: Size
-    shift: Size
-    channels: int
-    heads: int
-    depth: int
-
-    @property
-    def tokens(self) -> int:
-        """Tokens per image."""
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def window_tokens(self) -> int:
-        """Tokens per window."""
-        return self.window[0] * self.window[1]
-
-    @property
-    def windows(self) -> int:
-        """Windows per image."""
-        return self.tokens // self.window_tokens
-
-
-def stage_geometry(config: SwinConfig) -> tuple[StageGeometry, ...]:
-    """The grid, window and shift of every stage.
-
-    Raises:
-        ConfigError: The image size fits no stage grid; names the nearest sizes that do.
-    """
-    for axis, pixels in zip(("height", "width"), config.image_size, strict=True):
-        if (reason := _axis_problem(config, pixels)) is not None:
+    def _check_version(self) -> None:
+        if self.version not in (1, 2):
+            raise ConfigError(f"version = {self.version} is neither 1 nor 2")
+        sizes = self.pretrained_window_sizes
+        if sizes and (self.version == 1 or len(sizes) != len(self.depths) or min(sizes) < 0):
             raise ConfigError(
-                f"{config.name}: image {axis} {pixels} does not work: {reason}",
-                _nearest_sizes(config, pixels),
+                f"pretrained_window_sizes = {list(sizes)} is not one number per stage of a V2",
+                "leave it out where the windows are those of the training",
             )
-    stages = []
-    for index, (depth, heads) in enumerate(zip(config.depths, config.num_heads, strict=True)):
-        rows, columns = (pixels // config.patch_size >> index for pixels in config.image_size)
-        window = (min(config.window_size, rows), min(config.window_size, columns))
-        shift = (_shift(config, rows), _shift(config, columns))
-        stages.append(
-            StageGeometry((rows, columns), window, shift, config.embed_dim << index, heads, depth)
-        )
-    return tuple(stages)
-
-
-def _shift(config: SwinConfig, tokens: int) -> int:
-    return config.window_size // 2 if tokens > config.window_size else 0
-
-
-def _axis_problem(config: SwinConfig, pixels: int) -> str | None:
-    """Why ``pixels`` along one axis cannot be used; None if they can."""
-    if pixels % config.patch_size:
-        return f"it is not a multiple of the patch size {config.patch_size}"
-    tokens = pixels // config.patch_size
-    if tokens == 0:
-        return f"it is smaller than one patch of {config.patch_size}"
-    for stage in range(len(config.depths)):
-        if tokens > config.window_size and tokens % config.window_size:
-            return (
-                f"stage {stage + 1} has {tokens} tokens along it, "
-                f"which windows of {config.window_size} do not tile"
-            )
-        if stage + 1 < len(config.depths):
-            if tokens % 2:
-                return f"stage {stage + 1} has {tokens} tokens along it, which merging cannot halve"
-            tokens //= 2
-    return None
-
-
-def _nearest_sizes(config: SwinConfig, pixels: int) -> str:
-    """The working sizes on both sides of ``pixels``, and the windows that would fit it."""
-    reach = config.patch_size * config.window_size << len(config.depths)
-    below = next((p for p in range(pixels, 0, -1) if _axis_problem(config, p) is None), None)
-    above = next(
-        (p for p in range(pixels, pixels + reach + 1) if _axis_problem(config, p) is None), None
-    )
-    sizes = " or ".join(str(size) for size in (below, above) if size is not None)
-    windows = [
-        str(m)
-        for m in range(2, 2 * config.window_size + 1)
-        if _axis_problem(replace(config, window_size=m), pixels) is None
-    ]
-    hint = f"image size {sizes}" if sizes else "another patch_size"
-    return f"{hint} (or window_size {', '.join(windows)})" if windows else hint
+        if self.version == 2 and not self.position_bias:
+            raise ConfigError("position_bias = false is for version 1")

@@ -11,8 +11,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from swin_deploy.architecture import Size, SwinConfig, stage_geometry
+from swin_deploy.architecture import Semantics, Size, SwinConfig
 from swin_deploy.errors import ConfigError
+from swin_deploy.geometry import stage_geometry
 from swin_deploy.variants import Preprocessing, Variant
 
 Precision = Literal["fp32", "fp16"]
@@ -61,6 +62,23 @@ class BatchRange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """What the user says about a checkpoint.
+
+    Attributes:
+        image_size: To run at; None for the size that it was trained for.
+        window: To run with, which resizes what depends on it; None for that of the training.
+        ema: Take the exponential moving average of the weights.
+        wanted: The network that the checkpoint has to be; None for what its tensors say.
+    """
+
+    image_size: Size | None = None
+    window: int | None = None
+    ema: bool = False
+    wanted: SwinConfig | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
     """One run of the whole way, from a network to verified engines.
 
@@ -68,6 +86,7 @@ class ExportRequest:
         variant: The network.
         seed: Of the random weights; without meaning where ``weights`` is given.
         weights: Checkpoint file or folder; None for random weights.
+        load: How to read it.
         batch: The batch sizes that the graph accepts.
         precisions: Which graphs to build engines from.
         targets: Engines to build, by name; None for all that this machine can build.
@@ -84,6 +103,7 @@ class ExportRequest:
     out: Path
     seed: int = 0
     weights: Path | None = None
+    load: LoadOptions = LoadOptions()
     batch: BatchRange = BatchRange()
     precisions: tuple[Precision, ...] = PRECISIONS
     targets: tuple[str, ...] | None = None
@@ -103,9 +123,9 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
     """Read a network from a TOML file.
 
     Args:
-        path: Keys as the fields of ``SwinConfig``, and a table [preprocessing] as those of
-            ``Preprocessing``. ``name`` defaults to the file's name, ``image_size`` may be one
-            number or [height, width].
+        path: Keys as the fields of ``SwinConfig``, and tables [semantics] and [preprocessing] as
+            those of ``Semantics`` and ``Preprocessing``. ``name`` defaults to the file's name,
+            ``image_size`` may be one number or [height, width].
         image_size: Overrides the file's.
 
     Raises:
@@ -122,20 +142,23 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
         data["image_size"] = [size, size]
     if image_size is not None:
         data["image_size"] = list(image_size)
-    preprocessing = data.pop("preprocessing", {})
+    preprocessing, semantics = data.pop("preprocessing", {}), data.pop("semantics", {})
     problems: list[str] = []
     network = _checked(SwinConfig, {"name": path.stem, **data}, "", problems)
+    rules = _checked(Semantics, semantics, "semantics.", problems)
     steps = _checked(Preprocessing, preprocessing, "preprocessing.", problems)
     if problems:
         raise ConfigError(f"{path}: {'; '.join(problems)}", _KEYS)
     try:
+        network["semantics"] = Semantics(**rules)
         return Variant(config=SwinConfig(**network), preprocessing=Preprocessing(**steps))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.problem}", error.hint) from error
 
 
 _KEYS = (
-    f"keys {', '.join(f.name for f in fields(SwinConfig))}; "
+    f"keys {', '.join(f.name for f in fields(SwinConfig) if f.name != 'semantics')}; "
+    f"in [semantics] {', '.join(f.name for f in fields(Semantics))}; "
     f"in [preprocessing] {', '.join(f.name for f in fields(Preprocessing))}"
 )
 

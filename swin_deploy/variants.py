@@ -95,6 +95,34 @@ def _row(
     )
 
 
+def _row_v2(
+    size: str, side: int, window: int, trained: int, classes: int, parameters: int
+) -> Variant:
+    """A released V2.
+
+    ``trained`` is the window of its pre-training in all stages but the last, whose
+    grid was half of it; 0 where it was trained as it is.
+    """
+    channels, blocks, heads = {"t": (96, 6, 3), "s": (96, 18, 3), "b": (128, 18, 4)}.get(
+        size, (192, 18, 6)
+    )
+    return Variant(
+        config=SwinConfig(
+            name=f"swinv2_{size}_w{trained}to{window}" if trained else f"swinv2_{size}_w{window}",
+            image_size=(side, side),
+            embed_dim=channels,
+            depths=(2, 2, blocks, 2),
+            num_heads=(heads, 2 * heads, 4 * heads, 8 * heads),
+            window_size=window,
+            num_classes=classes,
+            version=2,
+            pretrained_window_sizes=(trained,) * 3 + (trained // 2,) if trained else (),
+        ),
+        preprocessing=Preprocessing(crop=1.0 if side == 384 else 0.9),
+        parameters=parameters,
+    )
+
+
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
@@ -104,6 +132,19 @@ VARIANTS: dict[str, Variant] = {
         _row("swin_b_384", 384, 128, 18, 4, 12, 87_903_584),
         _row("swin_l", 224, 192, 18, 6, 7, 196_532_476),
         _row("swin_l_384", 384, 192, 18, 6, 12, 196_735_516),
+        _row_v2("t", 256, 8, 0, 1000, 28_347_154),
+        _row_v2("t", 256, 16, 0, 1000, 28_347_154),
+        _row_v2("s", 256, 8, 0, 1000, 49_728_418),
+        _row_v2("s", 256, 16, 0, 1000, 49_728_418),
+        _row_v2("b", 256, 8, 0, 1000, 87_918_816),
+        _row_v2("b", 256, 16, 0, 1000, 87_918_816),
+        # Windows of 12 were released with the 22k classes of their pre-training only.
+        _row_v2("b", 192, 12, 0, 21841, 109_280_841),
+        _row_v2("b", 256, 16, 12, 1000, 87_918_816),
+        _row_v2("b", 384, 24, 12, 1000, 87_918_816),
+        _row_v2("l", 192, 12, 0, 21841, 228_772_549),
+        _row_v2("l", 256, 16, 12, 1000, 196_739_932),
+        _row_v2("l", 384, 24, 12, 1000, 196_739_932),
         # Trained by scripts/train_pocket.py; its weights come with the package.
         Variant(
             config=SwinConfig(

@@ -8,56 +8,56 @@ import pytest
 import torch
 from torch import nn
 
-from swin_deploy.architecture import StageGeometry
-from swin_deploy.export_form import blocks, freeze
+from swin_deploy.export_form import attention, blocks, freeze
+from swin_deploy.geometry import StageGeometry
 
 
 def wrong_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     """The masks of the windows are handed to the wrong windows."""
-    init = blocks.FrozenBlock.__init__
+    init = attention.FrozenAttention.__init__
 
-    def damaged(self: blocks.FrozenBlock, *args: object) -> None:
+    def damaged(self: attention.FrozenAttention, *args: object) -> None:
         init(self, *args)  # type: ignore[arg-type]
         self.bias = self.bias.flip(0).contiguous()
 
-    monkeypatch.setattr(blocks.FrozenBlock, "__init__", damaged)
+    monkeypatch.setattr(attention.FrozenAttention, "__init__", damaged)
 
 
 def forgotten_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shifted windows attend across the edges of the image."""
-    init = blocks.FrozenBlock.__init__
+    init = attention.FrozenAttention.__init__
 
-    def damaged(self: blocks.FrozenBlock, *args: object) -> None:
+    def damaged(self: attention.FrozenAttention, *args: object) -> None:
         init(self, *args)  # type: ignore[arg-type]
         self.bias = self.bias[self.bias.shape[0] // 2 :][:1].clamp(min=-50).contiguous()
 
-    monkeypatch.setattr(blocks.FrozenBlock, "__init__", damaged)
+    monkeypatch.setattr(attention.FrozenAttention, "__init__", damaged)
 
 
 def forgotten_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """The query is not divided by sqrt(d)."""
-    monkeypatch.setattr(blocks, "scaled_query", lambda qkv, stage: qkv)
+    monkeypatch.setattr(attention, "scaled_query", lambda qkv, stage: qkv)
 
 
 def swapped_query_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the projection are taken in the order k, q, v."""
-    scaled = blocks.scaled_query
+    scaled = attention.scaled_query
 
     def damaged(qkv: nn.Linear, stage: StageGeometry) -> nn.Linear:
         layer, c = scaled(qkv, stage), stage.channels
         rows = torch.cat([torch.arange(c, 2 * c), torch.arange(c), torch.arange(2 * c, 3 * c)])
         bias = None if layer.bias is None else layer.bias[rows]
-        return blocks.linear(layer.weight[rows], bias)
+        return attention.linear(layer.weight[rows], bias)
 
-    monkeypatch.setattr(blocks, "scaled_query", damaged)
+    monkeypatch.setattr(attention, "scaled_query", damaged)
 
 
 def wrong_shift(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows shift by one token less."""
     order = freeze.window_order
 
-    def damaged(grid: object, window: object, shift: tuple[int, int]) -> torch.Tensor:
-        return order(grid, window, (max(0, shift[0] - 1), shift[1]))  # type: ignore[arg-type]
+    def damaged(stage: StageGeometry, shift: tuple[int, int], rolls_first: bool) -> torch.Tensor:
+        return order(stage, (max(0, shift[0] - 1), shift[1]), rolls_first)
 
     monkeypatch.setattr(freeze, "window_order", damaged)
 

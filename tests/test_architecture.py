@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from conftest import CIFAR, OBLONG, POCKET
-from swin_deploy.architecture import SwinConfig, stage_geometry
+from swin_deploy.architecture import SwinConfig
 from swin_deploy.errors import ConfigError
+from swin_deploy.geometry import stage_geometry
 from swin_deploy.variants import VARIANTS, find_variant
 
 

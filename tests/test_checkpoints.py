@@ -16,18 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conftest import POCKET
-from swin_deploy.checkpoints.load import (
-    Checkpoint,
-    load_checkpoint,
-    require_same_network,
-    resolve_variant,
-)
+from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint, resolve_variant
 from swin_deploy.cli import main as cli
+from swin_deploy.config import LoadOptions
 from swin_deploy.errors import InputError, SwinDeployError, UnsafeError
 from swin_deploy.model.build import build_model
 from swin_deploy.variants import VARIANTS
 
-POCKET_IMAGE = POCKET.config.image_size
+AT_64 = LoadOptions(image_size=POCKET.config.image_size)
 Spoil = Callable[[dict[str, Tensor]], None]
 
 
@@ -39,7 +35,7 @@ def pocket_tensors() -> dict[str, Tensor]:
 
 def load(path: Path, content: object) -> Checkpoint:
     torch.save(content, path)
-    return load_checkpoint(path, POCKET_IMAGE)
+    return load_checkpoint(path, AT_64)
 
 
 def test_known_buffers_and_containers_are_listed(
@@ -92,9 +88,21 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "NaN": (with_value("head.weight", poison), "head.weight holds 3 NaN or infinite values"),
     "all zeros": (with_value("head.weight", torch.zeros_like), "head.weight is all zeros"),
     "integers": (with_value("head.weight", lambda v: v.to(torch.int8)), "torch.int8"),
-    "Swin V2": (
+    "half a Swin V2": (
         lambda tensors: tensors.update({"layers.0.blocks.0.attn.logit_scale": torch.ones(1, 1, 1)}),
-        "is a Swin V2 checkpoint: only Swin V1",
+        "lacks 'layers.1.blocks.0.attn.logit_scale'",
+    ),
+    "a mask of another value": (
+        lambda tensors: tensors.update(
+            {"layers.0.blocks.1.attn_mask": torch.full((4, 2, 2), -1.0)}
+        ),
+        "attn_mask holds .-1.0., but masks here are -100",
+    ),
+    "another position index": (
+        lambda tensors: tensors.update(
+            {"layers.0.blocks.1.attn.relative_position_index": torch.zeros(16, 16).long()}
+        ),
+        "counts positions in another way",
     ),
 }
 
@@ -114,10 +122,11 @@ def test_a_checkpoint_loads_whole_or_not_at_all(
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "is a OpenMMLab checkpoint"),
+        ("backbone.stages.0.blocks.0.attn.w_msa.logit_scale", "is a OpenMMLab Swin V2 checkpoint"),
+        ("stages.0.blocks.0.attn.meta_mlp.fc1.weight", "is a Swin V2-CR .timm's swinv2_cr. check"),
+        ("absolute_pos_embed", "is a Swin with absolute positions checkpoint"),
         ("features.1.0.w_msa.qkv.weight", "is a csm-kr checkpoint"),
         ("stage1.patch_partition.linear.weight", "is a berniwal checkpoint"),
-        ("layers.0.blocks.0.attn.relative_position_index", "is a WZMIAOMIAO checkpoint: it shifts"),
         ("conv1.weight", "is of no known dialect; its keys begin with conv1.weight"),
     ],
 )
@@ -198,7 +207,7 @@ def test_a_damaged_file_is_one_clear_line(
         torch.save(pocket_tensors, path)
     spoil(path)
     with pytest.raises(InputError, match=message) as caught:
-        load_checkpoint(path, POCKET_IMAGE)
+        load_checkpoint(path, AT_64)
     assert caught.value.exit_code == 3
 
 
@@ -210,11 +219,11 @@ def test_the_image_size_is_asked_for_where_nothing_says_it(
         load_checkpoint(tmp_path / "x.safetensors")
 
 
-def test_a_wrong_variant_names_the_one_that_fits() -> None:
-    path, tiny = Path("x.pth"), VARIANTS["swin_t"].config
-    require_same_network(path, replace(tiny, num_classes=2), tiny)
+def test_a_wrong_variant_names_the_one_that_fits(tmp_path: Path) -> None:
+    save_file(dict(build_model(VARIANTS["swin_t"].config).named_parameters()), tmp_path / "x.bin")
+    (tmp_path / "x.bin").rename(path := tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="no swin_b: it has embed_dim 96, not 128") as caught:
-        require_same_network(path, tiny, VARIANTS["swin_b"].config)
+        load_checkpoint(path, LoadOptions(wanted=VARIANTS["swin_b"].config))
     assert caught.value.hint == "--variant swin_t"
 
 
@@ -257,19 +266,11 @@ def test_the_classes_of_a_checkpoint_win_and_its_network_has_to_fit(
     path = tmp_path / "x.safetensors"
     save_file(pocket_tensors, path)
     wanted = replace(POCKET, config=replace(POCKET.config, num_classes=1000))
-    assert resolve_variant(path, wanted, None).config == POCKET.config
+    found = resolve_variant(path, wanted, LoadOptions(wanted=wanted.config))
+    assert found.config.num_classes == POCKET.config.num_classes
+    assert found.preprocessing == wanted.preprocessing
     with pytest.raises(SwinDeployError, match="no swin_t: it has embed_dim 16, not 96; depths"):
-        resolve_variant(path, VARIANTS["swin_t"], POCKET_IMAGE)
-
-
-def test_a_size_at_which_the_library_shifts_otherwise_is_refused(
-    tmp_path: Path, pocket_tensors: dict[str, Tensor]
-) -> None:
-    """Grids 16x32, 8x16 and 4x8: in the last, the authors' network would not shift at all."""
-    save_file(pocket_tensors, tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="at stage 3 the grid is 4x8, where a Microsoft"):
-        load_checkpoint(tmp_path / "x.safetensors", (64, 128))
-    assert load_checkpoint(tmp_path / "x.safetensors", (128, 128)).config.image_size == (128, 128)
+        load_checkpoint(path, LoadOptions(wanted=VARIANTS["swin_t"].config))
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     [
         ("embed_dim = ", "is not TOML"),
         ("", "describes no network"),
-        ("num_classes = 0", r"mine\.toml: num_classes = 0 must be at least 1"),
+        ("num_classes = -1", r"mine\.toml: num_classes = -1 must not be negative"),
         ("[preprocessing]\nmean = [nan, 0.5, 0.5]", "have to be finite"),
         ("preprocessing = 3", "preprocessing"),
         ("in_channels = 1", "in_channels = 1, but preprocessing.mean has 3 values"),

@@ -10,30 +10,31 @@ import torch
 
 from conftest import SMALL
 from damage import DAMAGES
-from swin_deploy.architecture import stage_geometry
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.export_form.order import invert, merge_groups, steps_between, window_order
+from swin_deploy.geometry import StageGeometry, stage_geometry
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.verify import FLOORS_DB
 
+FOUR = StageGeometry((4, 4), (2, 2), (1, 1), channels=1, heads=1, depth=2)
 Noise = Callable[[Variant, int], np.ndarray]
 
 
 def test_slots_run_over_the_token_in_the_window_first() -> None:
-    order = window_order((4, 4), (2, 2), (0, 0))
+    order = window_order(FOUR, (0, 0), False)
     # Slot 0 to 3: the first token of each of the four windows.
     assert order[:4].tolist() == [0, 2, 8, 10]
     assert order.reshape(4, 4)[:, 0].tolist() == [0, 1, 4, 5]  # the four tokens of window 0
 
 
 def test_a_shifted_window_starts_where_the_shift_says() -> None:
-    assert window_order((4, 4), (2, 2), (1, 1))[0] == 5
+    assert window_order(FOUR, (1, 1), False)[0] == 5
 
 
 def test_steps_lead_from_one_order_to_another() -> None:
-    here, there = window_order((4, 4), (2, 2), (0, 0)), window_order((4, 4), (2, 2), (1, 1))
+    here, there = window_order(FOUR, (0, 0), False), window_order(FOUR, (1, 1), False)
     assert torch.equal(here[steps_between(here, there)], there)
     assert torch.equal(here[invert(here)], torch.arange(16))
 
@@ -70,7 +71,7 @@ def test_constants_are_exact_and_norms_are_shared() -> None:
         for block, frozen_block in zip(layer.blocks, frozen_layer.blocks, strict=True):
             bias = block.attn.position_bias()
             expected = bias[None] if block.mask is None else bias + block.mask[:, None]
-            assert torch.equal(frozen_block.bias[:, 0], expected)
+            assert torch.equal(frozen_block.attn.bias[:, 0], expected)
             assert frozen_block.norm1 is block.norm1
             assert frozen_block.norm2 is block.norm2
             assert frozen_block.mlp is block.mlp

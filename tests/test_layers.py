@@ -17,7 +17,7 @@ ROOT = Path(swin_deploy.__file__).parent
 LAYERS = (
     ("errors",),
     ("architecture", "metrics", "child", "interrupts"),
-    ("variants",),
+    ("geometry", "variants"),
     ("config",),
     ("artifacts",),
     ("machine", "data", "model"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.artifacts.files import refuse_impostors
@@ -98,9 +97,7 @@ def _graphs() -> dict[str, Precision]:
 def _from_run(run: FinishedRun) -> Subject:
     header = run.manifest.header
     try:
-        values = header["variant"].items()
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values}
-        subject = Subject(SwinConfig(**fields), run=run)
+        subject = Subject(SwinConfig.from_dict(header["variant"]), run=run)
         if header["weights"]["source"] == "random":
             subject.seed = int(header["weights"]["seed"])
         else:

@@ -6,7 +6,8 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,36 @@ from swin_deploy.errors import InputError, UnsafeError
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
 
-# Containers in which checkpoints wrap their tensors, outermost first. EMA weights are another set
-# of weights of the same network; which one to take is the user's choice, so they are not here.
+# Containers in which checkpoints wrap their tensors, outermost first, and those of the exponential
+# moving average of the same weights, which many recipes evaluate.
 CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
+AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict", "ema")
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """All tensors of a checkpoint, by the names that it gives them.
+@dataclass(frozen=True, slots=True)
+class RawCheckpoint:
+    """The tensors of a file.
+
+    Attributes:
+        tensors: By the names that the file gives them.
+        opened: The containers around them, outermost first.
+        left: Another container with weights of the same network, that was not asked for.
+    """
+
+    tensors: dict[str, Tensor]
+    opened: tuple[str, ...]
+    left: str = ""
+
+
+def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
+    """All tensors of a checkpoint.
 
     Args:
         path: ``.safetensors``, a PyTorch archive, or a folder with one of ``FOLDER_FILES``.
-
-    Returns:
-        Name -> tensor, and the containers that were opened to get there.
+        ema: Take the exponential moving average of the weights.
 
     Raises:
-        InputError: The file is missing, damaged, or no checkpoint.
+        InputError: The file is missing, damaged, or no checkpoint, or holds no average.
         UnsafeError: Reading it would run code; names what it asks for.
     """
     path = checkpoint_file(path)
@@ -46,15 +61,23 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             f"{path} has the suffix {path.suffix!r}", f"one of .safetensors, {', '.join(PICKLED)}"
         )
     content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    opened = []
-    while (name := _container_of(content)) is not None:
+    opened, left = [], ""
+    containers = (*AVERAGES, *CONTAINERS) if ema else (*CONTAINERS, *AVERAGES)
+    while (name := _container_of(content, containers)) is not None:
+        others = AVERAGES if name in CONTAINERS else CONTAINERS
+        left = left or (_container_of(content, others) or "")
         content = content[name]
         opened.append(name)
+    if ema and not {*opened} & {*AVERAGES}:
+        raise InputError(
+            f"{path} holds no average of its weights: none of {', '.join(AVERAGES)}",
+            "leave --ema out",
+        )
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
     if not tensors:
         keys = ", ".join(map(str, list(content)[:5]))
         raise InputError(f"{path} holds no tensors, only: {keys or 'nothing'}")
-    return tensors, opened
+    return RawCheckpoint(tensors, tuple(opened), left)
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -121,15 +144,15 @@ def _inert_globals() -> list[Any]:
     return [(InertConfig, "yacs.config.CfgNode"), Namespace]
 
 
-def _container_of(content: Any) -> str | None:
-    """The key under which the tensors lie; None if they lie here.
+def _container_of(content: Any, names: Iterable[str]) -> str | None:
+    """The one of ``names`` under which tensors lie; None if they lie here.
 
     Raises:
         InputError: The file holds something else than a mapping.
     """
     if not isinstance(content, Mapping):
         raise InputError(f"the checkpoint holds a {type(content).__name__}, not named tensors")
-    for name in CONTAINERS:
+    for name in names:
         if isinstance(content.get(name), Mapping):
             return name
     return None

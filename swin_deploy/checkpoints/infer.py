@@ -1,10 +1,11 @@
-"""Tensor shapes -> the architecture that they belong to."""
+"""Tensor shapes, saved buffers and what the user says -> the architecture of a checkpoint."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -12,46 +13,97 @@ from swin_deploy.architecture import Size, SwinConfig
 from swin_deploy.errors import InputError
 from swin_deploy.variants import VARIANTS
 
-_TABLE = "layers.{}.blocks.0.attn.relative_position_bias_table"
+_BLOCK = "layers.{}.blocks.0."
+_FREE = ("name", "image_size", "num_classes", "stage_norms", "semantics")  # not of the network
 
 
-def infer_config(tensors: Mapping[str, Tensor], image_size: Size | None) -> SwinConfig:
-    """The architecture of a checkpoint in our names.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What tensors do not tell, from elsewhere; None where it is not known.
 
-    Shapes say everything but the image size. That is taken from the variant of the same shapes,
-    unless it is given.
+    Attributes:
+        image_size: (height, width) that the network was trained for, in pixels.
+        window_size: Side of its windows, in tokens.
+        pretrained_window_sizes: As in ``SwinConfig``.
+    """
+
+    image_size: Size | None = None
+    window_size: int | None = None
+    pretrained_window_sizes: tuple[int, ...] | None = None
+
+
+def infer_config(
+    tensors: Mapping[str, Tensor],
+    hints: Hints,
+    wanted: SwinConfig | None,
+    image_size: Size | None = None,
+) -> SwinConfig:
+    """The architecture that a checkpoint in our names was trained with.
 
     Args:
         tensors: In our names.
-        image_size: Overrides the variant's.
+        hints: What else is known.
+        wanted: The network that the user named; fills in what nothing else tells.
+        image_size: Taken where nothing tells the trained one.
 
     Raises:
-        InputError: A tensor that tells the architecture is missing or has an odd shape, or the
-            image size is neither given nor known.
+        InputError: A tensor that tells the architecture is missing or has an odd shape, the
+            checkpoint is of another network than ``wanted``, or several networks would fit.
     """
     try:
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        embed_dim, in_channels, patch_size, _ = shapes["patch_embed.proj.weight"]
-        depths = _count_blocks(shapes)
-        tables = [shapes[_TABLE.format(stage)] for stage in range(len(depths))]
-        config = SwinConfig(
-            name="checkpoint",
-            image_size=image_size or (1, 1),
-            patch_size=patch_size,
-            in_channels=in_channels,
-            embed_dim=embed_dim,
-            depths=depths,
-            num_heads=tuple(heads for _, heads in tables),
-            window_size=max(_window_of(rows) for rows, _ in tables),
-            mlp_ratio=shapes["layers.0.blocks.0.mlp.fc1.weight"][0] / embed_dim,
-            qkv_bias="layers.0.blocks.0.attn.qkv.bias" in shapes,
-            num_classes=shapes["head.weight"][0],
-        )
+        known = _read_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     except KeyError as error:
         raise InputError(f"the checkpoint lacks {error}, so it is no whole Swin") from error
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise InputError(f"the checkpoint has a tensor of another rank: {error}") from error
-    return _with_size_of_variant(config, image_size)
+    if "window_size" not in known and hints.window_size is not None:
+        known["window_size"] = hints.window_size
+    if known["version"] == 1:
+        known["pretrained_window_sizes"] = ()
+    elif hints.pretrained_window_sizes is not None:
+        known["pretrained_window_sizes"] = hints.pretrained_window_sizes
+    fitting = _fitting(known, wanted)
+    network = _agreed(known, fitting)
+    image_size = hints.image_size or (fitting[0].image_size if fitting else image_size)
+    if image_size is None:
+        raise InputError(
+            "the checkpoint fits no known variant, and checkpoints do not say their image size",
+            "--image SIZE",
+        )
+    name = fitting[0].name if len(fitting) == 1 else "custom"
+    return SwinConfig(name=name, image_size=image_size, **network)
+
+
+def _read_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The fields of the config that shapes tell."""
+    embed_dim, in_channels, patch_size, _ = shapes["patch_embed.proj.weight"]
+    depths = _count_blocks(shapes)
+    known: dict[str, Any] = {
+        "patch_size": patch_size,
+        "in_channels": in_channels,
+        "embed_dim": embed_dim,
+        "depths": depths,
+        "mlp_ratio": shapes[f"{_BLOCK.format(0)}mlp.fc1.weight"][0] / embed_dim,
+        "num_classes": 0,
+        "stage_norms": any(name.startswith("stage_norms.") for name in shapes),
+    }
+    if any(name.startswith("head.") for name in shapes):
+        known["num_classes"] = shapes["head.weight"][0]
+    attentions = [f"{_BLOCK.format(stage)}attn." for stage in range(len(depths))]
+    if f"{attentions[0]}logit_scale" in shapes:
+        return known | {
+            "version": 2,
+            "num_heads": tuple(shapes[f"{attn}logit_scale"][0] for attn in attentions),
+            "qkv_bias": f"{attentions[0]}q_bias" in shapes,
+            "position_bias": True,
+        }
+    known |= {"version": 1, "qkv_bias": f"{attentions[0]}qkv.bias" in shapes}
+    known["position_bias"] = any(name.endswith("bias_table") for name in shapes)
+    if known["position_bias"]:
+        tables = [shapes[f"{attn}relative_position_bias_table"] for attn in attentions]
+        known["num_heads"] = tuple(heads for _, heads in tables)
+        known["window_size"] = _largest_window([rows for rows, _ in tables])
+    return known
 
 
 def _count_blocks(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
@@ -66,35 +118,64 @@ def _count_blocks(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(last[stage] for stage in sorted(last))
 
 
-def _window_of(rows: int) -> int:
-    """Side of the window whose position bias table has (2 m - 1)^2 rows."""
-    side = math.isqrt(rows)
-    if side * side != rows or side % 2 == 0:
-        raise InputError(f"a position bias table of {rows} rows belongs to no square window")
-    return (side + 1) // 2
+def _largest_window(rows: list[int]) -> int:
+    """Side of the largest square window among tables of (2 m - 1)^2 rows.
+
+    Where a grid is smaller than a window, the window and its table shrink, maybe along one axis.
+    """
+    sides = [math.isqrt(count) for count in rows if math.isqrt(count) ** 2 == count]
+    odd = [side for side in sides if side % 2]
+    if not odd:
+        raise InputError(f"position bias tables of {rows} rows belong to no square window")
+    return (max(odd) + 1) // 2
 
 
-def _with_size_of_variant(config: SwinConfig, image_size: Size | None) -> SwinConfig:
-    known = similar_variant(config)
-    if image_size is not None:
-        return replace(config, name=known or "custom")
-    if known is None:
+def _fitting(known: Mapping[str, Any], wanted: SwinConfig | None) -> list[SwinConfig]:
+    """The networks that agree with all that is known; of ``wanted``, it alone."""
+    if wanted is None:
+        pool = [variant.config for variant in VARIANTS.values()]
+        return [config for config in pool if not _differences(known, config)]
+    if differences := _differences(known, wanted):
+        others = " or ".join(config.name for config in _fitting(known, None))
         raise InputError(
-            "the checkpoint fits no known variant, and checkpoints do not say their image size",
-            "--image SIZE",
+            f"the checkpoint is no {wanted.name}: it has {'; '.join(differences)}",
+            f"--variant {others}" if others else "no --variant, to take what the checkpoint says",
         )
-    return replace(config, name=known, image_size=VARIANTS[known].config.image_size)
+    return [wanted]
 
 
-def similar_variant(config: SwinConfig) -> str | None:
-    """The variant that differs in nothing but the image size and the classes, if there is one."""
-    for name, variant in VARIANTS.items():
-        theirs = replace(
-            variant.config,
-            name=config.name,
-            image_size=config.image_size,
-            num_classes=config.num_classes,
-        )
-        if theirs == config:
-            return name
-    return None
+def _differences(known: Mapping[str, Any], config: SwinConfig) -> list[str]:
+    return [
+        f"{name} {value}, not {getattr(config, name)}"
+        for name, value in known.items()
+        if name not in _FREE and getattr(config, name) != value
+    ]
+
+
+def _agreed(known: Mapping[str, Any], fitting: list[SwinConfig]) -> dict[str, Any]:
+    """All fields of the network: the known ones, and the rest as the fitting networks have it."""
+    network = dict(known)
+    missing = [f.name for f in fields(SwinConfig) if f.name not in {*known, *_FREE}]
+    for name in missing:
+        values = {getattr(config, name) for config in fitting}
+        if len(values) > 1:
+            names = " or ".join(config.name for config in fitting)
+            raise InputError(
+                f"the tensors do not tell {name}: {names} would fit", f"--variant {names}"
+            )
+        if not values:
+            raise InputError(
+                f"the tensors do not tell {name}, and no known variant has their shapes",
+                "--config FILE that describes the network",
+            )
+        network[name] = values.pop()
+    return network
+
+
+def as_asked(config: SwinConfig, image_size: Size | None, window: int | None) -> SwinConfig:
+    """The network that a checkpoint of ``config`` becomes for other sizes."""
+    return replace(
+        config,
+        image_size=image_size or config.image_size,
+        window_size=window or config.window_size,
+    )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from swin_deploy.architecture import Size, SwinConfig, stage_geometry
-from swin_deploy.checkpoints.dialects import BUFFERS, DIALECTS, Dialect, Tensors
+from swin_deploy.architecture import Semantics, SwinConfig
+from swin_deploy.checkpoints.buffers import read_hints, require_standard
+from swin_deploy.checkpoints.checks import checked_values, require_complete, some
+from swin_deploy.checkpoints.dialect import BUFFERS, Dialect, Tensors, rename_key
+from swin_deploy.checkpoints.dialects import detect_dialect
 from swin_deploy.checkpoints.files import read_tensors
-from swin_deploy.checkpoints.infer import infer_config, similar_variant
+from swin_deploy.checkpoints.infer import as_asked, infer_config
+from swin_deploy.checkpoints.resize import resize_windows
+from swin_deploy.config import LoadOptions
 from swin_deploy.errors import InputError
-from swin_deploy.model.swin import SwinTransformer
+from swin_deploy.geometry import stage_geometry
 from swin_deploy.variants import VARIANTS, Preprocessing, Variant
 
-PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")  # what wrappers put before every name
-_SHOWN = 5  # names in an error, of possibly hundreds
+PREFIXES = ("module.", "model.", "backbone.", "encoder.", "_orig_mod.")  # of wrappers
+_CLASSIFIER_HEAD = "head."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +30,11 @@ class Checkpoint:
     """A whole Swin.
 
     Attributes:
-        config: Read off the shapes.
+        config: Read off the shapes, for the image and window size that were asked for.
         tensors: In our names, float32, finite.
         dialect: Whose names they had.
         opened: Containers and prefixes around them.
-        dropped: Buffers that follow from the architecture.
+        dropped: What follows from the architecture, or belongs to other parts of a larger model.
         notes: What was changed on the way in.
     """
 
@@ -43,170 +46,150 @@ class Checkpoint:
     notes: tuple[str, ...]
 
 
-def load_checkpoint(path: Path, image_size: Size | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoint:
     """Read, recognise, rename and check a checkpoint.
 
     Args:
         path: As ``read_tensors`` takes it.
-        image_size: What it was trained for; None for that of the variant with its shapes.
+        options: What the user says about it.
 
     Raises:
-        InputError: It is damaged, of no known dialect, incomplete, or holds NaN or all zeros.
+        InputError: It is damaged, of no known dialect, incomplete, holds NaN or all zeros, or is
+            of another network than was wanted.
+        ConfigError: Its network does not take the image size.
         UnsafeError: Reading it would run code.
     """
-    tensors, opened = read_tensors(path)
-    while (prefix := _common_prefix(tensors)) is not None:
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        opened.append(prefix)
+    options = options or LoadOptions()
+    raw = read_tensors(path, options.ema)
+    tensors, opened, dropped = _unwrap(raw.tensors)
     dialect = detect_dialect(tensors)
     if dialect is None:
         raise InputError(
-            f"{path} is of no known dialect; its keys begin with {_some(sorted(tensors))}",
-            "weights of Microsoft, timm, torchvision or Hugging Face",
+            f"{path} is of no known dialect; its keys begin with {some(sorted(tensors))}",
+            "weights of Microsoft, timm, torchvision, Hugging Face or OpenMMLab",
         )
     if dialect.refusal:
         raise InputError(f"{path} is a {dialect.name} checkpoint: {dialect.refusal}")
-    renamed, dropped = _rename(path, dialect, tensors)
-    checked, notes = _checked_values(path, renamed)
-    config = infer_config(checked, image_size)
-    _require_complete(path, config, checked)
-    if not dialect.axes_apart:
-        _require_axes_alike(path, dialect, config)
+    renamed, buffers = _rename(path, dialect, tensors)
+    checked, notes = checked_values(path, renamed)
+    if raw.left:
+        notes.append(f"{raw.left} was left alone" + ("" if options.ema else "; --ema takes it"))
+    _drop_unused_norm(checked, notes)
+    native = _native_config(path, dialect, checked, buffers, options)
+    config = as_asked(native, options.image_size, options.window)
+    if options.window is not None:
+        checked, config, changes = resize_windows(checked, native, config)
+        notes += changes
+    require_complete(path, config, checked)
+    require_standard(path, buffers, config)
+    if dialect.one_window_side and config.version == 2:
+        _require_square_windows(path, dialect, config)
     return Checkpoint(
         config=config,
         tensors=checked,
         dialect=dialect.name,
-        opened=tuple(opened),
-        dropped=tuple(dropped),
+        opened=(*raw.opened, *opened),
+        dropped=(*dropped, *buffers),
         notes=tuple(notes),
     )
 
 
-def resolve_variant(path: Path, wanted: Variant | None, image_size: Size | None) -> Variant:
+def resolve_variant(path: Path, wanted: Variant | None, options: LoadOptions) -> Variant:
     """The network to export a checkpoint as: its own architecture and classes.
 
     Args:
         path: The checkpoint.
-        wanted: What the user named; has to be of the same architecture. None to go by the shapes.
-        image_size: Overrides the size of the variant.
+        wanted: What the user named, which brings its preprocessing; None to go by the shapes.
+        options: As for ``load_checkpoint``.
 
     Raises:
-        InputError: As ``load_checkpoint``, or the checkpoint is of another network than ``wanted``.
+        InputError: As ``load_checkpoint``.
+        ConfigError: The same.
     """
-    size = image_size or (wanted.config.image_size if wanted is not None else None)
-    config = load_checkpoint(path, size).config
-    if wanted is None:
-        known = VARIANTS.get(config.name)
-        preprocessing = known.preprocessing if known is not None else Preprocessing()
-        return Variant(config=config, preprocessing=preprocessing)
-    require_same_network(path, config, wanted.config)
-    return replace(
-        wanted, config=replace(config, name=wanted.name, image_size=wanted.config.image_size)
-    )
+    config = load_checkpoint(path, options).config
+    if wanted is not None:
+        return replace(wanted, config=config)
+    known = VARIANTS.get(config.name)
+    preprocessing = known.preprocessing if known is not None else Preprocessing()
+    return Variant(config=config, preprocessing=preprocessing)
 
 
-def detect_dialect(tensors: Mapping[str, Tensor]) -> Dialect | None:
-    """The first dialect that the keys fit."""
-    return next((dialect for dialect in DIALECTS if dialect.fits(tensors)), None)
+def _native_config(
+    path: Path,
+    dialect: Dialect,
+    tensors: Tensors,
+    buffers: Mapping[str, Tensor],
+    options: LoadOptions,
+) -> SwinConfig:
+    wanted = options.wanted
+    stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
+    try:
+        hints = read_hints(buffers, len(stages))
+        config = infer_config(tensors, hints, wanted, options.image_size)
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.hint) from error
+    own = wanted is not None and wanted.semantics != Semantics()  # the user's, from a file
+    semantics = wanted.semantics if wanted and own else dialect.semantics_of(config.version)
+    return replace(config, semantics=semantics)
 
 
-def require_same_network(path: Path, found: SwinConfig, wanted: SwinConfig) -> None:
-    """Check that a checkpoint is of the network that the user named.
+def _unwrap(tensors: Tensors) -> tuple[Tensors, list[str], list[str]]:
+    """Take off prefixes that all names share, and the other parts of a detector or segmenter.
 
-    The image size and the name are the user's to choose, and the classes are the checkpoint's.
-
-    Raises:
-        InputError: It is another network; names the differences and the variant that fits.
+    Returns:
+        The tensors, the prefixes, and the names that were left out.
     """
-    differences = [
-        f"{field.name} {getattr(found, field.name)}, not {getattr(wanted, field.name)}"
-        for field in fields(SwinConfig)
-        if field.name not in ("name", "image_size", "num_classes")
-        and getattr(found, field.name) != getattr(wanted, field.name)
-    ]
-    if differences:
-        known = similar_variant(found)
-        raise InputError(
-            f"{path} is no {wanted.name}: it has {'; '.join(differences)}",
-            f"--variant {known}" if known else "no --variant, to take what the checkpoint says",
-        )
-
-
-def _common_prefix(tensors: Mapping[str, Tensor]) -> str | None:
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            return prefix
-    return None
-
-
-def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, list[str]]:
-    renamed: Tensors = {}
-    dropped, unknown = [], []
-    for key, tensor in dialect.prepare(tensors).items():
-        names = (rename(key) for rename in dialect.renames)
-        name = next((name for name in names if name is not None), None)
-        if name is not None and name in renamed:
-            raise InputError(f"{path}: two tensors are both {name}, one of them {key}")
-        if name is not None:
-            renamed[name] = tensor
-        elif BUFFERS.fullmatch(key):
-            dropped.append(key)
+    opened: list[str] = []
+    left: list[str] = []
+    while True:
+        common = [p for p in PREFIXES if all(name.startswith(p) for name in tensors)]
+        if common:
+            prefix = common[0]
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+        elif any(name.startswith("backbone.") for name in tensors):
+            prefix = "backbone."
+            kept = {n: v for n, v in tensors.items() if n.startswith((prefix, _CLASSIFIER_HEAD))}
+            left += [name for name in tensors if name not in kept]
+            tensors = {name.removeprefix(prefix): value for name, value in kept.items()}
         else:
+            return tensors, opened, left
+        opened.append(prefix)
+
+
+def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, Tensors]:
+    """Weights and buffers, in our names."""
+    renamed: Tensors = {}
+    unknown = []
+    for key, tensor in dialect.prepare(tensors).items():
+        name = rename_key(dialect.renames, key)
+        if name is None:
             unknown.append(key)
+        elif name in renamed:
+            raise InputError(f"{path}: two tensors are both {name}, one of them {key}")
+        else:
+            renamed[name] = tensor
     if unknown:
         raise InputError(
-            f"{path} has {len(unknown)} tensors that no Swin of {dialect.name} has: "
-            f"{_some(unknown)}"
+            f"{path} has {len(unknown)} tensors that no Swin of {dialect.name} has: {some(unknown)}"
         )
-    return renamed, dropped
+    buffers = {name: value for name, value in renamed.items() if BUFFERS.fullmatch(name)}
+    return {name: value for name, value in renamed.items() if name not in buffers}, buffers
 
 
-def _checked_values(path: Path, tensors: Tensors) -> tuple[Tensors, list[str]]:
-    dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())
-    checked: Tensors = {}
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise InputError(f"{path}: {name} is {tensor.dtype}, not a float type")
-        value = tensor.to(torch.float32).contiguous()
-        if bad := int((~torch.isfinite(value)).sum()):
-            raise InputError(f"{path}: {name} holds {bad} NaN or infinite values")
-        if value.ndim > 1 and not value.any():
-            raise InputError(
-                f"{path}: {name} is all zeros, as a save that was cut short leaves it",
-                "the checkpoint again, from where it came",
-            )
-        checked[name] = value
-    dtypes.pop("float32", None)
-    return checked, [f"{count} tensors of {kind} became float32" for kind, count in dtypes.items()]
+def _drop_unused_norm(tensors: Tensors, notes: list[str]) -> None:
+    """A backbone without a head has no use for the norm before it."""
+    if any(name.startswith(_CLASSIFIER_HEAD) for name in tensors):
+        return
+    unused = [name for name in ("norm.weight", "norm.bias") if tensors.pop(name, None) is not None]
+    more = "; its last norm is not used" if unused else ""
+    notes.append(f"it has no head, so it gives feature maps only{more}")
 
 
-def _require_complete(path: Path, config: SwinConfig, tensors: Tensors) -> None:
-    with torch.device("meta"):
-        wanted = dict(SwinTransformer(config).named_parameters())
-    problems = [f"{name} is missing" for name in wanted if name not in tensors]
-    problems += [f"{name} is too many" for name in tensors if name not in wanted]
-    problems += [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
-    if problems:
-        raise InputError(f"{path} does not fit {config.name}: {_some(problems)}")
-
-
-def _require_axes_alike(path: Path, dialect: Dialect, config: SwinConfig) -> None:
-    """Refuse the sizes at which this library and ours shift differently."""
+def _require_square_windows(path: Path, dialect: Dialect, config: SwinConfig) -> None:
     for number, stage in enumerate(stage_geometry(config), start=1):
-        small = [tokens <= config.window_size for tokens in stage.grid]
-        if any(small) and not all(small):
+        if len({*stage.window}) > 1 or len({*stage.shift}) > 1:
             raise InputError(
-                f"{path}: at stage {number} the grid is {stage.grid[0]}x{stage.grid[1]}, where a "
-                f"{dialect.name} network with windows of {config.window_size} shifts along neither "
-                "axis, which is not supported so far",
+                f"{path}: at stage {number} the grid is {stage.grid[0]}x{stage.grid[1]}, where "
+                f"{dialect.name} takes the window of the rows for the columns as well",
                 "a square --image",
             )
-
-
-def _some(items: list[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more

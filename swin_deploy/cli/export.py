@@ -15,11 +15,12 @@ from swin_deploy.cli.types import (
     ImageType,
     ListType,
     json_option,
+    load_options,
     network_options,
     resolve_network,
     to_precision,
 )
-from swin_deploy.config import PRECISIONS, BatchRange, ExportRequest, Precision
+from swin_deploy.config import PRECISIONS, BatchRange, ExportRequest, LoadOptions, Precision
 from swin_deploy.errors import ConfigError
 from swin_deploy.interrupts import import_torch
 
@@ -64,6 +65,7 @@ from swin_deploy.interrupts import import_torch
     metavar="PATH",
     help="Checkpoint file, Hugging Face folder, or bundled. Default: random weights.",
 )
+@load_options
 @click.option("--seed", type=int, help="Of the random weights. Default: 0.")
 @click.option(
     "--out",
@@ -88,6 +90,8 @@ def export(
     targets: tuple[str, ...],
     images: Path | None,
     weights: Path | None,
+    window: int | None,
+    ema: bool,
     seed: int | None,
     out: Path | None,
     strict: bool,
@@ -106,7 +110,12 @@ def export(
     Every file that it writes agrees with the eager PyTorch network; otherwise it exits with 5
     and writes nothing. Run again, it repeats only the stages whose inputs changed.
     """
-    network = resolve_network(variant, config, image)
+    network = resolve_network(variant, config, image if weights is None else None)
+    load = LoadOptions(
+        image_size=image, window=window, ema=ema, wanted=None if network is None else network.config
+    )
+    if weights is None and (window is not None or ema):
+        raise ConfigError("--window and --ema are for weights, and none are given", "--weights")
     if weights is not None:
         if seed is not None:
             raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
@@ -115,7 +124,7 @@ def export(
         import_torch()
         from swin_deploy.checkpoints.load import resolve_variant
 
-        network = resolve_variant(weights, network, image)
+        network = resolve_variant(weights, network, load)
     if network is None:
         raise ConfigError("no network was named", "--variant swin_t, --weights or --config FILE")
     request = ExportRequest(
@@ -123,6 +132,7 @@ def export(
         out=out or Path("artifacts") / network.name,
         seed=seed or 0,
         weights=weights,
+        load=load,
         batch=batch,
         precisions=precision,
         targets=targets or None,

@@ -6,19 +6,40 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from swin_deploy.architecture import Size
-from swin_deploy.cli.types import ImageType, json_option
+from swin_deploy.cli.types import (
+    ImageType,
+    json_option,
+    load_options,
+    network_options,
+    resolve_network,
+)
+from swin_deploy.config import LoadOptions
 from swin_deploy.interrupts import import_torch
+
+if TYPE_CHECKING:
+    from swin_deploy.checkpoints.load import Checkpoint
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--image", type=ImageType(), metavar="SIZE", help="Size that it was trained for.")
+@network_options
+@click.option("--image", type=ImageType(), metavar="SIZE", help="Size to run it at.")
+@load_options
 @json_option
-def inspect(checkpoint: Path, image: Size | None, as_json: bool) -> None:
+def inspect(
+    checkpoint: Path,
+    variant: str | None,
+    config: Path | None,
+    image: Size | None,
+    window: int | None,
+    ema: bool,
+    as_json: bool,
+) -> None:
     """Say what a checkpoint is: library, variant, classes, and the command that exports it.
 
     \b
@@ -30,34 +51,60 @@ def inspect(checkpoint: Path, image: Size | None, as_json: bool) -> None:
     from swin_deploy.checkpoints.load import load_checkpoint
     from swin_deploy.report.console import stdout
 
-    found = load_checkpoint(checkpoint, image)
+    network = resolve_network(variant, config)
+    wanted = None if network is None else network.config
+    options = LoadOptions(image_size=image, window=window, ema=ema, wanted=wanted)
+    found = load_checkpoint(checkpoint, options)
     command = ["swin-deploy", "export", "--weights", str(checkpoint)]
-    if image is not None:
-        command += ["--image", f"{image[0]}x{image[1]}"]
-    facts = {
-        "dialect": found.dialect,
-        "config": asdict(found.config),
-        "tensors": len(found.tensors),
-        "opened": found.opened,
-        "dropped": found.dropped,
-        "notes": found.notes,
-        "next": shlex.join(command),
-    }
+    command += ["--variant", variant] if variant else []
+    command += ["--config", str(config)] if config else []
+    command += ["--image", f"{image[0]}x{image[1]}"] if image else []
+    command += ["--window", str(window)] if window else []
+    command += ["--ema"] if ema else []
+    next_command = shlex.join(command)
     if as_json:
+        facts = {
+            "dialect": found.dialect,
+            "config": asdict(found.config),
+            "tensors": len(found.tensors),
+            "opened": found.opened,
+            "dropped": found.dropped,
+            "notes": found.notes,
+            "next": next_command,
+        }
         click.echo(json.dumps(facts, indent=2))
         return
-    config, console = found.config, stdout()
-    lines = {
+    for name, value in _lines(found).items():
+        stdout().print(f"{name:9} {value}", soft_wrap=True)
+    stdout().print(f"{'next':9} {next_command}", soft_wrap=True)
+
+
+def _lines(found: Checkpoint) -> dict[str, Any]:
+    config, rules = found.config, found.config.semantics
+    height, width = config.image_size
+    trained = config.pretrained_window_sizes
+    return {
         "dialect": found.dialect,
-        "variant": config.name,
-        "classes": config.num_classes,
-        "image": f"{config.image_size[0]}x{config.image_size[1]}, windows of {config.window_size}",
+        "variant": f"{config.name} (Swin V{config.version})",
+        "classes": config.num_classes or "none: a backbone, for --outputs stages",
+        "image": f"{height}x{width}",
+        "windows": f"{config.window_size}" + (f", pre-trained with {trained}" if trained else ""),
         "stages": f"depths {config.depths}, heads {config.num_heads}, {config.embed_dim} channels",
-        "tensors": f"{len(found.tensors)} read, all that the network has",
+        "semantics": ", ".join(f"{k} {v}" for k, v in asdict(rules).items()),
+        "mapped": f"{len(found.tensors)} tensors, all that the network has",
+        "missing": "nothing",  # or it would have been refused
+        "dropped": _summary(found.dropped),
         "opened": ", ".join(found.opened) or "nothing around them",
-        "dropped": f"{len(found.dropped)} buffers that follow from the architecture",
         "notes": "; ".join(found.notes) or "none",
-        "next": facts["next"],
     }
-    for name, value in lines.items():
-        console.print(f"{name:8} {value}", soft_wrap=True)
+
+
+def _summary(dropped: tuple[str, ...]) -> str:
+    """Buffers and foreign parts, counted by the last or the first piece of their names."""
+    if not dropped:
+        return "nothing"
+    counts: dict[str, int] = {}
+    for name in dropped:
+        kind = name.rpartition(".")[2] if name.startswith("layers.") else name.partition(".")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())

@@ -118,4 +118,19 @@ def resolve_network(
     return None if variant is None else find_variant(variant).with_image_size(image)
 
 
+def load_options(function: F) -> F:
+    """Add ``--window`` and ``--ema``."""
+    for option in (
+        click.option("--ema", is_flag=True, help="Take the moving average of the weights."),
+        click.option(
+            "--window",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Run with windows of N tokens; position biases are resized to that.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_deploy.architecture import StageGeometry, SwinConfig
-from swin_deploy.export_form.order import invert, merge_groups
-from swin_deploy.model.swin import PatchEmbed, PatchMerging, SwinBlock
+from swin_deploy.export_form.attention import freeze_attention, linear
+from swin_deploy.export_form.order import PADDED, invert, merge_groups
+from swin_deploy.geometry import StageGeometry
+from swin_deploy.model.blocks import PatchEmbed, PatchMerging, SwinBlock
 
 
 class FrozenPatchEmbed(nn.Module):
@@ -17,95 +19,135 @@ class FrozenPatchEmbed(nn.Module):
     needs no kernel that pads three channels to four, and none that moves the tokens afterwards.
     """
 
-    def __init__(self, embed: PatchEmbed, config: SwinConfig, stage: StageGeometry) -> None:
+    def __init__(self, embed: PatchEmbed, stage: StageGeometry) -> None:
         super().__init__()
-        self.patch, self.channels, self.stage = config.patch_size, config.in_channels, stage
+        self.patch, self.stage = embed.patch, stage
         self.proj = linear(embed.proj.weight.flatten(1), embed.proj.bias)
         self.norm = embed.norm
 
     def forward(self, image: Tensor) -> Tensor:
         """(b, channels, H, W) -> (n, k * b, c)."""
-        (h, w), (p, q), side = self.stage.grid, self.stage.window, self.patch
-        x = image.reshape(-1, self.channels, h // p, p, side, w // q, q, side)
+        (p, q), side = self.stage.window, self.patch
+        channels = image.shape[1]
+        image = self._whole_windows(image)
+        h, w = self.stage.padded
+        x = image.reshape(-1, channels, h // p, p, side, w // q, q, side)
         x = x.permute(3, 6, 2, 5, 0, 1, 4, 7)  # (p, q, h/p, w/q, b, channels, y, x)
-        x = x.reshape(p * q, -1, self.channels * side**2)  # (n, k * b, channels * y * x)
+        x = x.reshape(p * q, -1, channels * side**2)  # (n, k * b, channels * y * x)
         return self.norm(self.proj(x))  # type: ignore[no-any-return]
+
+    def _whole_windows(self, image: Tensor) -> Tensor:
+        """Cut off the pixels that no patch takes, and pad with zeros to whole windows."""
+        (h, w), side = self.stage.grid, self.patch
+        image = image[:, :, : h * side, : w * side]
+        rows, columns = (size * side for size in self.stage.padded)
+        missing = rows - image.shape[2], columns - image.shape[3]
+        return F.pad(image, (0, missing[1], 0, missing[0])) if any(missing) else image
 
 
 class FrozenMerge(nn.Module):
-    """Patch merging that gathers from one stage's order straight into the next one's."""
+    """Patch merging that gathers from one stage's order straight into the next one's.
+
+    Args:
+        merge: The trained one.
+        finer: The grid that it merges.
+        here: The order of the stream that arrives.
+        there: The order in which the coarser grid is wanted.
+    """
 
     groups: Tensor
+    present: Tensor | None
 
     def __init__(
         self, merge: PatchMerging, finer: StageGeometry, here: Tensor, there: Tensor
     ) -> None:
         super().__init__()
-        self.tokens, self.channels = finer.tokens // 4, finer.channels
-        groups = invert(here)[merge_groups(finer.grid, there)]  # (4, h/2 * w/2)
-        self.register_buffer("groups", groups.T.reshape(-1), persistent=False)
-        self.norm, self.reduction = merge.norm, merge.reduction
+        self.version, self.channels = merge.version, finer.channels
+        self.arriving, self.slots = len(here), len(there)
+        tokens = merge_groups(finer.grid, there).T.reshape(-1)  # (slots * 4,)
+        groups = invert(here)[tokens.clamp(min=0)]
+        self.register_buffer("groups", groups, persistent=False)
+        present = tokens != PADDED
+        keep = None if present.all() else present.float()[:, None, None]
+        self.register_buffer("present", keep, persistent=False)
+        order = _group_channels(merge.order, finer.channels)
+        self.norm = _norm_in_order(merge.norm, order) if merge.version == 1 else merge.norm
+        weight = merge.reduction.weight
+        self.reduction = linear(weight if order is None else weight[:, order], None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, k * b, c) of the finer grid -> (h/2 * w/2, b, 2c), in the order of the coarser."""
-        t, c = self.tokens, self.channels
-        x = x.reshape(4 * t, -1, c).index_select(0, self.groups)
+        """(n, k * b, c) of the finer grid -> (slots, b, 2c), in the order of the coarser."""
+        t, c = self.slots, self.channels
+        x = x.reshape(self.arriving, -1, c).index_select(0, self.groups)
+        if self.present is not None:
+            x = x * self.present  # beyond an odd side: zeros, as the checkpoint's library pads
         x = x.reshape(t, 4, -1, c).transpose(1, 2).reshape(t, -1, 4 * c)
-        return self.reduction(self.norm(x))  # type: ignore[no-any-return]
+        if self.version == 1:
+            return self.reduction(self.norm(x))  # type: ignore[no-any-return]
+        return self.norm(self.reduction(x))  # type: ignore[no-any-return]
+
+
+def _group_channels(order: str, c: int) -> Tensor | None:
+    """Where each channel of a merged group stands in the checkpoint; None if just there.
+
+    The stream concatenates by column, then row, then channel.
+    """
+    if order == "columns":
+        return None
+    here = torch.arange(4 * c).view(2, 2, c)  # as the checkpoint has them, slowest first
+    if order == "rows":
+        return here.permute(1, 0, 2).reshape(-1)  # (row, column, c) -> (column, row, c)
+    return torch.arange(4 * c).view(c, 2, 2).permute(2, 1, 0).reshape(-1)
+
+
+def _norm_in_order(norm: nn.LayerNorm, order: Tensor | None) -> nn.LayerNorm:
+    if order is None:
+        return norm
+    copy = nn.LayerNorm(norm.normalized_shape, norm.eps)
+    copy.weight = nn.Parameter(norm.weight[order], requires_grad=False)
+    copy.bias = nn.Parameter(norm.bias[order], requires_grad=False)
+    return copy
 
 
 class FrozenBlock(nn.Module):
-    """A Swin block whose mask, position bias and query scale are constants.
+    """A Swin block without roll, mask arithmetic or lookup.
 
     Args:
         block: The trained block.
-        stage: Its grid.
+        order: Of its windows.
         steps: Where each of its slots finds its token in the stream that arrives; None if the
             stream is already in this block's order.
     """
 
     steps: Tensor | None
-    bias: Tensor
+    present: Tensor | None
 
-    def __init__(self, block: SwinBlock, stage: StageGeometry, steps: Tensor | None) -> None:
+    def __init__(self, block: SwinBlock, order: Tensor, steps: Tensor | None) -> None:
         super().__init__()
-        self.stage = stage
+        self.version, self.stage = block.version, block.stage
         self.register_buffer("steps", steps, persistent=False)
-        bias = block.attn.position_bias()[None, None]  # (1, 1, a, n, n)
-        if block.mask is not None:
-            bias = bias + block.mask[:, None, None]  # (k, 1, a, n, n)
-        self.register_buffer("bias", bias.contiguous(), persistent=False)
-        self.qkv = scaled_query(block.attn.qkv, stage)
-        self.norm1, self.proj = block.norm1, block.attn.proj
-        self.norm2, self.mlp = block.norm2, block.mlp
+        present = order != PADDED
+        keep = present.float().view(self.stage.window_tokens, -1, 1, 1)
+        self.register_buffer("present", None if present.all() else keep, persistent=False)
+        self.attn = freeze_attention(block.attn, block.mask, block.stage)
+        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, k * b, c) -> (n, k * b, c)."""
         stage = self.stage
-        n, k, a, c = stage.window_tokens, stage.windows, stage.heads, stage.channels
+        n, k, c = stage.window_tokens, stage.windows, stage.channels
         if self.steps is not None:
-            x = x.reshape(stage.tokens, -1, c).index_select(0, self.steps)
+            x = x.reshape(n * k, -1, c).index_select(0, self.steps)
         x = x.reshape(n, -1, c)  # three axes into every matrix product: at four, epilogues fall out
-        qkv = self.qkv(self.norm1(x)).reshape(n, k, -1, 3, a, c // a)
-        q, key, v = qkv.permute(3, 1, 2, 4, 0, 5).unbind(0)  # each (k, b, a, n, d)
-        weights = (q @ key.transpose(-2, -1) + self.bias).softmax(dim=-1)  # (k, b, a, n, n)
-        out = (weights @ v).permute(3, 0, 1, 2, 4).reshape(n, -1, c)
-        x = x + self.proj(out)
-        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        if self.version == 1:
+            x = x + self.attn(self._padded_with_zeros(self.norm1(x)))
+            return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        x = x + self.norm1(self.attn(self._padded_with_zeros(x)))
+        return x + self.norm2(self.mlp(x))  # type: ignore[no-any-return]
 
-
-def scaled_query(qkv: nn.Linear, stage: StageGeometry) -> nn.Linear:
-    """A copy of the projection that multiplies the query rows by 1 / sqrt(d)."""
-    c = stage.channels
-    scale = torch.ones(3 * c)
-    scale[:c] = (c // stage.heads) ** -0.5
-    return linear(qkv.weight * scale[:, None], None if qkv.bias is None else qkv.bias * scale)
-
-
-def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A linear layer around given tensors: weight (out, in), bias (out,)."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias, requires_grad=False)
-    return layer
+    def _padded_with_zeros(self, x: Tensor) -> Tensor:
+        """Attention sees zeros where a window holds no token: (n, k * b, c) -> the same."""
+        if self.present is None:
+            return x
+        n, k, c = self.stage.window_tokens, self.stage.windows, self.stage.channels
+        return (x.reshape(n, k, -1, c) * self.present).reshape(n, -1, c)

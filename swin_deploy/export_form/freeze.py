@@ -8,10 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from swin_deploy.architecture import StageGeometry, stage_geometry
 from swin_deploy.export_form.blocks import FrozenBlock, FrozenMerge, FrozenPatchEmbed
 from swin_deploy.export_form.order import invert, steps_between, window_order
-from swin_deploy.model.swin import SwinBlock, SwinStage, SwinTransformer
+from swin_deploy.geometry import StageGeometry, stage_geometry
+from swin_deploy.model.blocks import SwinBlock
+from swin_deploy.model.swin import SwinStage, SwinTransformer
 
 
 class FrozenStage(nn.Module):
@@ -21,21 +22,31 @@ class FrozenStage(nn.Module):
         enter: From the image, or from the stage before, into the order of the first block.
         stage: The trained stage.
         geometry: Its grid.
+        rolls_first: Whether its grid rolls before it is padded.
+        norm: Of its feature map; None if that has none.
     """
 
-    def __init__(self, enter: nn.Module, stage: SwinStage, geometry: StageGeometry) -> None:
+    def __init__(
+        self,
+        enter: nn.Module,
+        stage: SwinStage,
+        geometry: StageGeometry,
+        rolls_first: bool,
+        norm: nn.Module | None,
+    ) -> None:
         super().__init__()
         self.enter = enter
         self.geometry = geometry
-        here = window_order(geometry.grid, geometry.window, (0, 0))
+        here = window_order(geometry, (0, 0), rolls_first)
         blocks = []
         for block in cast("Sequence[SwinBlock]", stage.blocks):
-            there = window_order(geometry.grid, geometry.window, block.shift)
+            there = window_order(geometry, block.shift, rolls_first)
             steps = None if torch.equal(here, there) else steps_between(here, there)
-            blocks.append(FrozenBlock(block, geometry, steps))
+            blocks.append(FrozenBlock(block, there, steps))
             here = there
         self.blocks = nn.ModuleList(blocks)
         self.order = here  # of the stream that leaves the stage
+        self.map_norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
         """The stream that arrives -> (n, k * b, c)."""
@@ -44,47 +55,56 @@ class FrozenStage(nn.Module):
             x = block(x)
         return x
 
-    def in_image_order(self, x: Tensor) -> Tensor:
-        """The stream that leaves, (n, k * b, c) -> (b, h, w, c)."""
+    def feature_map(self, x: Tensor) -> Tensor:
+        """The stream that leaves, (n, k * b, c), in image order -> (b, h, w, c)."""
         h, w = self.geometry.grid
-        x = x.reshape(h * w, -1, self.geometry.channels)[invert(self.order)]  # (h * w, b, c)
-        return x.transpose(0, 1).reshape(-1, h, w, self.geometry.channels)
+        x = x.reshape(len(self.order), -1, self.geometry.channels)[invert(self.order)]
+        x = x.transpose(0, 1).reshape(-1, h, w, self.geometry.channels)
+        return x if self.map_norm is None else self.map_norm(x)
 
 
 class FrozenSwin(nn.Module):
     """Image (b, 3, H, W), float32, normalised -> logits (b, classes). Made by ``freeze_swin``."""
 
+    tokens: Tensor | None
+
     def __init__(self, model: SwinTransformer) -> None:
         super().__init__()
         geometry = stage_geometry(model.config)
-        enter: nn.Module = FrozenPatchEmbed(model.patch_embed, model.config, geometry[0])
+        rolls_first = model.config.semantics.padding == "after_roll"
+        enter: nn.Module = FrozenPatchEmbed(model.patch_embed, geometry[0])
         stages: list[FrozenStage] = []
         layers = cast("Sequence[SwinStage]", model.layers)
         for index, (layer, grid) in enumerate(zip(layers, geometry, strict=True)):
             merge = layers[index - 1].downsample if index else None
             if merge is not None:
-                there = window_order(grid.grid, grid.window, (0, 0))
+                there = window_order(grid, (0, 0), rolls_first)
                 enter = FrozenMerge(merge, geometry[index - 1], stages[-1].order, there)
-            stages.append(FrozenStage(enter, layer, grid))
+            norm = None if model.stage_norms is None else model.stage_norms[index]
+            stages.append(FrozenStage(enter, layer, grid, rolls_first, norm))
         self.layers = nn.ModuleList(stages)
-        self.tokens = geometry[-1].tokens
-        self.norm, self.head = model.norm, model.head
+        self.slots = len(stages[-1].order)
+        tokens = invert(stages[-1].order) if geometry[-1].is_padded else None
+        self.register_buffer("tokens", tokens, persistent=False)
+        if model.config.num_classes:
+            self.norm, self.head = model.norm, model.head
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """The output of every stage, in image order as the eager network has it: (b, h, w, c)."""
         x, outputs = image, []
         for layer in cast("Sequence[FrozenStage]", self.layers):
             x = layer(x)
-            outputs.append(layer.in_image_order(x))
+            outputs.append(layer.feature_map(x))
         return outputs
 
     def forward(self, image: Tensor) -> Tensor:
         x = image
         for layer in self.layers:
             x = layer(x)
-        x = self.norm(x)
-        x = x.reshape(self.tokens, -1, x.shape[-1]).mean(dim=0)  # (b, c)
-        return self.head(x)  # type: ignore[no-any-return]
+        x = x.reshape(self.slots, -1, x.shape[-1])
+        if self.tokens is not None:
+            x = x.index_select(0, self.tokens)
+        return self.head(self.norm(x).mean(dim=0))  # type: ignore[no-any-return]
 
 
 def freeze_swin(model: SwinTransformer) -> FrozenSwin:

@@ -17,24 +17,32 @@ class WindowAttention(nn.Module):
         heads: a.
         window: (p, q), in tokens.
         qkv_bias: Whether the projection to q, k and v has a bias.
+        position_bias: Whether there is a table of B; without one B is zero.
     """
 
     relative_position_index: Tensor
+    relative_position_bias_table: nn.Parameter | None
 
-    def __init__(self, channels: int, heads: int, window: Size, qkv_bias: bool) -> None:
+    def __init__(
+        self, channels: int, heads: int, window: Size, qkv_bias: bool, position_bias: bool = True
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.window = window
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
         rows = (2 * window[0] - 1) * (2 * window[1] - 1)
-        self.relative_position_bias_table = nn.Parameter(self.qkv.weight.new_zeros(rows, heads))
+        table = nn.Parameter(self.qkv.weight.new_zeros(rows, heads)) if position_bias else None
+        self.register_parameter("relative_position_bias_table", table)
         self.register_buffer(
             "relative_position_index", relative_position_index(window), persistent=False
         )
 
     def position_bias(self) -> Tensor:
         """The bias between every two tokens of a window: (a, n, n)."""
+        if self.relative_position_bias_table is None:
+            n = self.window[0] * self.window[1]
+            return self.qkv.weight.new_zeros(self.heads, n, n)
         bias = self.relative_position_bias_table[self.relative_position_index]  # (n, n, a)
         return bias.permute(2, 0, 1)
 

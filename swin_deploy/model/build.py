@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 
@@ -56,6 +57,8 @@ def randomise_(model: nn.Module, seed: int) -> None:
         noise = torch.randn(parameter.shape, generator=generator)
         if name.endswith("relative_position_bias_table"):
             value = noise
+        elif name.endswith("logit_scale"):
+            value = math.log(10) + 0.5 * noise  # where its training starts
         elif parameter.ndim > 1:
             value = noise * parameter[0].numel() ** -0.5
         elif "norm" in name and name.endswith("weight"):

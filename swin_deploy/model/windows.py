@@ -7,8 +7,6 @@ from torch import Tensor
 
 from swin_deploy.architecture import Size
 
-MASKED = -100.0  # what the released checkpoints were trained with; finite, so FP16 holds it
-
 
 def split_windows(x: Tensor, window: Size) -> Tensor:
     """Cut the grid into windows: (b, h, w, c) -> (b, k, n, c)."""
@@ -39,10 +37,10 @@ def relative_position_index(window: Size) -> Tensor:
     return row_offset * (2 * q - 1) + column_offset
 
 
-def shift_mask(grid: Size, window: Size, shift: Size) -> Tensor:
+def shift_mask(grid: Size, window: Size, shift: Size, masked: float = -100.0) -> Tensor:
     """What keeps tokens apart that only the cyclic shift brought together: (k, n, n), float32.
 
-    0 between tokens of one region, ``MASKED`` between regions. Along a shifted axis the grid has
+    0 between tokens of one region, ``masked`` between regions. Along a shifted axis the grid has
     three regions: up to the last window, the part of it that stayed, and the part that wrapped.
     """
     regions = [
@@ -54,4 +52,4 @@ def shift_mask(grid: Size, window: Size, shift: Size) -> Tensor:
     region = 3 * regions[0][:, None] + regions[1][None, :]  # (h, w)
     windows = split_windows(region[None, :, :, None], window)[0, :, :, 0]  # (k, n)
     apart = windows[:, :, None] != windows[:, None, :]
-    return torch.zeros(apart.shape).masked_fill(apart, MASKED)
+    return torch.zeros(apart.shape).masked_fill(apart, masked)

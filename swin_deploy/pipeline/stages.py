@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from swin_deploy.artifacts.files import sha256, write_json
@@ -63,7 +63,7 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
                 title=f"reading {weights.name}",
                 inputs=(),
                 outputs=loaded,
-                spec=network | {"checkpoint": sha256(weights)},
+                spec=network | {"checkpoint": sha256(weights), "load": asdict(request.load)},
                 packages=("torch", "safetensors"),
                 action=_load_weights,
             )
@@ -159,8 +159,8 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
     from swin_deploy.checkpoints.load import load_checkpoint
 
     assert context.request.weights is not None  # this stage is planned only with a checkpoint
-    config = context.request.variant.config
-    checkpoint = load_checkpoint(context.request.weights, config.image_size)
+    checkpoint = load_checkpoint(context.request.weights, context.request.load)
+    assert checkpoint.config == replace(context.request.variant.config, name=checkpoint.config.name)
     save_file(checkpoint.tensors, context.folder.scratch(WEIGHTS))
     for note in checkpoint.notes:
         context.note(note)

@@ -1,0 +1,69 @@
+"""Saved buffers: what they tell that weights do not, and whether they are those of our network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.checkpoints.infer import Hints
+from swin_deploy.errors import InputError
+from swin_deploy.model.windows import relative_position_index
+
+_INDEX, _OFFSETS = "attn.relative_position_index", "attn.relative_coords_table"
+
+
+def read_hints(buffers: Mapping[str, Tensor], depths: int) -> Hints:
+    """Window and pre-training windows, as far as the buffers of the first blocks tell them.
+
+    Args:
+        buffers: In our names.
+        depths: Number of stages.
+    """
+    window = None
+    if (index := buffers.get(f"layers.0.blocks.0.{_INDEX}")) is not None:
+        window = math.isqrt(math.isqrt(index.numel()))
+    trained = []
+    for stage in range(depths):
+        table = buffers.get(f"layers.{stage}.blocks.0.{_OFFSETS}")
+        if table is None:
+            return Hints(window_size=window)
+        trained.append(_trained_window(table))
+    return Hints(window_size=window, pretrained_window_sizes=tuple(trained) if any(trained) else ())
+
+
+def _trained_window(table: Tensor) -> int:
+    """Pre-training window behind V2's offsets (1, 2p-1, 2q-1, 2); 0 if it is the window itself.
+
+    Their largest is log2(1 + 8 (p - 1) / (trained - 1)) / 3, which is 1.057 for the window itself.
+    """
+    reach = (table.shape[1] - 1) // 2  # p - 1
+    stretch = (2 ** (3 * table.abs().max().item()) - 1) / 8  # (p - 1) / (trained - 1)
+    trained = round(reach / stretch) + 1 if stretch else 0
+    return 0 if trained == reach + 1 else trained
+
+
+def require_standard(path: Path, buffers: Mapping[str, Tensor], config: SwinConfig) -> None:
+    """Check that saved buffers are what our network computes by itself.
+
+    Raises:
+        InputError: A position index counts otherwise, or a mask has another value.
+    """
+    for name, value in buffers.items():
+        if name.endswith(_INDEX):
+            side = math.isqrt(math.isqrt(value.numel()))
+            expected = relative_position_index((side, side)).flatten()
+            if value.numel() == expected.numel() and not torch.equal(value.flatten(), expected):
+                raise InputError(f"{path}: {name} counts positions in another way than Swin does")
+        elif name.endswith("attn_mask"):
+            values = {*torch.unique(value).tolist()}
+            if not values <= {0.0, config.semantics.mask_value}:
+                raise InputError(
+                    f"{path}: {name} holds {sorted(values)[:3]}, but masks here are "
+                    f"{config.semantics.mask_value:g}",
+                    "--config FILE with [semantics] mask_value",
+                )
