@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from swin_deploy.architecture import SwinConfig
+from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.config import BatchRange, ExportRequest, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.cuda import device_problem
@@ -42,8 +43,42 @@ OBLONG = Variant(
         num_classes=5,
     )
 )
+# Grids 15x18, 8x9 and 4x5 in windows of 4: padded, halved with a row or a column of zeros.
+PADS = {
+    "before": Semantics(
+        patch_remainder="pad",
+        padding="before_roll",
+        small_grids="pad",
+        stop_shift="never",
+        merge_order="channels",
+    ),
+    "after": Semantics(patch_remainder="drop", padding="after_roll", merge_order="rows"),
+}
+PADDED = {
+    f"padded-{when}-v{version}": replace(
+        POCKET,
+        config=replace(
+            POCKET.config,
+            name=f"padded-{when}-v{version}",
+            image_size=(60, 70),
+            version=version,
+            semantics=semantics,
+            stage_norms=when == "before",
+        ),
+    )
+    for when, semantics in PADS.items()
+    for version in (1, 2)
+}
+COSINE = replace(
+    POCKET,
+    config=replace(
+        POCKET.config, name="cosine", version=2, pretrained_window_sizes=(3, 3, 2), qkv_bias=True
+    ),
+)
+PLAIN = replace(POCKET, config=replace(POCKET.config, name="plain", position_bias=False))
 CIFAR = read_config(ROOT / "examples" / "cifar10_swin.toml")
 TRAINED = VARIANTS["swin_pocket"]
+FORMS = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN)} | PADDED
 SMALL = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED)}
 FULL_SIZE = {name: v for name, v in VARIANTS.items() if name != TRAINED.name}
 FULL_SIZE[CIFAR.name] = CIFAR

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
-from conftest import CIFAR, OBLONG, POCKET
-from swin_deploy.architecture import SwinConfig
+from conftest import CIFAR, OBLONG, PADDED, POCKET
+from swin_deploy.architecture import Semantics, Size, SwinConfig
 from swin_deploy.errors import ConfigError
 from swin_deploy.geometry import stage_geometry
 from swin_deploy.variants import VARIANTS, find_variant
@@ -32,6 +34,98 @@ def test_each_axis_shifts_by_itself() -> None:
     first, second = stage_geometry(OBLONG.config)
     assert (first.grid, first.shift) == ((8, 16), (2, 2))
     assert (second.grid, second.shift) == ((4, 8), (0, 2))
+
+
+TINY = VARIANTS["swin_t"].config
+
+
+@pytest.mark.parametrize(
+    ("rules", "size", "windows", "shifts"),
+    [
+        # At 224x448 the last grid is 7x14: what shifts there tells the libraries apart.
+        ({}, (224, 448), (7, 7), (0, 3)),
+        ({"small_grids": "shrink_both", "stop_shift": "both"}, (224, 448), (7, 7), (0, 0)),
+        ({"stop_shift": "never", "small_grids": "pad"}, (224, 448), (7, 7), (3, 3)),
+        # At 96x224 it would be 3x7.
+        ({"padding": "before_roll"}, (96, 224), (3, 7), (0, 0)),
+        ({"padding": "before_roll", "small_grids": "shrink_both"}, (96, 224), (3, 3), (0, 0)),
+        ({"padding": "before_roll", "small_grids": "pad"}, (96, 224), (7, 7), (0, 0)),
+    ],
+)
+def test_the_rules_of_small_grids(
+    rules: dict[str, Any], size: Size, windows: Size, shifts: Size
+) -> None:
+    config = replace(TINY, image_size=size, semantics=Semantics(**rules))
+    last = stage_geometry(config)[-1]
+    assert (last.window, last.shift) == (windows, shifts)
+
+
+def test_small_grids_can_be_refused() -> None:
+    rules = Semantics(padding="before_roll", small_grids="refuse", stop_shift="both")
+    with pytest.raises(ConfigError, match="height 96 does not work: stage 3 has 6 tokens"):
+        stage_geometry(replace(TINY, image_size=(96, 96), semantics=rules))
+
+
+@pytest.mark.parametrize(
+    ("remainder", "size", "grid"),
+    [
+        ("drop", (230, 250), (57, 62)),
+        ("pad", (230, 250), (58, 63)),
+        ("pad", (224, 250), (56, 63)),
+        ("pad_both", (224, 250), (57, 63)),
+        ("pad_both", (224, 252), (56, 63)),
+    ],
+)
+def test_the_rules_of_patches(remainder: Any, size: Size, grid: Size) -> None:
+    rules = Semantics(patch_remainder=remainder, padding="before_roll")
+    first = stage_geometry(replace(TINY, image_size=size, semantics=rules))[0]
+    assert first.grid == grid
+    assert all(side % 7 == 0 for side in first.padded)
+    assert first.windows == first.padded[0] * first.padded[1] // 49
+
+
+def test_a_size_of_which_each_side_works_alone_is_refused_as_a_whole() -> None:
+    rules = Semantics(small_grids="shrink_both", stop_shift="both")
+    with pytest.raises(ConfigError, match="image 64x160 does not work") as caught:
+        stage_geometry(
+            SwinConfig(
+                name="x",
+                image_size=(64, 160),
+                depths=(2,),
+                num_heads=(3,),
+                window_size=40,
+                semantics=rules,
+            )
+        )
+    assert "square" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 3}, "version = 3"),
+        ({"version": 2, "pretrained_window_sizes": (12,)}, "not one number per stage"),
+        ({"pretrained_window_sizes": (1, 1, 1, 1)}, "not one number per stage of a V2"),
+        ({"version": 2, "position_bias": False}, "position_bias = false"),
+        ({"num_classes": -1}, "must not be negative"),
+    ],
+)
+def test_impossible_versions_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SwinConfig(name="x", **change)
+
+
+@pytest.mark.parametrize("value", [0.0, 100.0, float("-inf"), float("nan")])
+def test_a_mask_that_masks_nothing_is_refused(value: float) -> None:
+    with pytest.raises(ConfigError, match="has to be finite and below 0"):
+        Semantics(mask_value=value)
+
+
+def test_a_config_survives_json() -> None:
+    for variant in (*VARIANTS.values(), *PADDED.values(), CIFAR):
+        assert (
+            SwinConfig.from_dict(json.loads(json.dumps(asdict(variant.config)))) == variant.config
+        )
 
 
 @pytest.mark.parametrize(

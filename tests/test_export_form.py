@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import SMALL
+from conftest import FORMS, PADDED, SMALL
 from damage import DAMAGES
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.export_form.order import invert, merge_groups, steps_between, window_order
@@ -39,13 +39,52 @@ def test_steps_lead_from_one_order_to_another() -> None:
     assert torch.equal(here[invert(here)], torch.arange(16))
 
 
+@pytest.mark.parametrize(
+    ("rolls_first", "first_window", "last_window"),
+    [
+        # A 3x3 grid in windows of 2x2, shifted by 1. Rolled and then padded, the last row and
+        # column are padding; padded and then rolled, they stand before the wrapped tokens.
+        (True, [4, 5, 7, 8], [0, -1, -1, -1]),
+        (False, [4, 5, 7, 8], [-1, -1, -1, 0]),
+    ],
+)
+def test_padding_before_the_roll_and_after_it_differ(
+    rolls_first: bool, first_window: list[int], last_window: list[int]
+) -> None:
+    stage = StageGeometry((3, 3), (2, 2), (1, 1), channels=1, heads=1, depth=2)
+    windows = window_order(stage, (1, 1), rolls_first).reshape(4, 4)
+    assert windows[:, 0].tolist() == first_window
+    assert windows[:, 3].tolist() == last_window
+
+
+def test_a_merge_beyond_an_odd_side_has_no_token() -> None:
+    groups = merge_groups((3, 3), torch.arange(4))
+    assert groups[:, 3].tolist() == [8, -1, -1, -1]
+    assert groups[:, 0].tolist() == [0, 3, 1, 4]
+
+
+@pytest.mark.parametrize("variant", PADDED.values(), ids=PADDED.keys())
+def test_what_padded_slots_hold_is_never_seen(variant: Variant, noise: Noise) -> None:
+    """Other content in the padded slots of every block changes nothing."""
+    eager = build_model(variant.config)
+    frozen, other = freeze_swin(eager), freeze_swin(eager)
+    for layer in other.layers:
+        for block in layer.blocks:
+            if block.steps is not None:
+                padded = block.present.flatten() == 0
+                block.steps[padded] = block.steps[padded].flip(0) + 1
+    images = torch.from_numpy(noise(variant, 2))
+    with torch.inference_mode():
+        assert torch.equal(frozen(images), other(images))
+
+
 def test_merging_gathers_the_four_tokens_of_a_group() -> None:
     groups = merge_groups((4, 4), torch.arange(4))
     assert groups[:, 0].tolist() == [0, 4, 1, 5]  # (0, 0), (1, 0), (0, 1), (1, 1)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("variant", SMALL.values(), ids=SMALL.keys())
+@pytest.mark.parametrize("variant", FORMS.values(), ids=FORMS.keys())
 @pytest.mark.parametrize("qkv_bias", [True, False])
 def test_it_equals_the_eager_network_stage_by_stage(
     variant: Variant, batch: int, qkv_bias: bool, noise: Noise

@@ -17,7 +17,7 @@ from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 20]>
 g (float[b, 3] image) => (float[b, 2] logits)
-<float[3, 2] w = {1, 2, 3, 4, 5, 60000}, float[2] s = {1, 1}, float[2] o = {0.1, 0}> {
+<float[b, 2] t, float[3, 2] w = {1, 2, 3, 4, 5, 60000}, float[2] s = {1, 1}, float[2] o = {0.1, 0}> {
     t = MatMul(image, w)
     logits = LayerNormalization<axis = -1, stash_type = 1>(t, s, o)
 }"""
@@ -43,6 +43,39 @@ def test_everything_between_two_casts_is_fp16(tmp_path: Path) -> None:
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     types = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
     assert types["t"] == onnx.TensorProto.FLOAT16
+
+
+UNIT = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[b, 3] image) => (float[b, 2] logits)
+<float[3, 3] w = {1, 0, 0, 0, 1, 0, 0, 0, 1}, float[3, 2] v = {1, 2, 3, 4, 5, 6},
+ int64[1] axes = {1}, float low = {1e-12}, float[b, 3] x, float[b, 1] square, float[b, 1] norm,
+ float[b, 3] unit> {
+    x = MatMul(image, w)
+    square = ReduceL2(x, axes)
+    norm = Clip(square, low)
+    unit = Div(x, norm)
+    logits = MatMul(unit, v)
+}"""
+
+
+def test_unit_vectors_are_made_in_fp32(tmp_path: Path) -> None:
+    """The norm of these overflows FP16, and the one of zeros is divided by 1e-12."""
+    model = convert(tmp_path, UNIT)
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    types = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
+    half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    assert (types["x"], types["square"], types["norm"], types["unit"]) == (half, full, full, full)
+    assert [node.op_type for node in model.graph.node].count("Cast") == 4
+    image = np.array([[0, 0, 0], [60000, 60000, 0]], dtype=np.float32)
+    with OnnxRuntimeRunner(tmp_path / "out.onnx") as runner:
+        logits = runner.run(image)
+    np.testing.assert_allclose(logits, [[0, 0], [4 / 2**0.5, 6 / 2**0.5]], atol=5e-3)
+
+
+def test_a_value_without_a_type_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="its outputs have no type"):
+        convert(tmp_path, GRAPH.replace("float[b, 2] t, ", ""))
 
 
 def test_names_of_input_and_output_stay(tmp_path: Path) -> None:

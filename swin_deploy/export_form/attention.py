@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swin_deploy.geometry import StageGeometry
@@ -69,7 +68,13 @@ class FrozenCosineAttention(FrozenAttention):
 
     def similar(self, q: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors, the query's times the scale: (k, b, a, n, d) both."""
-        return F.normalize(q, dim=-1) * self.scale, F.normalize(key, dim=-1)
+        return _unit(q) * self.scale, _unit(key)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """``F.normalize``, without the Expand that its export has: (..., d) -> (..., d)."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / length.clamp(min=1e-12)
 
 
 def freeze_attention(

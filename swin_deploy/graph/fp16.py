@@ -19,9 +19,12 @@ FP16_MAX = 65504.0  # IEEE 754 binary16
 # conversion: none has an attribute that names a float type, and LayerNormalization's stash_type
 # keeps its mean and variance in FP32. Another operator has to be looked at first.
 KNOWN_OPERATORS = {
-    *("Add", "Gather", "Gelu", "Gemm", "LayerNormalization", "MatMul", "ReduceMean", "Reshape"),
-    *("Slice", "Softmax", "Squeeze", "Transpose"),
+    *("Add", "Concat", "Gather", "Gelu", "Gemm", "LayerNormalization", "MatMul", "Mul", "Pad"),
+    *("ReduceMean", "Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Transpose"),
 }
+# The unit vectors of cosine attention. A sum of squares overflows in FP16, and the smallest norm
+# that a vector is divided by, 1e-12, is zero there: a padded key would become NaN.
+FP32_OPERATORS = {"Clip", "Div", "ReduceL2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +65,21 @@ def convert_to_fp16(source: Path, final: Path) -> Fp16Graph:
 def _convert(model: ir.Model) -> Fp16Graph:
     graph = model.graph
     for node in graph:
-        if node.op_type not in KNOWN_OPERATORS or node.domain:
+        if node.op_type not in KNOWN_OPERATORS | FP32_OPERATORS or node.domain:
             raise InputError(f"{node.name}: no FP16 rule for {node.domain}::{node.op_type}")
         if node.op_type == "LayerNormalization":
             stash = node.attributes.get("stash_type")
             if stash is not None and stash.as_int() != DataType.FLOAT:
                 raise InputError(f"{node.name}: its statistics are not in FP32")
+        if any(value.dtype is None for value in node.outputs):
+            raise InputError(f"{node.name}: its outputs have no type")
     result = _convert_weights(graph)
     for node in graph:
         for value in node.outputs:
-            if value.dtype == DataType.FLOAT:
+            if value.dtype == DataType.FLOAT and node.op_type not in FP32_OPERATORS:
                 value.dtype = DataType.FLOAT16
     _cast_inputs(graph)
+    _cast_around_fp32(graph)
     _cast_outputs(graph)
     return result
 
@@ -82,6 +88,8 @@ def _convert_weights(graph: ir.Graph) -> Fp16Graph:
     largest, flushed, nonzero, count = 0.0, 0, 0, 0
     for name, value in list(graph.initializers.items()):
         if value.const_value is None or value.dtype != DataType.FLOAT:
+            continue
+        if all(node.op_type in FP32_OPERATORS for node, _ in value.uses()):
             continue
         tensor = value.const_value.numpy()
         peak = float(np.abs(tensor).max(initial=0))
@@ -110,8 +118,36 @@ def _cast_inputs(graph: ir.Graph) -> None:
             node.replace_input_with(index, half)
 
 
+def _cast_around_fp32(graph: ir.Graph) -> None:
+    """Casts where a value goes from an FP16 operator to an FP32 one, or back."""
+    values = [value for node in list(graph) for value in node.outputs]
+    for value in [*values, *graph.initializers.values()]:
+        for dtype, suffix in ((DataType.FLOAT, "fp32"), (DataType.FLOAT16, "fp16")):
+            uses = [
+                (node, index)
+                for node, index in value.uses()
+                if (node.op_type in FP32_OPERATORS) == (dtype == DataType.FLOAT)
+            ]
+            if not uses or value.dtype not in (DataType.FLOAT, DataType.FLOAT16):
+                continue
+            if value.dtype != dtype:
+                cast = _cast(value, dtype, suffix)
+                graph.insert_before(uses[0][0], cast)
+                for node, index in uses:
+                    node.replace_input_with(index, cast.outputs[0])
+
+
+def _cast(value: ir.Value, dtype: DataType, suffix: str) -> ir.Node:
+    cast = ir.node("Cast", [value], {"to": int(dtype)}, name=f"{value.name}/Cast.{suffix}")
+    result = cast.outputs[0]
+    result.name, result.shape, result.dtype = f"{value.name}.{suffix}", value.shape, dtype
+    return cast
+
+
 def _cast_outputs(graph: ir.Graph) -> None:
     for position, logits in enumerate(graph.outputs):
+        if logits.dtype == DataType.FLOAT:
+            continue
         name, shape = logits.name, logits.shape
         logits.name = f"{name}.fp16"
         cast = ir.node("Cast", [logits], {"to": int(DataType.FLOAT)}, name=f"{name}/Cast")
