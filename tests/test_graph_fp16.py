@@ -17,7 +17,8 @@ from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 20]>
 g (float[b, 3] image) => (float[b, 2] logits)
-<float[b, 2] t, float[3, 2] w = {1, 2, 3, 4, 5, 60000}, float[2] s = {1, 1}, float[2] o = {0.1, 0}> {
+<float[b, 2] t,
+ float[3, 2] w = {1, 2, 3, 4, 5, 60000}, float[2] s = {1, 1}, float[2] o = {0.1, 0}> {
     t = MatMul(image, w)
     logits = LayerNormalization<axis = -1, stash_type = 1>(t, s, o)
 }"""
@@ -75,7 +76,7 @@ def test_unit_vectors_are_made_in_fp32(tmp_path: Path) -> None:
 
 def test_a_value_without_a_type_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its outputs have no type"):
-        convert(tmp_path, GRAPH.replace("float[b, 2] t, ", ""))
+        convert(tmp_path, GRAPH.replace("float[b, 2] t,", ""))
 
 
 def test_names_of_input_and_output_stay(tmp_path: Path) -> None:
