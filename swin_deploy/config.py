@@ -17,6 +17,9 @@ from swin_deploy.variants import Preprocessing, Variant
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+Outputs = Literal["logits", "stages"]
+OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
+LOGITS: Outputs = "logits"  # also what that output is called in every file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class ExportRequest:
         seed: Of the random weights; without meaning where ``weights`` is given.
         weights: Checkpoint file or folder; None for random weights.
         batch: The batch sizes that the graph accepts.
+        outputs: The logits, or the map of every stage without the head that makes logits of them.
         precisions: Which graphs to build engines from.
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
@@ -77,7 +81,7 @@ class ExportRequest:
         wait_s: How long to wait for another process that writes the same run.
 
     Raises:
-        ConfigError: The image size fits no stage grid.
+        ConfigError: The image size fits no stage grid, or a setting means nothing.
     """
 
     variant: Variant
@@ -85,6 +89,7 @@ class ExportRequest:
     seed: int = 0
     weights: Path | None = None
     batch: BatchRange = BatchRange()
+    outputs: Outputs = LOGITS
     precisions: tuple[Precision, ...] = PRECISIONS
     targets: tuple[str, ...] | None = None
     images: Path | None = None
@@ -94,6 +99,8 @@ class ExportRequest:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        if self.outputs not in OUTPUTS:
+            raise ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
             raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
         stage_geometry(self.variant.config)

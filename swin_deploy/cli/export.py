@@ -19,7 +19,15 @@ from swin_deploy.cli.types import (
     resolve_network,
     to_precision,
 )
-from swin_deploy.config import PRECISIONS, BatchRange, ExportRequest, Precision
+from swin_deploy.config import (
+    LOGITS,
+    OUTPUTS,
+    PRECISIONS,
+    BatchRange,
+    ExportRequest,
+    Outputs,
+    Precision,
+)
 from swin_deploy.errors import ConfigError
 from swin_deploy.interrupts import import_torch
 
@@ -36,6 +44,13 @@ from swin_deploy.interrupts import import_torch
     show_default=True,
     metavar="N|LOW:HIGH",
     help="Batch size: static, which is fastest, or a range.",
+)
+@click.option(
+    "--outputs",
+    type=click.Choice(OUTPUTS),
+    default=LOGITS,
+    show_default=True,
+    help="Classes, or one map per stage (b, c, h, w) for a detector.",
 )
 @click.option(
     "--precision",
@@ -84,6 +99,7 @@ def export(
     config: Path | None,
     image: Size | None,
     batch: BatchRange,
+    outputs: Outputs,
     precision: tuple[Precision, ...],
     targets: tuple[str, ...],
     images: Path | None,
@@ -100,6 +116,7 @@ def export(
     swin-deploy export --variant swin_t
     swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
     swin-deploy export --weights finetuned.safetensors
+    swin-deploy export --variant swin_s --outputs stages
     swin-deploy export --variant swin_pocket --weights bundled
     swin-deploy export --config mine.toml --out runs/mine
 
@@ -124,6 +141,7 @@ def export(
         seed=seed or 0,
         weights=weights,
         batch=batch,
+        outputs=outputs,
         precisions=precision,
         targets=targets or None,
         images=images,

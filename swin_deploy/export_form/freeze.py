@@ -23,6 +23,8 @@ class FrozenStage(nn.Module):
         geometry: Its grid.
     """
 
+    back: Tensor | None
+
     def __init__(self, enter: nn.Module, stage: SwinStage, geometry: StageGeometry) -> None:
         super().__init__()
         self.enter = enter
@@ -36,6 +38,8 @@ class FrozenStage(nn.Module):
             here = there
         self.blocks = nn.ModuleList(blocks)
         self.order = here  # of the stream that leaves the stage
+        moved = not torch.equal(here, torch.arange(len(here)))
+        self.register_buffer("back", invert(here) if moved else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The stream that arrives -> (n, k * b, c)."""
@@ -46,9 +50,10 @@ class FrozenStage(nn.Module):
 
     def in_image_order(self, x: Tensor) -> Tensor:
         """The stream that leaves, (n, k * b, c) -> (b, h, w, c)."""
-        h, w = self.geometry.grid
-        x = x.reshape(h * w, -1, self.geometry.channels)[invert(self.order)]  # (h * w, b, c)
-        return x.transpose(0, 1).reshape(-1, h, w, self.geometry.channels)
+        (h, w), c = self.geometry.grid, self.geometry.channels
+        if self.back is not None:
+            x = x.reshape(h * w, -1, c).index_select(0, self.back)
+        return x.reshape(h, w, -1, c).permute(2, 0, 1, 3)
 
 
 class FrozenSwin(nn.Module):
