@@ -81,7 +81,7 @@ def test_a_large_constant_shift_does_not_overflow_the_statistics(tmp_path: Path)
     convert_to_fp16(tmp_path / "in.onnx", tmp_path / "out.onnx")
     image = np.array([[20, 20, 20]], dtype=np.float32)
     with OnnxRuntimeRunner(tmp_path / "out.onnx") as runner:
-        logits = runner.run(image)
+        logits = runner.run(image)["logits"]
     np.testing.assert_allclose(logits, [[-0.9, 1.0]], atol=1e-3)
 
 

@@ -43,8 +43,8 @@ class TensorRtRunner:
         if self._context is None:
             raise ResourceError(f"{self.path}: no memory for its activations", "a smaller batch")
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        modes = [self._engine.get_tensor_mode(name) for name in names]
-        self._input = names[modes.index(trt.TensorIOMode.INPUT)]
+        read = trt.TensorIOMode.INPUT
+        (self._input,) = [name for name in names if self._engine.get_tensor_mode(name) == read]
         self._shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in names}
         self._batch = self._read_batch()
         self._stream = cuda.make_stream()
