@@ -20,6 +20,8 @@ from damage import DAMAGES
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli import main as cli
 from swin_deploy.config import BatchRange, ExportRequest
+from swin_deploy.engine.open import open_engine
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.graph import simplify
@@ -31,7 +33,7 @@ from swin_deploy.model.outputs import output_names, with_outputs
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.variants import Variant
-from swin_deploy.verify import FLOORS_DB
+from swin_deploy.verify import FLOORS_DB, compare_outputs
 
 Noise = Callable[[Variant, int], np.ndarray]
 NAMES = ("stage1", "stage2", "stage3")
@@ -214,6 +216,19 @@ def test_a_bench_compares_and_times_the_maps(run_copy: Path, tmp_path: Path) -> 
     shutil.copy(run_copy / "model.onnx", foreign)
     report = bench_engine(BenchRequest(engine=foreign, rounds=2, variant=POCKET), print)
     assert report["outputs"] == "stages"
+
+
+@pytest.mark.gpu
+def test_a_plan_gives_the_maps(stages_run: RunResult, noise: Noise) -> None:
+    target = TARGETS["rtx"]
+    path = stages_run.path / target.engine_name("fp16")
+    with (
+        OnnxRuntimeRunner(stages_run.path / "model.onnx") as graph,
+        open_engine(target, "fp16", path) as plan,
+    ):
+        for count in (1, 3, 4):
+            expected, outputs = (runner.run(noise(POCKET, count)) for runner in (graph, plan))
+            assert all(compare_outputs("plan", "noise", expected, outputs, "fp16"))
 
 
 def test_the_command_line_names_the_outputs(
