@@ -1,9 +1,9 @@
 """Measure the SQNR behind the floors of ``swin_deploy.verify``: worst over variants and seeds.
 
-    scripts/measure_floors.py --seeds 10 --images PHOTOS [NAME or FILE.toml ...]
+    scripts/measure_floors.py --seeds 10 --images PHOTOS --outputs logits [NAME or FILE.toml ...]
 
-Prints a row per network: the lowest SQNR against eager FP32 over all seeds and all inputs, for the
-export form and the simplified graph (FP32) and for the FP16 graph on ONNX Runtime.
+Prints a row per network: the lowest SQNR against eager FP32 over all seeds, inputs and outputs,
+for the export form and the simplified graph (FP32) and for the FP16 graph on ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from swin_deploy.config import BatchRange, read_config
+from swin_deploy.config import LOGITS, OUTPUTS, BatchRange, Outputs, read_config
 from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.fp16 import convert_to_fp16
 from swin_deploy.model.build import build_model
+from swin_deploy.model.outputs import output_names, with_outputs
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.variants import VARIANTS, Variant
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", default=[*VARIANTS, "examples/cifar10_swin.toml"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--images", type=Path)
+    parser.add_argument("--outputs", choices=OUTPUTS, default=LOGITS)
     arguments = parser.parse_args()
     print(f"{'network':14} {'fp32 dB':>8} {'fp16 dB':>8} {'fp16 top-1':>10}   inputs")
     for name in arguments.networks:
@@ -37,26 +39,32 @@ def main() -> None:
         rows = [
             row
             for seed in range(arguments.seeds)
-            for row in measure(variant, seed, arguments.images)
+            for row in measure(variant, seed, arguments.images, arguments.outputs)
         ]
         half = [row for row in rows if row.candidate == "onnx fp16"]
         full = [row for row in rows if row.candidate != "onnx fp16"]
-        agreement = sum(row.top1_agreement or 0 for row in half) / len(half)
+        agreements = [row.top1_agreement for row in half if row.top1_agreement is not None]
+        agreement = f"{sum(agreements) / len(agreements):.1%}" if agreements else "-"
         print(
             f"{variant.name:14} {min(r.sqnr_db for r in full):8.1f} "
-            f"{min(r.sqnr_db for r in half):8.1f} {agreement:10.1%}   "
+            f"{min(r.sqnr_db for r in half):8.1f} {agreement:>10}   "
             f"{', '.join(dict.fromkeys(r.inputs for r in rows))}, {arguments.seeds} seeds",
             flush=True,
         )
 
 
-def measure(variant: Variant, seed: int, photos: Path | None) -> Iterator[Comparison]:
+def measure(
+    variant: Variant, seed: int, photos: Path | None, outputs: Outputs
+) -> Iterator[Comparison]:
     """Every hop of one network with one seed."""
-    eager = build_model(variant.config, seed)
-    frozen = freeze_swin(eager)
+    network = build_model(variant.config, seed)
+    eager, frozen = (
+        with_outputs(form, outputs, variant.name) for form in (network, freeze_swin(network))
+    )
     with tempfile.TemporaryDirectory() as folder:
         full, half = Path(folder) / "model.onnx", Path(folder) / "model.fp16.onnx"
-        export_graph(frozen, variant.config, BatchRange(low=1, high=4), full)
+        batch = BatchRange(low=1, high=4)
+        export_graph(frozen, variant.config, batch, full, output_names(frozen))
         convert_to_fp16(full, half)
         yield from compare_runners(
             TorchRunner(eager),

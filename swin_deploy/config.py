@@ -18,6 +18,9 @@ from swin_deploy.variants import Preprocessing, Variant
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+Outputs = Literal["logits", "stages"]
+OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
+LOGITS: Outputs = "logits"  # also what that output is called in every file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,7 @@ class ExportRequest:
         weights: Checkpoint file or folder; None for random weights.
         load: How to read it.
         batch: The batch sizes that the graph accepts.
+        outputs: The logits, or the map of every stage without the head that makes logits of them.
         precisions: Which graphs to build engines from.
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
@@ -96,7 +100,7 @@ class ExportRequest:
         wait_s: How long to wait for another process that writes the same run.
 
     Raises:
-        ConfigError: The image size fits no stage grid.
+        ConfigError: The image size fits no stage grid, or a setting means nothing.
     """
 
     variant: Variant
@@ -105,6 +109,7 @@ class ExportRequest:
     weights: Path | None = None
     load: LoadOptions = LoadOptions()
     batch: BatchRange = BatchRange()
+    outputs: Outputs = LOGITS
     precisions: tuple[Precision, ...] = PRECISIONS
     targets: tuple[str, ...] | None = None
     images: Path | None = None
@@ -114,9 +119,16 @@ class ExportRequest:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        if self.outputs not in OUTPUTS:
+            raise ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
             raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
-        stage_geometry(self.variant.config)
+        config = self.variant.config
+        if self.outputs == LOGITS and not config.num_classes:
+            raise ConfigError(
+                f"{config.name} has no head, so it gives no logits", "--outputs stages"
+            )
+        stage_geometry(config)
 
 
 def read_config(path: Path, image_size: Size | None = None) -> Variant:

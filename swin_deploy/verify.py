@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from swin_deploy.config import Precision
+from swin_deploy.config import LOGITS, Precision
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.metrics import (
@@ -22,7 +22,7 @@ from swin_deploy.metrics import (
 )
 from swin_deploy.runners.base import Runner, run_all
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: a row per output, where there was one per candidate and inputs
 
 # Lowest SQNR against eager FP32 that a candidate may have on its worst image, in dB. Measured by
 # scripts/measure_floors.py over networks, seeds, noise and photos; the README has the table. FP32:
@@ -34,11 +34,12 @@ FLOORS_DB: dict[Precision, float] = {"fp32": 110.0, "fp16": 40.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One candidate against the reference on one set of inputs; true if it passed.
+    """One output of a candidate against the reference on one set of inputs; true if it passed.
 
     Attributes:
         candidate: What was compared.
         inputs: On which images.
+        output: Which of its outputs.
         sqnr_db: With the noise of the worst image.
         cosine: Of the worst image.
         max_abs_error: In the unit of the outputs.
@@ -49,6 +50,7 @@ class Comparison:
 
     candidate: str
     inputs: str
+    output: str
     sqnr_db: float
     cosine: float
     max_abs_error: float
@@ -106,7 +108,8 @@ class Verification:
             only_fp16 = all(c.floor_db == FLOORS_DB["fp16"] for c in failures)
             raise VerificationError(
                 f"{', '.join(names)} disagree{'s' if len(names) == 1 else ''} with eager fp32: "
-                f"{failures[0].reason} on {failures[0].inputs}; nothing was published",
+                f"{failures[0].reason} in {failures[0].output} on {failures[0].inputs}; "
+                "nothing was published",
                 "--precision fp32" if only_fp16 else "",
                 {"verification": self.as_dict()},
             )
@@ -119,28 +122,30 @@ def _finite(value: float) -> float | None:
 def compare(
     candidate: str,
     inputs: str,
-    reference: FloatArray,
-    outputs: FloatArray,
+    reference: FloatArray | None,
+    outputs: FloatArray | None,
     precision: Precision,
-    logits: bool = True,
+    output: str = LOGITS,
     signal_power: float | None = None,
 ) -> Comparison:
-    """Compare two outputs for the same inputs.
+    """Compare one output of two networks for the same inputs.
 
     Args:
         candidate: Name for the tables.
         inputs: Name for the tables.
-        reference: (b, ...), of the eager network.
-        outputs: Of the candidate.
+        reference: (b, ...), of the eager network; None if it has no such output.
+        outputs: Of the candidate; None likewise.
         precision: Selects the floor; FP32 has to name the same classes as well.
-        logits: Whether the arrays are logits (b, classes).
+        output: Which one; logits (b, classes) name a class per image, other outputs do not.
         signal_power: ``mean_power`` of the eager outputs over all images of the verification, of
             which these may be few; None for these.
     """
     floor = FLOORS_DB[precision]
     reason, numbers = "", (-math.inf, math.nan, math.nan)
     agreement: float | None = None
-    if reference.shape != outputs.shape:
+    if reference is None or outputs is None:
+        reason = f"{'it' if outputs is None else 'the eager network'} has no such output"
+    elif reference.shape != outputs.shape:
         reason = f"shape {outputs.shape}, expected {reference.shape}"
     elif not np.isfinite(reference).all():
         reason = "the eager network itself gives NaN or infinity"
@@ -152,7 +157,7 @@ def compare(
             cosine_similarity(reference, outputs),
             max_abs_error(reference, outputs),
         )
-        agreement = top1_agreement(reference, outputs) if logits else None
+        agreement = top1_agreement(reference, outputs) if output == LOGITS else None
         if not numbers[0] >= floor:
             reason = f"SQNR {numbers[0]:.1f} dB, needs {floor:.0f} dB"
         elif precision == "fp32" and agreement is not None and agreement < 1:
@@ -160,6 +165,7 @@ def compare(
     return Comparison(
         candidate=candidate,
         inputs=inputs,
+        output=output,
         sqnr_db=numbers[0],
         cosine=numbers[1],
         max_abs_error=numbers[2],
@@ -169,26 +175,53 @@ def compare(
     )
 
 
+def compare_outputs(
+    candidate: str,
+    inputs: str,
+    reference: Mapping[str, FloatArray],
+    outputs: Mapping[str, FloatArray],
+    precision: Precision,
+    signal_powers: Mapping[str, float] | None = None,
+) -> list[Comparison]:
+    """``compare`` for every output by name; one that only one of the two has is a failure."""
+    powers = signal_powers or {}
+    return [
+        compare(
+            candidate,
+            inputs,
+            reference.get(name),
+            outputs.get(name),
+            precision,
+            name,
+            powers.get(name),
+        )
+        for name in dict.fromkeys((*reference, *outputs))
+    ]
+
+
 def compare_runners(
     reference: Runner,
     candidates: Iterable[tuple[Runner, Precision]],
     inputs: Sequence[InputSet],
 ) -> tuple[Comparison, ...]:
-    """Compare every candidate with the reference on every set of inputs.
+    """Compare every candidate with the reference on every set of inputs, output by output.
 
     One candidate is open at a time, so that large networks do not pile up in memory.
     """
     with reference:
         expected = [run_all(reference, images.images) for images in inputs]
-    power = mean_power(np.concatenate(expected))
-    comparisons = []
+    powers = {name: _power_over_all([arrays[name] for arrays in expected]) for name in expected[0]}
+    comparisons: list[Comparison] = []
     for runner, precision in candidates:
         with runner:
-            for images, logits in zip(inputs, expected, strict=True):
+            for images, arrays in zip(inputs, expected, strict=True):
                 outputs = run_all(runner, images.images)
-                comparisons.append(
-                    compare(
-                        runner.name, images.name, logits, outputs, precision, signal_power=power
-                    )
+                comparisons += compare_outputs(
+                    runner.name, images.name, arrays, outputs, precision, powers
                 )
     return tuple(comparisons)
+
+
+def _power_over_all(arrays: Sequence[FloatArray]) -> float:
+    """``mean_power`` of all of them together, without a second copy of large maps."""
+    return sum(mean_power(array) * len(array) for array in arrays) / sum(map(len, arrays))

@@ -43,10 +43,10 @@ class Sleeper:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def run(self, images: FloatArray) -> FloatArray:
+    def run(self, images: FloatArray) -> dict[str, FloatArray]:
         self.order.append(self.name)
         time.sleep(self.call_s)
-        return images.reshape(len(images), -1)[:, :5] + np.float32(self.offset)
+        return {"logits": images.reshape(len(images), -1)[:, :5] + np.float32(self.offset)}
 
 
 def images(count: int) -> InputSet:
@@ -233,9 +233,13 @@ def test_a_file_from_elsewhere_is_looked_at_first(
         open_subject(tmp_path / name, None, POCKET)
 
 
-def test_a_manifest_without_a_network_is_refused(run_copy: Path) -> None:
-    manifest = json.loads((run_copy / "manifest.json").read_text())
-    manifest["variant"]["embed_dim"] = "wide"
+@pytest.mark.parametrize(
+    "changes", [{"variant": {"embed_dim": "wide"}}, {"outputs": "boxes"}, {"weights": {}}]
+)
+def test_a_manifest_without_a_network_is_refused(
+    run_copy: Path, changes: dict[str, object]
+) -> None:
+    manifest = json.loads((run_copy / "manifest.json").read_text()) | changes
     (run_copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="does not describe a network"):
         open_subject(run_copy, None, None)

@@ -48,6 +48,11 @@ BAD_INPUT = {
     "reversed batch": ("export --variant swin_t --batch 8:2", 2, "batch 8:2 is not a range"),
     "batch in words": ("export --variant swin_t --batch many", 2, "neither a number like 8"),
     "unknown precision": ("export --variant swin_t --precision fp15", 2, "is not a list like"),
+    "unknown outputs": (
+        "export --variant swin_t --outputs boxes",
+        2,
+        "is not one of 'logits'",
+    ),
     "unknown target": ("export --variant swin_t --target rxt", 2, "unknown target 'rxt'; try: rtx"),
     "missing library": ("export --variant swin_t --target tensorrt --out {p}/r", 4, "pip install"),
     "out is a file": ("export --variant swin_t --out {config}", 9, "cannot write in"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from conftest import FULL_SIZE
-from swin_deploy.pipeline.run import RunResult
+from conftest import FULL_SIZE, Silent
+from swin_deploy.config import ExportRequest
+from swin_deploy.pipeline.run import RunResult, run_export
 
 Export = Callable[[str, str], RunResult]
 
@@ -50,6 +52,18 @@ def test_every_attention_fuses_and_everything_agrees(
         "onnx, fp16",
         "engine cpu-fp32",
     }
+
+
+@pytest.mark.slow
+def test_the_maps_of_the_stages_cost_no_kernel_more_than_the_head(tmp_path: Path) -> None:
+    """Three transpositions take the place of the head's three kernels; the rest fuses."""
+    request = ExportRequest(variant=FULL_SIZE["swin_t"], out=tmp_path, outputs="stages")
+    result = run_export(request, Silent())
+    engine = result.stages["engine:rtx-fp16"].details
+    assert engine["fused_attentions"] == 12
+    assert engine["kernels"] == KERNELS["swin_t", "1"] == 107
+    assert engine["activation_bytes"] <= 105.1e6
+    assert result.verification["passed"]
 
 
 def test_the_tiny_network_is_within_its_budget(export_once: Export) -> None:

@@ -70,7 +70,7 @@ def test_unit_vectors_are_made_in_fp32(tmp_path: Path) -> None:
     assert [node.op_type for node in model.graph.node].count("Cast") == 4
     image = np.array([[0, 0, 0], [60000, 60000, 0]], dtype=np.float32)
     with OnnxRuntimeRunner(tmp_path / "out.onnx") as runner:
-        logits = runner.run(image)
+        logits = runner.run(image)["logits"]
     np.testing.assert_allclose(logits, [[0, 0], [4 / 2**0.5, 6 / 2**0.5]], atol=5e-3)
 
 
@@ -115,7 +115,7 @@ def test_a_large_constant_shift_does_not_overflow_the_statistics(tmp_path: Path)
     convert_to_fp16(tmp_path / "in.onnx", tmp_path / "out.onnx")
     image = np.array([[20, 20, 20]], dtype=np.float32)
     with OnnxRuntimeRunner(tmp_path / "out.onnx") as runner:
-        logits = runner.run(image)
+        logits = runner.run(image)["logits"]
     np.testing.assert_allclose(logits, [[-0.9, 1.0]], atol=1e-3)
 
 

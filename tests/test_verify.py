@@ -13,9 +13,16 @@ from swin_deploy.data.inputs import make_noise
 from swin_deploy.errors import VerificationError
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.model.build import build_model
+from swin_deploy.report.outputs import fold_outputs
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify import FLOORS_DB, Verification, compare, compare_runners
+from swin_deploy.verify import (
+    FLOORS_DB,
+    Verification,
+    compare,
+    compare_outputs,
+    compare_runners,
+)
 
 LOGITS = np.random.default_rng(0).standard_normal((3, 10)).astype(np.float32)
 
@@ -90,9 +97,10 @@ class Scaled:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def run(self, images: FloatArray) -> FloatArray:
+    def run(self, images: FloatArray) -> dict[str, FloatArray]:
         self.calls.append(len(images))
-        return self.inner.run(images) * np.float32(self.factor)
+        outputs = self.inner.run(images)
+        return {name: array * np.float32(self.factor) for name, array in outputs.items()}
 
 
 def test_runners_are_compared_over_all_inputs_in_calls_that_fit() -> None:
@@ -102,7 +110,38 @@ def test_runners_are_compared_over_all_inputs_in_calls_that_fit() -> None:
     comparisons = compare_runners(reference, [(right, "fp32"), (wrong, "fp32")], inputs)
     assert [bool(comparison) for comparison in comparisons] == [True, True, False, False]
     assert right.calls == [3, 3, 3]
-    assert run_all(right, inputs[1].images).shape == (4, 7)
+    assert run_all(right, inputs[1].images)["logits"].shape == (4, 7)
+
+
+def test_every_output_is_compared_and_none_may_be_missing() -> None:
+    maps = {"stage1": LOGITS, "stage2": LOGITS * 2}
+    wrong = maps | {"stage2": LOGITS * np.float32(2.02)}
+    rows = compare_outputs("x", "y", maps, wrong, "fp32")
+    assert [(row.output, bool(row)) for row in rows] == [("stage1", True), ("stage2", False)]
+    assert [row.top1_agreement for row in rows] == [None, None]
+    with pytest.raises(VerificationError, match=r"x disagrees .* in stage2 on y"):
+        Verification(tuple(rows), {}).require()
+    rows = compare_outputs("x", "y", maps, {"stage1": LOGITS, "logits": LOGITS}, "fp32")
+    assert {row.output: row.reason for row in rows} == {
+        "stage1": "",
+        "stage2": "it has no such output",
+        "logits": "the eager network has no such output",
+    }
+
+
+def test_a_table_shows_the_worst_output_or_all_that_failed() -> None:
+    def row(inputs: str, output: str, sqnr_db: float | None, passed: bool) -> dict[str, object]:
+        of = {"candidate": "x", "inputs": inputs, "output": output}
+        return of | {"sqnr_db": sqnr_db, "passed": passed}
+
+    fine = [row("a", "stage1", None, True), row("a", "stage2", 120.0, True)]
+    bad = [row("b", "stage1", 30.0, False), row("b", "stage2", 5.0, False)]
+    folded = fold_outputs([*fine, *bad, row("b", "stage3", 120.0, True)])
+    assert [(f["inputs"], f["output"], f["outputs"]) for f in folded] == [
+        ("a", "stage2", 2),
+        ("b", "stage1", 3),
+        ("b", "stage2", 3),
+    ]
 
 
 def test_noise_is_the_same_every_time_and_differs_between_counts() -> None:

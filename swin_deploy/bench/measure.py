@@ -15,9 +15,9 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import ConfigError
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import Runner
-from swin_deploy.verify import Comparison, Verification, compare
+from swin_deploy.verify import Comparison, Verification, compare_outputs
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: a check per output
 MIN_ROUND_S = 0.2  # a round has as many calls as fit; short ones would time the clock
 UNSTABLE = 0.10  # coefficient of variation of the rounds' medians; GPU tools warn at 0.025
 UNSTABLE_TAIL = 1.5  # p90 over p50: calls that waited for a core
@@ -141,7 +141,7 @@ def run_bench(
             expected = baseline.run(images.images)
             for runner, precision in candidates if check else ():
                 outputs = runner.run(images.images)
-                checks.append(compare(runner.name, images.name, expected, outputs, precision))
+                checks += compare_outputs(runner.name, images.name, expected, outputs, precision)
             if check:
                 Verification(tuple(checks), {}).require()
             progress(f"batch {batch}")

@@ -18,6 +18,7 @@ from swin_deploy.data.inputs import make_noise
 from swin_deploy.errors import ConfigError
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
+from swin_deploy.model.outputs import with_outputs
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.variants import Variant
 
@@ -62,8 +63,9 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     torch.set_num_threads(threads)
     device = "cuda" if subject.on_gpu and torch.cuda.is_available() else "cpu"
     model = load_model(config, subject.weights, subject.seed)
+    baseline = with_outputs(model, subject.outputs, config.name)
     result = run_bench(
-        TorchRunner(model, f"eager PyTorch fp32 ({device})", device),
+        TorchRunner(baseline, f"eager PyTorch fp32 ({device})", device),
         subject.candidates,
         lambda count: make_noise(count, config.in_channels, config.image_size),
         spec,
@@ -73,6 +75,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     report = result.as_dict() | {
         "network": config.name,
         "engine": str(request.engine),
+        "outputs": subject.outputs,
         "threads": threads,
         "rounds": spec.rounds,
         "machine": asdict(describe_machine()),

@@ -9,7 +9,7 @@ from swin_deploy.architecture import SwinConfig
 from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
-from swin_deploy.config import PRECISIONS, Precision
+from swin_deploy.config import LOGITS, OUTPUTS, PRECISIONS, Outputs, Precision
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
@@ -26,6 +26,7 @@ class Subject:
         config: The network that the baseline is built from.
         seed: Of its random weights.
         weights: The file that the run keeps them in; None for random ones.
+        outputs: What the engines give, and the baseline therefore should.
         known: Whether these are the weights of the engine, so that outputs can be compared.
         candidates: Engines with the precision of their graph.
         not_run: Engine -> why it cannot run on this machine.
@@ -35,6 +36,7 @@ class Subject:
     config: SwinConfig
     seed: int = 0
     weights: Path | None = None
+    outputs: Outputs = LOGITS
     known: bool = True
     candidates: list[tuple[Runner, Precision]] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
@@ -98,12 +100,13 @@ def _from_run(run: FinishedRun) -> Subject:
     header = run.manifest.header
     try:
         subject = Subject(SwinConfig.from_dict(header["variant"]), run=run)
+        subject.outputs = OUTPUTS[OUTPUTS.index(header["outputs"])]
         if header["weights"]["source"] == "random":
             subject.seed = int(header["weights"]["seed"])
         else:
             subject.weights = run.checked("weights.safetensors")
         return subject
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{run.path / MANIFEST} does not describe a network: {error!r}", "export again"
         ) from error
@@ -120,7 +123,7 @@ def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | N
 
 
 def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subject:
-    from swin_deploy.graph.export import check_graph
+    from swin_deploy.graph.export import check_graph, read_outputs
 
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty", "export again")
@@ -138,4 +141,5 @@ def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subjec
             "--variant NAME or --config FILE, for the eager baseline",
         )
     runner = OnnxRuntimeRunner(path, threads, f"onnxruntime {path.name}")
-    return Subject(variant.config, known=False, candidates=[(runner, "fp32")])
+    outputs: Outputs = "stages" if "stage1" in read_outputs(path) else LOGITS
+    return Subject(variant.config, outputs=outputs, known=False, candidates=[(runner, "fp32")])

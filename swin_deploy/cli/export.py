@@ -20,7 +20,16 @@ from swin_deploy.cli.types import (
     resolve_network,
     to_precision,
 )
-from swin_deploy.config import PRECISIONS, BatchRange, ExportRequest, LoadOptions, Precision
+from swin_deploy.config import (
+    LOGITS,
+    OUTPUTS,
+    PRECISIONS,
+    BatchRange,
+    ExportRequest,
+    LoadOptions,
+    Outputs,
+    Precision,
+)
 from swin_deploy.errors import ConfigError
 from swin_deploy.interrupts import import_torch
 
@@ -37,6 +46,13 @@ from swin_deploy.interrupts import import_torch
     show_default=True,
     metavar="N|LOW:HIGH",
     help="Batch size: static, which is fastest, or a range.",
+)
+@click.option(
+    "--outputs",
+    type=click.Choice(OUTPUTS),
+    default=LOGITS,
+    show_default=True,
+    help="Classes, or one map per stage (b, c, h, w) for a detector.",
 )
 @click.option(
     "--precision",
@@ -86,6 +102,7 @@ def export(
     config: Path | None,
     image: Size | None,
     batch: BatchRange,
+    outputs: Outputs,
     precision: tuple[Precision, ...],
     targets: tuple[str, ...],
     images: Path | None,
@@ -104,6 +121,7 @@ def export(
     swin-deploy export --variant swin_t
     swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
     swin-deploy export --weights finetuned.safetensors
+    swin-deploy export --variant swin_s --outputs stages
     swin-deploy export --variant swin_pocket --weights bundled
     swin-deploy export --config mine.toml --out runs/mine
 
@@ -134,6 +152,7 @@ def export(
         weights=weights,
         load=load,
         batch=batch,
+        outputs=outputs,
         precisions=precision,
         targets=targets or None,
         images=images,

@@ -26,6 +26,8 @@ class FrozenStage(nn.Module):
         norm: Of its feature map; None if that has none.
     """
 
+    back: Tensor | None
+
     def __init__(
         self,
         enter: nn.Module,
@@ -46,6 +48,8 @@ class FrozenStage(nn.Module):
             here = there
         self.blocks = nn.ModuleList(blocks)
         self.order = here  # of the stream that leaves the stage
+        moved = not torch.equal(here, torch.arange(len(here)))
+        self.register_buffer("back", invert(here) if moved else None, persistent=False)
         self.map_norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,10 +61,12 @@ class FrozenStage(nn.Module):
 
     def feature_map(self, x: Tensor) -> Tensor:
         """The stream that leaves, (n, k * b, c), in image order -> (b, h, w, c)."""
-        h, w = self.geometry.grid
-        x = x.reshape(len(self.order), -1, self.geometry.channels)[invert(self.order)]
-        x = x.transpose(0, 1).reshape(-1, h, w, self.geometry.channels)
-        return x if self.map_norm is None else self.map_norm(x)
+        (h, w), c = self.geometry.grid, self.geometry.channels
+        if self.back is not None:
+            x = x.reshape(len(self.order), -1, c).index_select(0, self.back)
+        if self.map_norm is not None:
+            x = self.map_norm(x)
+        return x.reshape(h, w, -1, c).permute(2, 0, 1, 3)
 
 
 class FrozenSwin(nn.Module):

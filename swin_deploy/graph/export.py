@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,23 +18,30 @@ from torch._dynamo.exc import UserError
 from torch.onnx.errors import OnnxExporterError
 
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.config import BatchRange
+from swin_deploy.config import LOGITS, BatchRange
 from swin_deploy.errors import InputError
 from swin_deploy.graph.naming import NameNodesByModule
 
 OPSET = 20  # the newest that TensorRT 10.3 on JetPack 6 reads; has LayerNormalization and Gelu
-INPUT, OUTPUT = "image", "logits"
+INPUT = "image"
 
 
-def export_graph(model: nn.Module, config: SwinConfig, batch: BatchRange, path: Path) -> None:
+def export_graph(
+    model: nn.Module,
+    config: SwinConfig,
+    batch: BatchRange,
+    path: Path,
+    outputs: Sequence[str] = (LOGITS,),
+) -> None:
     """Trace ``model`` and write it to ``path``: weights embedded, no trace of where it was made.
 
     Args:
         model: On the CPU, in eval mode. ``image`` (b, channels, H, W) float32, normalised ->
-            ``logits`` (b, classes) float32.
+            (b, ...) float32, one per output.
         config: Its architecture.
         batch: Static where both ends are equal.
         path: Replaced if it exists.
+        outputs: What they are called.
 
     Raises:
         InputError: PyTorch cannot trace the model, or ONNX rejects the result.
@@ -49,7 +56,7 @@ def export_graph(model: nn.Module, config: SwinConfig, batch: BatchRange, path: 
                 model,
                 (example,),
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=list(outputs),
                 opset_version=OPSET,
                 dynamic_shapes=dynamic,
                 dynamo=True,
@@ -76,6 +83,15 @@ def check_graph(path: Path) -> None:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise InputError(f"{path} is not a valid ONNX model: {error}") from error
+
+
+def read_outputs(path: Path) -> dict[str, list[int | str]]:
+    """What a valid ONNX file gives: name -> shape; an axis is a name where it is dynamic."""
+    shapes = {
+        output.name: output.type.tensor_type.shape.dim
+        for output in onnx.load(path, load_external_data=False).graph.output
+    }
+    return {name: [d.dim_param or d.dim_value for d in dims] for name, dims in shapes.items()}
 
 
 @contextmanager

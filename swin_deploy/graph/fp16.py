@@ -43,7 +43,7 @@ class Fp16Graph:
 
 
 def convert_to_fp16(source: Path, final: Path) -> Fp16Graph:
-    """Write ``source`` in FP16 to ``final``; its input and output stay FP32, cast inside.
+    """Write ``source`` in FP16 to ``final``; its input and outputs stay FP32, cast inside.
 
     Statistics of LayerNormalization are computed in FP32: the operator's own ``stash_type``.
 
@@ -145,12 +145,12 @@ def _cast(value: ir.Value, dtype: DataType, suffix: str) -> ir.Node:
 
 
 def _cast_outputs(graph: ir.Graph) -> None:
-    for position, logits in enumerate(graph.outputs):
-        if logits.dtype == DataType.FLOAT:
+    for position, half in enumerate(graph.outputs):
+        if half.dtype == DataType.FLOAT:
             continue
-        name, shape = logits.name, logits.shape
-        logits.name = f"{name}.fp16"
-        cast = ir.node("Cast", [logits], {"to": int(DataType.FLOAT)}, name=f"{name}/Cast")
+        name, shape = half.name, half.shape
+        half.name = f"{name}.fp16"
+        cast = ir.node("Cast", [half], {"to": int(DataType.FLOAT)}, name=f"{name}/Cast")
         cast.outputs[0].name, cast.outputs[0].shape = name, shape
         cast.outputs[0].dtype = DataType.FLOAT
         graph.append(cast)

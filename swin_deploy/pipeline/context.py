@@ -14,6 +14,8 @@ from swin_deploy.data.inputs import InputSet, PhotoFolder, make_noise
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
+    from torch import nn
+
     from swin_deploy.export_form.freeze import FrozenSwin
     from swin_deploy.model.swin import SwinTransformer
 
@@ -48,6 +50,16 @@ class RunContext:
 
             self._networks["frozen"] = freeze_swin(self.eager)
         return self._networks["frozen"]  # type: ignore[no-any-return]
+
+    def as_asked(self, network: nn.Module) -> nn.Module:
+        """One of the two as the module that gives the outputs of the request.
+
+        Raises:
+            ConfigError: Stages are asked of a network that has none.
+        """
+        from swin_deploy.model.outputs import with_outputs
+
+        return with_outputs(network, self.request.outputs, self.request.variant.config.name)
 
     def noise(self, count: int) -> InputSet:
         """Seeded noise of the network's own size."""

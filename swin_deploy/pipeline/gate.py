@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from swin_deploy.config import Precision
+from swin_deploy.config import LOGITS, Precision
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
@@ -26,10 +26,11 @@ def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
         inputs: At least one set of images.
     """
     not_run: dict[str, str] = {}
-    comparisons = _compare_stages(context, inputs[0])
-    comparisons += compare_runners(
-        TorchRunner(context.eager), _candidates(context, not_run), inputs
+    comparisons = compare_runners(
+        TorchRunner(context.as_asked(context.eager)), _candidates(context, not_run), inputs
     )
+    if context.request.outputs == LOGITS:  # else the stages are the outputs
+        comparisons = _compare_stages(context, inputs[0]) + comparisons
     return Verification(comparisons, not_run)
 
 
@@ -44,14 +45,14 @@ def _compare_stages(context: RunContext, inputs: InputSet) -> tuple[Comparison, 
             reference.numpy(),
             outputs.numpy(),
             "fp32",
-            logits=False,
+            output=f"stage{number}",
         )
         for number, (reference, outputs) in enumerate(zip(eager, frozen, strict=True), start=1)
     )
 
 
 def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
-    yield TorchRunner(context.frozen, "export form"), "fp32"
+    yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
     yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, exported"), "fp32"
     present = context.folder.current.outputs()
     for precision, name in GRAPHS.items():

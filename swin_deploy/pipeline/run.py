@@ -137,6 +137,7 @@ def _header(
         "parameters": folder.current.stages["export"].details["parameters"],
         "weights": _provenance(request, folder),
         "batch": {"low": request.batch.low, "high": request.batch.high},
+        "outputs": request.outputs,
         "photos": None
         if photos is None
         else {"used": len(photos.chosen), "found": photos.found, "sha256": photos.sha256},

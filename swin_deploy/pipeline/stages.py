@@ -74,7 +74,7 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
             title="exporting ONNX",
             inputs=loaded,
             outputs=(RAW,),
-            spec=network | {"batch": str(request.batch)},
+            spec=network | {"batch": str(request.batch), "outputs": request.outputs},
             packages=("torch", "onnx", "onnxscript", "onnx-ir"),
             action=_export,
         ),
@@ -126,6 +126,7 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
             spec=network
             | {
                 "batch": str(request.batch),
+                "outputs": request.outputs,
                 "photos": photos and photos.sha256,
                 "preprocessing": asdict(request.variant.preprocessing),
             },
@@ -174,13 +175,19 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
 
 
 def _export(context: RunContext) -> dict[str, Any]:
-    from swin_deploy.graph.export import export_graph
+    from swin_deploy.graph.export import export_graph, read_outputs
     from swin_deploy.graph.simplify import count_nodes
     from swin_deploy.model.build import count_parameters
+    from swin_deploy.model.outputs import output_names
 
     config, path = context.request.variant.config, context.folder.scratch(RAW)
-    export_graph(context.frozen, config, context.request.batch, path)
-    return {"parameters": count_parameters(context.eager), "nodes": count_nodes(path)}
+    network = context.as_asked(context.frozen)
+    export_graph(network, config, context.request.batch, path, output_names(network))
+    return {
+        "parameters": count_parameters(context.eager),
+        "nodes": count_nodes(path),
+        "outputs": read_outputs(path),
+    }
 
 
 def _simplify(context: RunContext) -> dict[str, Any]:

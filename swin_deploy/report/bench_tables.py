@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from swin_deploy.report.console import make_table
+from swin_deploy.report.outputs import fold_outputs
 
 
 def print_bench(report: dict[str, Any], console: Console) -> None:
@@ -33,11 +34,12 @@ def print_bench(report: dict[str, Any], console: Console) -> None:
             f"{row['speedup_low']:.2f}-{row['speedup_high']:.2f}",
         )
     console.print(table)
-    for check in report["checks"]:
+    for check in fold_outputs(report["checks"]):
         distance = "equal" if check["sqnr_db"] is None else f"SQNR {check['sqnr_db']:.1f} dB"
         console.print(
             f"{check['candidate']} agrees with eager on {check['inputs']}: "
-            f"{distance}, floor {check['floor_db']:.0f} dB",
+            f"{distance}, floor {check['floor_db']:.0f} dB"
+            + (f", the worst of {check['outputs']} outputs" if check["outputs"] > 1 else ""),
             soft_wrap=True,
         )
     for name, reason in report["not_run"].items():

@@ -9,6 +9,7 @@ from rich.console import Console
 from swin_deploy.artifacts.manifest import StageRecord
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.console import make_table
+from swin_deploy.report.outputs import fold_outputs
 
 
 def print_run(result: RunResult, console: Console) -> None:
@@ -23,6 +24,9 @@ def print_run(result: RunResult, console: Console) -> None:
         f"image {config['image_size'][0]}x{config['image_size'][1]}, batch {batch_text}",
         soft_wrap=True,
     )
+    shapes = result.stages["export"].details["outputs"]
+    outputs = ", ".join(f"{name} ({', '.join(map(str, shapes[name]))})" for name in shapes)
+    console.print(f"outputs: {outputs}", soft_wrap=True)
     console.print(f"weights: {_describe_weights(header['weights'])}", soft_wrap=True)
     console.print()
     _print_stages(result, console)
@@ -87,16 +91,20 @@ def _describe_engine(details: dict[str, Any]) -> str:
 
 
 def print_comparisons(comparisons: list[dict[str, Any]], console: Console) -> None:
-    """A row per candidate and set of inputs."""
+    """A row per candidate and set of inputs; of several outputs the worst, or those that failed."""
+    rows = fold_outputs(comparisons)
+    several = any(row["outputs"] > 1 for row in rows)
     table = make_table(
-        "against eager PyTorch fp32",
-        "candidate", "inputs", ">SQNR dB", ">floor", ">cosine", ">max error", ">top-1", "verdict",
+        "against eager PyTorch fp32" + (": of each, the worst output" if several else ""),
+        "candidate", "inputs", *(["output"] if several else []),
+        ">SQNR dB", ">floor", ">cosine", ">max error", ">top-1", "verdict",
     )  # fmt: skip
-    for row in comparisons:
+    for row in rows:
         agreement = row["top1_agreement"]
         table.add_row(
             row["candidate"],
             row["inputs"],
+            *([row["output"]] if several else []),
             _number(row["sqnr_db"], ".1f"),
             f"{row['floor_db']:.0f}",
             _number(row["cosine"], ".7f"),

@@ -33,8 +33,10 @@ class Runner(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def run(self, images: FloatArray) -> FloatArray:
-        """(b, channels, H, W) float32, normalised -> logits (b, classes) float32.
+    def run(self, images: FloatArray) -> dict[str, FloatArray]:
+        """(b, channels, H, W) float32, normalised -> outputs by name, (b, ...) float32 each.
+
+        A network gives "logits" (b, classes), or "stage1" (b, c, h, w) and so on.
 
         Raises:
             ConfigError: The batch is outside ``batch``.
@@ -42,7 +44,7 @@ class Runner(Protocol):
         ...
 
 
-def run_all(runner: Runner, images: FloatArray) -> FloatArray:
+def run_all(runner: Runner, images: FloatArray) -> dict[str, FloatArray]:
     """Run any number of images, in calls of at most the runner's largest batch.
 
     A last call that is short of the smallest batch is filled up with its own last image, whose
@@ -55,5 +57,6 @@ def run_all(runner: Runner, images: FloatArray) -> FloatArray:
         missing = max(0, low - len(part))
         if missing:
             part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
-        parts.append(runner.run(part)[: len(part) - missing])
-    return np.concatenate(parts)
+        wanted = len(part) - missing
+        parts.append({name: array[:wanted] for name, array in runner.run(part).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -17,7 +17,7 @@ class OnnxRuntimeRunner:
     """Runs an ONNX file on ONNX Runtime's CPU provider.
 
     Args:
-        path: The ONNX file: one image input, one output.
+        path: The ONNX file: one image input, any number of outputs.
         threads: Threads within an operator; None for one per usable core.
         name: What tables call it; by default the runtime and the file.
     """
@@ -53,8 +53,8 @@ class OnnxRuntimeRunner:
             return BatchRange(low=size, high=size)
         return BatchRange(low=1, high=4096)
 
-    def run(self, images: FloatArray) -> FloatArray:
-        """(b, channels, H, W) float32 -> logits (b, classes) float32."""
+    def run(self, images: FloatArray) -> dict[str, FloatArray]:
+        """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32 each."""
         if not self.batch.low <= len(images) <= self.batch.high:
             raise ConfigError(
                 f"{self.path} takes a batch of {self.batch}, got {len(images)}",
@@ -66,7 +66,9 @@ class OnnxRuntimeRunner:
                 "as (channels, height, width)",
                 "the --variant or --config of that network",
             )
-        return self._session.run(None, {self._session.get_inputs()[0].name: images})[0]  # type: ignore[no-any-return]
+        names = [output.name for output in self._session.get_outputs()]
+        arrays = self._session.run(names, {self._session.get_inputs()[0].name: images})
+        return dict(zip(names, arrays, strict=True))
 
 
 def session_options(threads: int | None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -42,16 +42,15 @@ class TensorRtRunner:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise ResourceError(f"{self.path}: no memory for its activations", "a smaller batch")
-        self._input, self._output = (
-            self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)
-        )
-        self._image_shape = tuple(self._engine.get_tensor_shape(self._input))[1:]
-        self._classes = tuple(self._engine.get_tensor_shape(self._output))[1:]
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        read = trt.TensorIOMode.INPUT
+        (self._input,) = [name for name in names if self._engine.get_tensor_mode(name) == read]
+        self._shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in names}
         self._batch = self._read_batch()
         self._stream = cuda.make_stream()
         self._buffers = {
             name: cuda.DeviceBuffer(4 * self._batch.high * int(np.prod(shape)))
-            for name, shape in ((self._input, self._image_shape), (self._output, self._classes))
+            for name, shape in self._shapes.items()
         }
         for name, buffer in self._buffers.items():
             self._context.set_tensor_address(name, buffer.pointer)
@@ -80,15 +79,20 @@ class TensorRtRunner:
         low, _, high = self._engine.get_tensor_profile_shape(self._input, 0)
         return BatchRange(low=low[0], high=high[0])
 
-    def run(self, images: FloatArray) -> FloatArray:
-        """(b, channels, H, W) float32 -> logits (b, classes) float32, copies included."""
+    def run(self, images: FloatArray) -> dict[str, FloatArray]:
+        """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32; copies included."""
         if not self._batch.low <= len(images) <= self._batch.high:
             raise ConfigError(f"{self.path} takes a batch of {self._batch}, got {len(images)}")
-        logits: Any = np.empty((len(images), *self._classes), dtype=np.float32)
+        outputs: dict[str, FloatArray] = {
+            name: np.empty((len(images), *shape), dtype=np.float32)
+            for name, shape in self._shapes.items()
+            if name != self._input
+        }
         self._context.set_input_shape(self._input, images.shape)
         self._buffers[self._input].upload(np.ascontiguousarray(images), self._stream)
         if not self._context.execute_async_v3(int(self._stream)):
             raise ResourceError(f"{self.path} failed on the GPU", "a smaller batch")
-        self._buffers[self._output].download(logits, self._stream)
+        for name, array in outputs.items():
+            self._buffers[name].download(array, self._stream)
         cuda.wait_for(self._stream)
-        return logits  # type: ignore[no-any-return]
+        return outputs

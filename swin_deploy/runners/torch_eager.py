@@ -6,17 +6,19 @@ from types import TracebackType
 from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swin_deploy.config import BatchRange
 from swin_deploy.metrics import FloatArray
+from swin_deploy.model.outputs import output_names
 
 
 class TorchRunner:
     """Runs a module as it is, in FP32.
 
     Args:
-        model: In eval mode. Moved to ``device`` when the runner is entered.
+        model: In eval mode; gives logits, or is a ``StageMaps``. Moved to ``device`` when the
+            runner is entered.
         name: What tables call it.
         device: "cpu" or "cuda".
     """
@@ -42,8 +44,10 @@ class TorchRunner:
     ) -> None:
         return None
 
-    def run(self, images: FloatArray) -> FloatArray:
-        """(b, channels, H, W) float32 -> logits (b, classes) float32."""
+    def run(self, images: FloatArray) -> dict[str, FloatArray]:
+        """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32 each."""
         with torch.inference_mode():
-            logits = self.model(torch.from_numpy(images).to(self.device))
-            return logits.cpu().numpy()  # type: ignore[no-any-return]
+            outputs = self.model(torch.from_numpy(images).to(self.device))
+            tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
+            names = output_names(self.model)
+            return {name: x.cpu().numpy() for name, x in zip(names, tensors, strict=True)}
