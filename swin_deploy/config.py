@@ -7,7 +7,7 @@ import json
 import math
 import tomllib
 import typing
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,6 +68,8 @@ class ExportRequest:
         variant: The network.
         seed: Of the random weights; without meaning where ``weights`` is given.
         weights: Checkpoint file or folder; None for random weights.
+        provenance: Where it comes from, for the manifest.
+        labels: Name of each class, where they are known.
         batch: The batch sizes that the graph accepts.
         precisions: Which graphs to build engines from.
         targets: Engines to build, by name; None for all that this machine can build.
@@ -84,6 +86,8 @@ class ExportRequest:
     out: Path
     seed: int = 0
     weights: Path | None = None
+    provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
+    labels: tuple[str, ...] = ()
     batch: BatchRange = BatchRange()
     precisions: tuple[Precision, ...] = PRECISIONS
     targets: tuple[str, ...] | None = None

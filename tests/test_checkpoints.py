@@ -238,7 +238,7 @@ def test_export_and_bench_of_a_checkpoint(
     assert "RANDOM" not in text
     kept = load_file(out / "weights.safetensors")
     assert all(torch.equal(kept[name], value) for name, value in pocket_tensors.items())
-    assert json.loads((out / "manifest.json").read_text())["weights"]["source"] == "checkpoint"
+    assert json.loads((out / "manifest.json").read_text())["weights"]["source"] == "file"
 
     assert cli.run(command) == 0
     assert "all stages current" in capsys.readouterr().out

@@ -82,13 +82,19 @@ def load_checkpoint(path: Path, image_size: Size | None = None) -> Checkpoint:
     )
 
 
-def resolve_variant(path: Path, wanted: Variant | None, image_size: Size | None) -> Variant:
+def resolve_variant(
+    path: Path,
+    wanted: Variant | None,
+    image_size: Size | None,
+    preprocessing: Preprocessing | None = None,
+) -> Variant:
     """The network to export a checkpoint as: its own architecture and classes.
 
     Args:
         path: The checkpoint.
         wanted: What the user named; has to be of the same architecture. None to go by the shapes.
         image_size: Overrides the size of the variant.
+        preprocessing: What comes with the checkpoint; overrides that of the variant.
 
     Raises:
         InputError: As ``load_checkpoint``, or the checkpoint is of another network than ``wanted``.
@@ -97,11 +103,13 @@ def resolve_variant(path: Path, wanted: Variant | None, image_size: Size | None)
     config = load_checkpoint(path, size).config
     if wanted is None:
         known = VARIANTS.get(config.name)
-        preprocessing = known.preprocessing if known is not None else Preprocessing()
-        return Variant(config=config, preprocessing=preprocessing)
+        usual = known.preprocessing if known is not None else Preprocessing()
+        return Variant(config=config, preprocessing=preprocessing or usual)
     require_same_network(path, config, wanted.config)
     return replace(
-        wanted, config=replace(config, name=wanted.name, image_size=wanted.config.image_size)
+        wanted,
+        config=replace(config, name=wanted.name, image_size=wanted.config.image_size),
+        preprocessing=preprocessing or wanted.preprocessing,
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from swin_deploy.architecture import Size
-from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.cli.types import (
     BatchType,
     FolderType,
@@ -60,9 +59,10 @@ from swin_deploy.interrupts import import_torch
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Checkpoint file, Hugging Face folder, or bundled. Default: random weights.",
+    metavar="SOURCE",
+    help="Checkpoint file or Hugging Face folder; bundled; hf:OWNER/NAME[@REVISION], "
+    "timm:NAME[@REVISION] or torchvision:NAME[:TAG], which are downloaded. "
+    "Default: random weights.",
 )
 @click.option("--seed", type=int, help="Of the random weights. Default: 0.")
 @click.option(
@@ -87,7 +87,7 @@ def export(
     precision: tuple[Precision, ...],
     targets: tuple[str, ...],
     images: Path | None,
-    weights: Path | None,
+    weights: str | None,
     seed: int | None,
     out: Path | None,
     strict: bool,
@@ -101,28 +101,35 @@ def export(
     swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
     swin-deploy export --weights finetuned.safetensors
     swin-deploy export --variant swin_pocket --weights bundled
+    swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
     swin-deploy export --config mine.toml --out runs/mine
 
     Every file that it writes agrees with the eager PyTorch network; otherwise it exits with 5
     and writes nothing. Run again, it repeats only the stages whose inputs changed.
     """
     network = resolve_network(variant, config, image)
+    source = None
     if weights is not None:
         if seed is not None:
             raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
-        if str(weights) == "bundled":
-            weights = bundled_weights(variant)
-        import_torch()
-        from swin_deploy.checkpoints.load import resolve_variant
+        from swin_deploy.checkpoints.hub import resolve_source
+        from swin_deploy.report.console import Downloads
 
-        network = resolve_variant(weights, network, image)
+        with Downloads().shown() as downloads:
+            source = resolve_source(weights, variant, downloads)
+            import_torch()
+            from swin_deploy.checkpoints.resolve import resolve_with_source
+
+            network = resolve_with_source(source, network, image, downloads)
     if network is None:
         raise ConfigError("no network was named", "--variant swin_t, --weights or --config FILE")
     request = ExportRequest(
         variant=network,
         out=out or Path("artifacts") / network.name,
         seed=seed or 0,
-        weights=weights,
+        weights=source.path if source else None,
+        provenance=source.provenance if source else {},
+        labels=source.facts.labels if source else (),
         batch=batch,
         precisions=precision,
         targets=targets or None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -15,27 +14,34 @@ from swin_deploy.interrupts import import_torch
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("weights", metavar="CHECKPOINT")
 @click.option("--image", type=ImageType(), metavar="SIZE", help="Size that it was trained for.")
 @json_option
-def inspect(checkpoint: Path, image: Size | None, as_json: bool) -> None:
+def inspect(weights: str, image: Size | None, as_json: bool) -> None:
     """Say what a checkpoint is: library, variant, classes, and the command that exports it.
 
     \b
     swin-deploy inspect finetuned.safetensors
 
+    CHECKPOINT is what export takes as --weights, hf:, timm: and torchvision: too.
     Nothing in the file is run. A file that export would refuse is refused here with the reason.
     """
-    import_torch()
-    from swin_deploy.checkpoints.load import load_checkpoint
-    from swin_deploy.report.console import stdout
+    from swin_deploy.checkpoints.hub import resolve_source
+    from swin_deploy.report.console import Downloads, stdout
 
-    found = load_checkpoint(checkpoint, image)
-    command = ["swin-deploy", "export", "--weights", str(checkpoint)]
+    with Downloads().shown() as downloads:
+        source = resolve_source(weights, None, downloads)
+    import_torch()
+    from swin_deploy.checkpoints.resolve import load_source
+
+    found = load_source(source, image)
+    command = ["swin-deploy", "export", "--weights", weights]
     if image is not None:
         command += ["--image", f"{image[0]}x{image[1]}"]
     facts = {
+        "source": source.provenance | {"file": source.path.name},
         "dialect": found.dialect,
+        "preprocessing": source.preprocessing and asdict(source.preprocessing),
         "config": asdict(found.config),
         "tensors": len(found.tensors),
         "opened": found.opened,
@@ -47,7 +53,10 @@ def inspect(checkpoint: Path, image: Size | None, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     config, console = found.config, stdout()
+    origin = source.provenance
+    place = origin.get("repository") or origin.get("name") or source.path
     lines = {
+        "source": f"{origin['source']}: {place} {origin.get('revision', '')}".rstrip(),
         "dialect": found.dialect,
         "variant": config.name,
         "classes": config.num_classes,

@@ -1,0 +1,118 @@
+"""A checkpoint and what is said of it -> the network to export, if the two agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from swin_deploy.architecture import Size, SwinConfig, stage_geometry
+from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint, resolve_variant
+from swin_deploy.checkpoints.source import Facts, Listener, Source
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.variants import Preprocessing, Variant
+
+
+def load_source(source: Source, image_size: Size | None) -> Checkpoint:
+    """Read a checkpoint, and compare it with what is said of it.
+
+    Args:
+        source: Where it lies.
+        image_size: Overrides what is said.
+
+    Raises:
+        InputError: As ``load_checkpoint``, or they contradict each other.
+        UnsafeError: Reading it would run code.
+    """
+    with _blamed_on(source, image_size):
+        checkpoint = load_checkpoint(source.path, image_size or source.facts.image_size)
+    require_agreement(source.facts, checkpoint.config, image_size)
+    return checkpoint
+
+
+def resolve_with_source(
+    source: Source, wanted: Variant | None, image_size: Size | None, listener: Listener
+) -> Variant:
+    """The network to export: what comes with the weights goes before what a variant has.
+
+    Args:
+        source: Where the checkpoint lies, and what is said of it.
+        wanted: What the user named; None to go by the checkpoint.
+        image_size: What the user asks for; goes before what is said.
+        listener: Hears what was taken from beside the weights.
+
+    Raises:
+        InputError: As ``resolve_variant``; or tensors and what is said of them contradict each
+            other, or the image size that is said fits no grid.
+        UnsafeError: Reading it would run code.
+    """
+    said, preprocessing = source.facts.image_size, source.preprocessing
+    size = image_size or said
+    named = None if wanted is None else wanted.with_image_size(size)
+    with _blamed_on(source, image_size):
+        variant = resolve_variant(source.path, named, size, preprocessing)
+    require_agreement(source.facts, variant.config, image_size)
+    taken = [] if said is None or image_size is not None else [f"image {_text(said)}"]
+    taken += [] if preprocessing is None else [_describe(preprocessing)]
+    if taken:
+        instead = "" if wanted is None else f", in place of what {wanted.name} has"
+        listener.note(f"{'; '.join(taken)}: as it comes with the weights{instead}")
+    return variant
+
+
+def require_agreement(facts: Facts, config: SwinConfig, image_size: Size | None) -> None:
+    """Compare a network with what is said of it.
+
+    Args:
+        facts: What is said.
+        config: What the tensors say.
+        image_size: What the user asks for; then the claims about it do not matter.
+
+    Raises:
+        InputError: They disagree, or the image size that is said fits no grid; names the file,
+            the key and both values.
+    """
+    for claim in facts.claims:
+        about_size = claim.field == "image_size"
+        if about_size and image_size is not None:
+            continue
+        found = getattr(config, claim.field)
+        if found != claim.value:
+            other = "the image size is" if about_size else "the tensors have"
+            raise InputError(
+                f"{claim.origin}: {claim.key} makes {claim.field} {_text(claim.value)}, but "
+                f"{other} {_text(found)}",
+                "--image SIZE" if about_size else "the files as their authors published them",
+            )
+        if about_size:
+            try:
+                stage_geometry(config)
+            except ConfigError as error:
+                raise InputError(
+                    f"{claim.origin}: {claim.key} is {_text(claim.value)}, which the tensors "
+                    f"contradict: {error.problem}",
+                    "--image SIZE",
+                ) from error
+
+
+@contextmanager
+def _blamed_on(source: Source, image_size: Size | None) -> Iterator[None]:
+    """What cannot be configured is the fault of the files, unless the user gave the size."""
+    try:
+        yield
+    except ConfigError as error:
+        if image_size is not None:
+            raise
+        raise InputError(f"what comes with {source.path}: {error.problem}", error.hint) from error
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ("x" if len(value) == 2 else ", ").join(map(str, value))
+    return str(value)
+
+
+def _describe(steps: Preprocessing) -> str:
+    return (
+        f"crop {steps.crop:.4g} ({steps.crop_mode}), {steps.interpolation}, "
+        f"mean {_text(steps.mean)}, std {_text(steps.std)}"
+    )
