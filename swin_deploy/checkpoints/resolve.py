@@ -11,6 +11,8 @@ from swin_deploy.checkpoints.source import Facts, Listener, Source
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.variants import Preprocessing, Variant
 
+_AS_PUBLISHED = "the files as their authors published them"
+
 
 def load_source(source: Source, image_size: Size | None) -> Checkpoint:
     """Read a checkpoint, and compare it with what is said of it.
@@ -21,10 +23,12 @@ def load_source(source: Source, image_size: Size | None) -> Checkpoint:
 
     Raises:
         InputError: As ``load_checkpoint``, or they contradict each other.
+        ConfigError: The image size that the user asks for fits no grid.
         UnsafeError: Reading it would run code.
     """
-    with _blamed_on(source, image_size):
+    with _blamed_on(source.facts, image_size):
         checkpoint = load_checkpoint(source.path, image_size or source.facts.image_size)
+        stage_geometry(checkpoint.config)
     require_agreement(source.facts, checkpoint.config, image_size)
     return checkpoint
 
@@ -43,15 +47,17 @@ def resolve_with_source(
     Raises:
         InputError: As ``resolve_variant``; or tensors and what is said of them contradict each
             other, or the image size that is said fits no grid.
+        ConfigError: The image size that the user asks for fits no grid.
         UnsafeError: Reading it would run code.
     """
     said, preprocessing = source.facts.image_size, source.preprocessing
     size = image_size or said
     named = None if wanted is None else wanted.with_image_size(size)
-    with _blamed_on(source, image_size):
+    with _blamed_on(source.facts, image_size):
         variant = resolve_variant(source.path, named, size, preprocessing)
+        stage_geometry(variant.config)
     require_agreement(source.facts, variant.config, image_size)
-    taken = [] if said is None or image_size is not None else [f"image {_text(said)}"]
+    taken = [] if said is None or image_size is not None else [f"image {_text('image_size', said)}"]
     taken += [] if preprocessing is None else [_describe(preprocessing)]
     if taken:
         instead = "" if wanted is None else f", in place of what {wanted.name} has"
@@ -68,8 +74,7 @@ def require_agreement(facts: Facts, config: SwinConfig, image_size: Size | None)
         image_size: What the user asks for; then the claims about it do not matter.
 
     Raises:
-        InputError: They disagree, or the image size that is said fits no grid; names the file,
-            the key and both values.
+        InputError: They disagree; names the file, the key and both values.
     """
     for claim in facts.claims:
         about_size = claim.field == "image_size"
@@ -79,40 +84,41 @@ def require_agreement(facts: Facts, config: SwinConfig, image_size: Size | None)
         if found != claim.value:
             other = "the image size is" if about_size else "the tensors have"
             raise InputError(
-                f"{claim.origin}: {claim.key} makes {claim.field} {_text(claim.value)}, but "
-                f"{other} {_text(found)}",
-                "--image SIZE" if about_size else "the files as their authors published them",
+                f"{claim.origin}: {claim.key} makes {claim.field} {_text(claim.field, claim.value)}, but "
+                f"{other} {_text(claim.field, found)}",
+                "--image SIZE" if about_size else _AS_PUBLISHED,
             )
-        if about_size:
-            try:
-                stage_geometry(config)
-            except ConfigError as error:
-                raise InputError(
-                    f"{claim.origin}: {claim.key} is {_text(claim.value)}, which the tensors "
-                    f"contradict: {error.problem}",
-                    "--image SIZE",
-                ) from error
 
 
 @contextmanager
-def _blamed_on(source: Source, image_size: Size | None) -> Iterator[None]:
-    """What cannot be configured is the fault of the files, unless the user gave the size."""
+def _blamed_on(facts: Facts, image_size: Size | None) -> Iterator[None]:
+    """A network that cannot be is the fault of what was said, unless the user gave the size."""
     try:
         yield
     except ConfigError as error:
-        if image_size is not None:
+        if "in_channels" in error.problem:
+            field, hint = "in_channels", _AS_PUBLISHED
+            blamed = [claim for claim in facts.claims if claim.key in ("mean", "image_mean")]
+        else:
+            field, hint = "image_size", "--image SIZE"
+            blamed = [claim for claim in facts.claims if claim.value == facts.image_size]
+        if not blamed or (field == "image_size" and image_size is not None):
             raise
-        raise InputError(f"what comes with {source.path}: {error.problem}", error.hint) from error
+        raise InputError(
+            f"{blamed[0].origin}: {blamed[0].key} makes {field} {_text(field, blamed[0].value)}, "
+            f"which the tensors contradict: {error.problem}",
+            hint,
+        ) from error
 
 
-def _text(value: object) -> str:
+def _text(field: str, value: object) -> str:
     if isinstance(value, tuple):
-        return ("x" if len(value) == 2 else ", ").join(map(str, value))
+        return ("x" if field == "image_size" else ", ").join(map(str, value))
     return str(value)
 
 
 def _describe(steps: Preprocessing) -> str:
     return (
         f"crop {steps.crop:.4g} ({steps.crop_mode}), {steps.interpolation}, "
-        f"mean {_text(steps.mean)}, std {_text(steps.std)}"
+        f"mean {_text('mean', steps.mean)}, std {_text('std', steps.std)}"
     )

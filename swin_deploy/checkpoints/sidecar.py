@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,7 +80,9 @@ def read_as(kind: type[T], path: Path) -> T:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(map(str, first["loc"]))
+        # What a value may be instead stands in there too, ``constrained-int`` for example.
+        parts = itertools.takewhile(str.isidentifier, map(str, first["loc"]))
+        key = ".".join(parts)
         given = f"{key} = {first['input']!r}"[:200] if key else "the file"
         raise InputError(f"{path}: {given}: {first['msg'].lower()}") from error
 

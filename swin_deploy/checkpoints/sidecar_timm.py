@@ -37,7 +37,7 @@ class _Pretrained(Sidecar):
 
 class _Arguments(Sidecar, extra="allow"):
     img_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    window_size: int | tuple[int, int] | None = None
+    window_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     pretrained_window_sizes: tuple[int, ...] = ()
     patch_size: PositiveInt = 4
     # Those that change nothing at inference, or that the shapes of the tensors say.
@@ -91,6 +91,7 @@ def read_timm(path: Path) -> tuple[Preprocessing, Facts]:
 
     claims: dict[tuple[str, str], Any] = {
         ("num_classes", "num_classes"): classes,
+        ("mean", "in_channels"): len(pretrained.mean),
         ("label_names", "num_classes"): len(labels) or None,
         ("input_size", "image_size"): size,
         ("input_size", "in_channels"): pretrained.input_size and pretrained.input_size[0],

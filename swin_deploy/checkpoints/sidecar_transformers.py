@@ -26,7 +26,7 @@ _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
 
 class _Config(Sidecar):
     image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    patch_size: int | tuple[int, int] | None = None
+    patch_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     num_channels: int | None = None
     embed_dim: int | None = None
     depths: tuple[int, ...] | None = None
@@ -118,9 +118,11 @@ def read_transformers(
     if processor_path is not None:
         preprocessing, cropped = _read_processor(processor_path)
         image_size = image_size or cropped
-        claims.append(
-            Claim(origin=str(processor_path), key="size", field="image_size", value=cropped)
-        )
+        for key, field, value in (
+            ("size", "image_size", cropped),
+            ("image_mean", "in_channels", len(preprocessing.mean)),
+        ):
+            claims.append(Claim(origin=str(processor_path), key=key, field=field, value=value))
     facts = Facts(
         image_size=image_size,
         window_size=config.window_size,
