@@ -20,6 +20,8 @@ class Hub(ThreadingHTTPServer):
         folders: Repository -> its files.
         gated: Repositories that ask for a permission.
         broken: While set, the weights break off in the middle, and the next connections at once.
+        down: Every connection is closed at once.
+        foreign: A status; something else than a hub answers everything with it and a page.
         asked: Method and path of every request.
     """
 
@@ -31,6 +33,7 @@ class Hub(ThreadingHTTPServer):
         self.gated: set[str] = set()
         self.broken = False
         self.down = False
+        self.foreign = 0
         self.asked: list[str] = []
 
     @property
@@ -72,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
         hub.asked.append(f"{self.command} {path}")
         if hub.down:
             return self.close_at_once()
+        if hub.foreign:
+            return self.send(b"<!DOCTYPE html><p>Log in to the network", status=hub.foreign)
         if path.startswith("/api/models/"):
             repository, _, revision = path.removeprefix("/api/models/").partition("/revision/")
             if self.refused(repository, revision or "main"):
@@ -108,8 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def send(self, content: bytes, count: int | None = None) -> None:
-        self.send_response(200)
+    def send(self, content: bytes, count: int | None = None, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)

@@ -276,15 +276,14 @@ def theirs(name: str, photo: Image.Image, tmp_path: Path) -> tuple[np.ndarray, P
     return values, preprocessing
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("ViT", 1e-5), ("ConvNext", 0.1), ("timm", 0.1)])
+@pytest.mark.parametrize(("name", "tolerance"), [("ViT", 1e-6), ("ConvNext", 1e-6), ("timm", 0.05)])
 def test_photos_become_what_their_library_makes_of_them(
     name: str, tolerance: float, tmp_path: Path
 ) -> None:
-    """Where the aspect ratio is kept, the longer side may be rounded to another pixel."""
+    """Timm rounds the centre to the other pixel where it lies between two."""
     ramp = np.add.outer(np.arange(90), 2 * np.arange(70)) % 256
     photo = Image.fromarray(np.stack([ramp, ramp // 2, 255 - ramp], axis=-1).astype(np.uint8))
     photo.save(tmp_path / "x.png")
     values, preprocessing = theirs(name, photo, tmp_path)
     ours = load_photo(tmp_path / "x.png", (32, 32), preprocessing)
-    print(name, np.abs(ours - values).mean(), np.abs(ours - values).max())
     assert np.abs(ours - values).mean() <= tolerance

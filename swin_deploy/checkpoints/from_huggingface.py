@@ -24,19 +24,14 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
+from swin_deploy.artifacts.files import sha256
 from swin_deploy.checkpoints.sidecar import CONFIG, PROCESSOR, is_timm, read_sidecars
 from swin_deploy.checkpoints.source import Listener, Source
-from swin_deploy.errors import EnvironmentMissingError, FileAccessError, InputError
+from swin_deploy.errors import EnvironmentMissingError, FileAccessError, InputError, UnsafeError
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that there is
 _TIMEOUT_S = 10
-# No connection, or something in between that answers in the hub's place.
-_NO_ANSWER = (
-    LocalEntryNotFoundError,
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    ValueError,
-)
+_NO_ANSWER = (LocalEntryNotFoundError, httpx2.HTTPError, httpx2.InvalidURL)
 _ELSEWHERE = "download it on a machine that can, and give --weights the folder"
 
 
@@ -55,6 +50,7 @@ def fetch_huggingface(
         InputError: There is no such repository, revision or checkpoint in it.
         EnvironmentMissingError: It cannot be reached, and the cache does not have it.
         FileAccessError: It asks for a permission that the user does not have.
+        UnsafeError: The file is not the one whose hash the hub gave.
     """
     what = repository if revision is None else f"{repository}@{revision}"
     with _plain_and_quiet(), _own_errors(what, revision):
@@ -72,6 +68,7 @@ def fetch_huggingface(
                 f"the repository {what} holds neither {' nor '.join(_WEIGHTS)}",
                 "another repository, or convert its checkpoint to one of them",
             )
+    _require_recorded(weights)
     preprocessing, facts = read_sidecars(config, processor, listener)
     return Source(
         path=weights,
@@ -83,8 +80,8 @@ def fetch_huggingface(
 
 def _resolve(repository: str, revision: str | None, listener: Listener) -> str:
     """The commit that the revision is now, or was when the hub was last reached."""
-    pinned = revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
-    if pinned and _cached(repository, str(revision), CONFIG) is not None:
+    pinned = re.fullmatch("[0-9a-f]{40}", revision or "") is not None
+    if pinned and huggingface_hub.try_to_load_from_cache(repository, CONFIG, revision=revision):
         return str(revision)
     try:
         # One question that is not asked again: downloads would try for half a minute.
@@ -110,8 +107,14 @@ def _resolve_here(repository: str, revision: str | None, *, local_files_only: bo
 
 
 def _fetch(repository: str, commit: str, name: str, bars: type) -> Path | None:
-    """The file in the cache; None if the repository has none of that name."""
-    if _cached(repository, commit, name) is False:
+    """The file in the cache; None if the repository has none of that name.
+
+    The cache also remembers which files a commit does not have.
+    """
+    cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=commit)
+    if isinstance(cached, str):
+        return Path(cached)
+    if cached is not None:
         return None
     try:
         return Path(
@@ -121,10 +124,14 @@ def _fetch(repository: str, commit: str, name: str, bars: type) -> Path | None:
         return None
 
 
-def _cached(repository: str, commit: str, name: str) -> bool | None:
-    """Whether the commit has the file, as far as the cache knows; None if it does not know."""
-    found = huggingface_hub.try_to_load_from_cache(repository, name, revision=commit)
-    return None if found is None else isinstance(found, str)
+def _require_recorded(weights: Path) -> None:
+    """Compare large files with their name in the cache, which is the hash that the hub gave."""
+    blob = weights.resolve()
+    if re.fullmatch("[0-9a-f]{64}", blob.name) and (found := sha256(blob)) != blob.name:
+        raise UnsafeError(
+            f"{blob} is not the file of that hash: its sha256 is {found}",
+            "remove it, and run again to download it",
+        )
 
 
 def _bar_class(listener: Listener) -> type:
@@ -132,7 +139,7 @@ def _bar_class(listener: Listener) -> type:
 
     class Bar:
         def __init__(self, *, desc: str, total: int | None = None, **_: Any) -> None:
-            self._advance = listener.file(desc, total)
+            self._advance = listener.file(desc.rpartition("/")[2], total)
 
         def __enter__(self) -> Bar:
             return self
@@ -192,6 +199,8 @@ def _own_errors(what: str, revision: str | None) -> Iterator[None]:
         raise _unreachable(what, f"the hub answers {status}") from error
     except OfflineModeIsEnabled as error:
         raise _unreachable(what, "HF_HUB_OFFLINE is set") from error
+    except ValueError as error:
+        raise _unreachable(what, f"what answers is no hub: {_reason(error)}") from error
     except _NO_ANSWER as error:
         raise _unreachable(what, _reason(error)) from error
     except OSError as error:

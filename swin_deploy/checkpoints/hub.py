@@ -42,7 +42,7 @@ def resolve_source(text: str, variant: str | None, listener: Listener) -> Source
         EnvironmentMissingError: The network or torchvision is missing, and the cache does not
             have it.
         FileAccessError: The repository asks for a permission that the user does not have.
-        UnsafeError: A download is not the file whose hash is in its name.
+        UnsafeError: A file is not the one whose hash its source gave.
     """
     if text == "bundled":
         return Source(path=bundled_weights(variant), provenance={"source": "bundled"})

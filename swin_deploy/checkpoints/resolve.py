@@ -84,8 +84,8 @@ def require_agreement(facts: Facts, config: SwinConfig, image_size: Size | None)
         if found != claim.value:
             other = "the image size is" if about_size else "the tensors have"
             raise InputError(
-                f"{claim.origin}: {claim.key} makes {claim.field} {_text(claim.field, claim.value)}, but "
-                f"{other} {_text(claim.field, found)}",
+                f"{claim.origin}: {claim.key} makes {claim.field} "
+                f"{_text(claim.field, claim.value)}, but {other} {_text(claim.field, found)}",
                 "--image SIZE" if about_size else _AS_PUBLISHED,
             )
 
