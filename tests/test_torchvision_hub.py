@@ -143,7 +143,7 @@ def test_a_server_that_refuses_is_quoted(
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("torchvision:swin_v2", "no Swin called 'swin_v2'; try: swin_v2_t, swin_v2_s, swin_v2_b"),
+        ("torchvision:swin_v2", "no Swin called 'swin_v2'; try: swin_v2_"),
         ("torchvision:resnet50", "torchvision has no Swin called 'resnet50'; try: swin_"),
         ("torchvision:swin_t:V9", "no weights 'V9' of swin_t; try: IMAGENET1K_V1"),
     ],
@@ -152,9 +152,7 @@ def test_names_that_torchvision_does_not_have(
     weights: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import_timm()
-    assert message.replace("swin_v2_t, swin_v2_s, swin_v2_b", "swin_v2") in fails(
-        capsys, 2, weights
-    )
+    assert message in fails(capsys, 2, weights)
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,6 @@ def _own_errors(name: str) -> Iterator[None]:
 
 
 def _unreachable(name: str, error: OSError) -> EnvironmentMissingError:
-    reason = getattr(error, "reason", None) or error
     return EnvironmentMissingError(
-        f"{name} is not in PyTorch's cache and cannot be downloaded: {reason}", _ELSEWHERE
+        f"{name} is not in PyTorch's cache and cannot be downloaded: {error}", _ELSEWHERE
     )
