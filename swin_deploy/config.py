@@ -7,7 +7,7 @@ import json
 import math
 import tomllib
 import typing
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,21 @@ class BatchRange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What the tensors of a checkpoint do not tell, from elsewhere; None where it is not known.
+
+    Attributes:
+        image_size: (height, width) that the network was trained for, in pixels.
+        window_size: Side of its windows, in tokens.
+        pretrained_window_sizes: As in ``SwinConfig``.
+    """
+
+    image_size: Size | None = None
+    window_size: int | None = None
+    pretrained_window_sizes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
     """What the user says about a checkpoint.
 
@@ -73,12 +88,14 @@ class LoadOptions:
         window: To run with, which resizes what depends on it; None for that of the training.
         ema: Take the exponential moving average of the weights.
         wanted: The network that the checkpoint has to be; None for what its tensors say.
+        hints: What is said of it where it lies.
     """
 
     image_size: Size | None = None
     window: int | None = None
     ema: bool = False
     wanted: SwinConfig | None = None
+    hints: Hints = Hints()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +107,8 @@ class ExportRequest:
         seed: Of the random weights; without meaning where ``weights`` is given.
         weights: Checkpoint file or folder; None for random weights.
         load: How to read it.
+        provenance: Where it comes from, for the manifest.
+        labels: Name of each class, where they are known.
         batch: The batch sizes that the graph accepts.
         outputs: The logits, or the map of every stage without the head that makes logits of them.
         precisions: Which graphs to build engines from.
@@ -108,6 +127,8 @@ class ExportRequest:
     seed: int = 0
     weights: Path | None = None
     load: LoadOptions = LoadOptions()
+    provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
+    labels: tuple[str, ...] = ()
     batch: BatchRange = BatchRange()
     outputs: Outputs = LOGITS
     precisions: tuple[Precision, ...] = PRECISIONS

@@ -11,6 +11,7 @@ from swin_deploy.architecture import Size, SwinConfig
 from swin_deploy.errors import ConfigError
 
 Interpolation = Literal["bilinear", "bicubic"]
+CropMode = Literal["center", "squash"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +20,15 @@ class Preprocessing:
 
     Attributes:
         crop: Fraction of the resized image that the centre crop keeps, along the shorter side.
+        crop_mode: Whether the resize keeps the aspect ratio and covers the crop ("center"), or
+            gives every photo the same height and width ("squash").
         interpolation: Filter of the resize.
         mean: Per channel, on the 0 to 1 scale. The default is ImageNet's, as in every Swin release.
         std: Per channel, on the 0 to 1 scale.
     """
 
     crop: float = 0.9
+    crop_mode: CropMode = "center"
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from conftest import POCKET
-from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint, resolve_variant
+from conftest import POCKET, Silent
+from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
+from swin_deploy.checkpoints.resolve import resolve_variant
+from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
 from swin_deploy.config import LoadOptions
 from swin_deploy.errors import InputError, SwinDeployError, UnsafeError
@@ -247,7 +249,7 @@ def test_export_and_bench_of_a_checkpoint(
     assert "RANDOM" not in text
     kept = load_file(out / "weights.safetensors")
     assert all(torch.equal(kept[name], value) for name, value in pocket_tensors.items())
-    assert json.loads((out / "manifest.json").read_text())["weights"]["source"] == "checkpoint"
+    assert json.loads((out / "manifest.json").read_text())["weights"]["source"] == "file"
 
     assert cli.run(command) == 0
     assert "all stages current" in capsys.readouterr().out
@@ -266,7 +268,8 @@ def test_the_classes_of_a_checkpoint_win_and_its_network_has_to_fit(
     path = tmp_path / "x.safetensors"
     save_file(pocket_tensors, path)
     wanted = replace(POCKET, config=replace(POCKET.config, num_classes=1000))
-    found = resolve_variant(path, wanted, LoadOptions(wanted=wanted.config))
+    source = Source(path=path, provenance={})
+    found = resolve_variant(source, wanted, LoadOptions(wanted=wanted.config), Silent())
     assert found.config.num_classes == POCKET.config.num_classes
     assert found.preprocessing == wanted.preprocessing
     with pytest.raises(SwinDeployError, match="no swin_t: it has embed_dim 16, not 96; depths"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,18 @@ def test_the_centre_is_cut_out_of_the_covering_resize(tmp_path: Path) -> None:
     half = Preprocessing(crop=0.5, mean=PLAIN.mean, std=PLAIN.std)
     assert load_photo(tmp_path / "x.png", (50, 50), half)[:, 2:-2].min() > 0.99
     assert load_photo(tmp_path / "x.png", (50, 50), PLAIN).min() < 0.01
+
+
+def test_squashing_keeps_the_whole_photo(tmp_path: Path) -> None:
+    photo = np.zeros((100, 200, 3), dtype=np.uint8)
+    photo[:, :100] = 255  # the left half is white
+    Image.fromarray(photo).save(tmp_path / "x.png")
+    squash = replace(PLAIN, crop_mode="squash")
+    pixels = load_photo(tmp_path / "x.png", (50, 50), squash)
+    assert pixels[:, :, :23].min() > 0.99
+    assert pixels[:, :, 27:].max() < 0.01
+    quarter = replace(squash, crop=0.5)  # of a resize to 100x100
+    assert load_photo(tmp_path / "x.png", (50, 50), quarter).shape == (3, 50, 50)
 
 
 def test_a_rectangle_keeps_the_aspect_ratio(tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ def test_network_graph_and_engine_are_strangers(name: str) -> None:
         assert not strangers & internal_imports(path.read_text()), path
 
 
-@pytest.mark.parametrize("heavy", ["torch", "onnx", "onnxruntime", "rich", "PIL", "numpy"])
+@pytest.mark.parametrize(
+    "heavy", ["torch", "onnx", "onnxruntime", "rich", "PIL", "numpy", "huggingface_hub"]
+)
 def test_the_command_line_starts_without(heavy: str) -> None:
     code = f"import sys, swin_deploy.cli.main; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

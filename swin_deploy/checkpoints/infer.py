@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from torch import Tensor
 
 from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.config import Hints
 from swin_deploy.errors import InputError
 from swin_deploy.variants import VARIANTS
 
 _BLOCK = "layers.{}.blocks.0."
 _FREE = ("name", "image_size", "num_classes", "stage_norms", "semantics")  # not of the network
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hints:
-    """What tensors do not tell, from elsewhere; None where it is not known.
-
-    Attributes:
-        image_size: (height, width) that the network was trained for, in pixels.
-        window_size: Side of its windows, in tokens.
-        pretrained_window_sizes: As in ``SwinConfig``.
-    """
-
-    image_size: Size | None = None
-    window_size: int | None = None
-    pretrained_window_sizes: tuple[int, ...] | None = None
 
 
 def infer_config(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -16,10 +16,9 @@ from swin_deploy.checkpoints.dialects import detect_dialect
 from swin_deploy.checkpoints.files import read_tensors
 from swin_deploy.checkpoints.infer import as_asked, infer_config
 from swin_deploy.checkpoints.resize import resize_windows
-from swin_deploy.config import LoadOptions
+from swin_deploy.config import Hints, LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.geometry import stage_geometry
-from swin_deploy.variants import VARIANTS, Preprocessing, Variant
 
 PREFIXES = ("module.", "model.", "backbone.", "encoder.", "_orig_mod.")  # of wrappers
 _CLASSIFIER_HEAD = "head."
@@ -94,26 +93,6 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
     )
 
 
-def resolve_variant(path: Path, wanted: Variant | None, options: LoadOptions) -> Variant:
-    """The network to export a checkpoint as: its own architecture and classes.
-
-    Args:
-        path: The checkpoint.
-        wanted: What the user named, which brings its preprocessing; None to go by the shapes.
-        options: As for ``load_checkpoint``.
-
-    Raises:
-        InputError: As ``load_checkpoint``.
-        ConfigError: The same.
-    """
-    config = load_checkpoint(path, options).config
-    if wanted is not None:
-        return replace(wanted, config=config)
-    known = VARIANTS.get(config.name)
-    preprocessing = known.preprocessing if known is not None else Preprocessing()
-    return Variant(config=config, preprocessing=preprocessing)
-
-
 def _native_config(
     path: Path,
     dialect: Dialect,
@@ -124,13 +103,24 @@ def _native_config(
     wanted = options.wanted
     stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
     try:
-        hints = read_hints(buffers, len(stages))
+        hints = _agreed(read_hints(buffers, len(stages)), options.hints)
         config = infer_config(tensors, hints, wanted, options.image_size)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.hint) from error
     own = wanted is not None and wanted.semantics != Semantics()  # the user's, from a file
     semantics = wanted.semantics if wanted and own else dialect.semantics_of(config.version)
     return replace(config, semantics=semantics)
+
+
+def _agreed(saved: Hints, said: Hints) -> Hints:
+    """What saved buffers tell and what is said elsewhere, which must not contradict each other."""
+    merged = {}
+    for field in fields(Hints):
+        first, second = getattr(saved, field.name), getattr(said, field.name)
+        if first is not None and second is not None and first != second:
+            raise InputError(f"its buffers are of {field.name} {first}, but {second} is said of it")
+        merged[field.name] = second if first is None else first
+    return Hints(**merged)
 
 
 def _unwrap(tensors: Tensors) -> tuple[Tensors, list[str], list[str]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from swin_deploy.architecture import Size
-from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.cli.types import (
     BatchType,
     FolderType,
@@ -77,9 +76,10 @@ from swin_deploy.interrupts import import_torch
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Checkpoint file, Hugging Face folder, or bundled. Default: random weights.",
+    metavar="SOURCE",
+    help="Checkpoint file or Hugging Face folder; bundled; hf:OWNER/NAME[@REVISION], "
+    "timm:NAME[@REVISION] or torchvision:NAME[:TAG], which are downloaded. "
+    "Default: random weights.",
 )
 @load_options
 @click.option("--seed", type=int, help="Of the random weights. Default: 0.")
@@ -106,7 +106,7 @@ def export(
     precision: tuple[Precision, ...],
     targets: tuple[str, ...],
     images: Path | None,
-    weights: Path | None,
+    weights: str | None,
     window: int | None,
     ema: bool,
     seed: int | None,
@@ -123,34 +123,43 @@ def export(
     swin-deploy export --weights finetuned.safetensors
     swin-deploy export --variant swin_s --outputs stages
     swin-deploy export --variant swin_pocket --weights bundled
+    swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
     swin-deploy export --config mine.toml --out runs/mine
 
     Every file that it writes agrees with the eager PyTorch network; otherwise it exits with 5
     and writes nothing. Run again, it repeats only the stages whose inputs changed.
     """
     network = resolve_network(variant, config, image if weights is None else None)
+    if weights is None and (window is not None or ema):
+        raise ConfigError("--window and --ema are for weights, and none are given", "--weights")
+    source = None
     load = LoadOptions(
         image_size=image, window=window, ema=ema, wanted=None if network is None else network.config
     )
-    if weights is None and (window is not None or ema):
-        raise ConfigError("--window and --ema are for weights, and none are given", "--weights")
     if weights is not None:
         if seed is not None:
             raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
-        if str(weights) == "bundled":
-            weights = bundled_weights(variant)
-        import_torch()
-        from swin_deploy.checkpoints.load import resolve_variant
+        from swin_deploy.checkpoints.hub import resolve_source
+        from swin_deploy.checkpoints.source import with_hints
+        from swin_deploy.report.console import Downloads
 
-        network = resolve_variant(weights, network, load)
+        with Downloads().shown() as downloads:
+            source = resolve_source(weights, variant, downloads)
+            load = with_hints(load, source)
+            import_torch()
+            from swin_deploy.checkpoints.resolve import resolve_variant
+
+            network = resolve_variant(source, network, load, downloads)
     if network is None:
         raise ConfigError("no network was named", "--variant swin_t, --weights or --config FILE")
     request = ExportRequest(
         variant=network,
         out=out or Path("artifacts") / network.name,
         seed=seed or 0,
-        weights=weights,
+        weights=source.path if source else None,
         load=load,
+        provenance=source.provenance if source else {},
+        labels=source.facts.labels if source else (),
         batch=batch,
         outputs=outputs,
         precisions=precision,

@@ -23,16 +23,17 @@ from swin_deploy.interrupts import import_torch
 
 if TYPE_CHECKING:
     from swin_deploy.checkpoints.load import Checkpoint
+    from swin_deploy.checkpoints.source import Source
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("weights", metavar="CHECKPOINT")
 @network_options
 @click.option("--image", type=ImageType(), metavar="SIZE", help="Size to run it at.")
 @load_options
 @json_option
 def inspect(
-    checkpoint: Path,
+    weights: str,
     variant: str | None,
     config: Path | None,
     image: Size | None,
@@ -44,27 +45,37 @@ def inspect(
 
     \b
     swin-deploy inspect finetuned.safetensors
+    swin-deploy inspect hf:microsoft/swinv2-tiny-patch4-window8-256
 
-    Nothing in the file is run. A file that export would refuse is refused here with the reason.
+    CHECKPOINT is all that export takes as --weights. Nothing in the file is run. A file that export
+    would refuse is refused here with the reason.
     """
-    import_torch()
-    from swin_deploy.checkpoints.load import load_checkpoint
-    from swin_deploy.report.console import stdout
+    from swin_deploy.checkpoints.hub import resolve_source
+    from swin_deploy.report.console import Downloads, stdout
 
     network = resolve_network(variant, config)
     wanted = None if network is None else network.config
+    with Downloads().shown() as downloads:
+        source = resolve_source(weights, variant, downloads)
+    import_torch()
+    from swin_deploy.checkpoints.resolve import load_source
+    from swin_deploy.checkpoints.source import with_hints
+
     options = LoadOptions(image_size=image, window=window, ema=ema, wanted=wanted)
-    found = load_checkpoint(checkpoint, options)
-    command = ["swin-deploy", "export", "--weights", str(checkpoint)]
+    found = load_source(source, with_hints(options, source))
+    command = ["swin-deploy", "export", "--weights", weights]
     command += ["--variant", variant] if variant else []
     command += ["--config", str(config)] if config else []
     command += ["--image", f"{image[0]}x{image[1]}"] if image else []
     command += ["--window", str(window)] if window else []
     command += ["--ema"] if ema else []
+    command += [] if found.config.num_classes else ["--outputs", "stages"]
     next_command = shlex.join(command)
     if as_json:
         facts = {
+            "source": source.provenance | {"file": source.path.name},
             "dialect": found.dialect,
+            "preprocessing": source.preprocessing and asdict(source.preprocessing),
             "config": asdict(found.config),
             "tensors": len(found.tensors),
             "opened": found.opened,
@@ -74,16 +85,18 @@ def inspect(
         }
         click.echo(json.dumps(facts, indent=2))
         return
-    for name, value in _lines(found).items():
+    for name, value in _lines(source, found).items():
         stdout().print(f"{name:9} {value}", soft_wrap=True)
     stdout().print(f"{'next':9} {next_command}", soft_wrap=True)
 
 
-def _lines(found: Checkpoint) -> dict[str, Any]:
-    config, rules = found.config, found.config.semantics
+def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
+    config, rules, origin = found.config, found.config.semantics, source.provenance
     height, width = config.image_size
     trained = config.pretrained_window_sizes
+    place = origin.get("repository") or origin.get("name") or source.path
     return {
+        "source": f"{origin['source']}: {place} {origin.get('revision', '')}".rstrip(),
         "dialect": found.dialect,
         "variant": f"{config.name} (Swin V{config.version})",
         "classes": config.num_classes or "none: a backbone, for --outputs stages",

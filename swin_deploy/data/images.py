@@ -25,7 +25,7 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
 
     The EXIF orientation is applied, transparency is laid over white, 16-bit samples are scaled to
     8 bits, of an animation the first frame counts. The resize keeps the aspect ratio and covers
-    ``size / crop``; the centre of it is cut out.
+    ``size / crop``, or squashes the photo to just that; the centre of it is cut out.
 
     Args:
         path: A file of one of ``FORMATS``, told by its content.
@@ -70,11 +70,10 @@ def _opaque(photo: Image.Image) -> Image.Image:
 
 def _resize_and_crop(photo: Image.Image, size: Size, preprocessing: Preprocessing) -> Image.Image:
     height, width = size
-    scale = max(
-        math.floor(height / preprocessing.crop) / photo.height,
-        math.floor(width / preprocessing.crop) / photo.width,
-    )
-    covering = (max(width, round(photo.width * scale)), max(height, round(photo.height * scale)))
-    photo = photo.resize(covering, _RESAMPLING[preprocessing.interpolation])
+    resized = math.floor(width / preprocessing.crop), math.floor(height / preprocessing.crop)
+    if preprocessing.crop_mode == "center":
+        scale = max(resized[1] / photo.height, resized[0] / photo.width)
+        resized = max(width, round(photo.width * scale)), max(height, round(photo.height * scale))
+    photo = photo.resize(resized, _RESAMPLING[preprocessing.interpolation])
     left, top = (photo.width - width) // 2, (photo.height - height) // 2
     return photo.crop((left, top, left + width, top + height))

@@ -12,6 +12,7 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet, PhotoFolder, make_noise
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
+LABELS = "labels.json"  # of its classes, by index, where they came with it
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
     from torch import nn

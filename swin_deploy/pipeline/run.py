@@ -149,6 +149,4 @@ def _provenance(request: ExportRequest, folder: RunFolder) -> dict[str, Any]:
     if request.weights is None:
         return {"source": "random", "seed": request.seed}
     details = folder.current.stages["weights"].details
-    return {"source": "checkpoint"} | {
-        name: details[name] for name in ("file", "sha256", "dialect")
-    }
+    return request.provenance | {name: details[name] for name in ("file", "sha256", "dialect")}

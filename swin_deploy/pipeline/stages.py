@@ -12,7 +12,7 @@ from swin_deploy.config import ExportRequest, Precision
 from swin_deploy.data.inputs import PhotoFolder, load_photos
 from swin_deploy.engine.targets import TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError
-from swin_deploy.pipeline.context import WEIGHTS, RunContext
+from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
 
 RAW, SIMPLE, FP16, VERIFY = "model.raw.onnx", "model.onnx", "model.fp16.onnx", "verify.json"
 GRAPHS: dict[Precision, str] = {"fp32": SIMPLE, "fp16": FP16}
@@ -62,8 +62,13 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
                 name="weights",
                 title=f"reading {weights.name}",
                 inputs=(),
-                outputs=loaded,
-                spec=network | {"checkpoint": sha256(weights), "load": asdict(request.load)},
+                outputs=(*loaded, *([LABELS] if request.labels else [])),
+                spec=network
+                | {
+                    "checkpoint": sha256(weights),
+                    "load": asdict(request.load),
+                    "labels": request.labels,
+                },
                 packages=("torch", "safetensors"),
                 action=_load_weights,
             )
@@ -163,6 +168,8 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
     checkpoint = load_checkpoint(context.request.weights, context.request.load)
     assert checkpoint.config == replace(context.request.variant.config, name=checkpoint.config.name)
     save_file(checkpoint.tensors, context.folder.scratch(WEIGHTS))
+    if context.request.labels:
+        write_json(context.folder.scratch(LABELS), context.request.labels)
     for note in checkpoint.notes:
         context.note(note)
     return {

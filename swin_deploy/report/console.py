@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich import progress
 from rich.console import Console
 from rich.table import Table
 
@@ -53,6 +54,41 @@ class Progress:
     def started(self, title: str) -> None:
         """Name what is being done now."""
         self._status.update(title)
+
+    def note(self, text: str) -> None:
+        """Say something that the user has to know."""
+        self._console.print(f"note: {text}", soft_wrap=True)
+
+
+class Downloads:
+    """A bar for each file that is downloaded, on a terminal; silent in a pipe, but for notes."""
+
+    def __init__(self) -> None:
+        self.visible = sys.stderr.isatty()
+        self._console = stderr()
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            console=self._console,
+            disable=not self.visible,
+            transient=True,
+        )
+
+    @contextmanager
+    def shown(self) -> Iterator[Downloads]:
+        """Take the bars away after the block; they appear with the first file."""
+        try:
+            yield self
+        finally:
+            self._bars.stop()
+
+    def file(self, name: str, total: int | None) -> Callable[[int], None]:
+        """Show a bar for a file of ``total`` bytes; returns what to call with bytes received."""
+        self._bars.start()
+        task = self._bars.add_task(name, total=total)
+        return lambda count: self._bars.advance(task, count)
 
     def note(self, text: str) -> None:
         """Say something that the user has to know."""

@@ -64,7 +64,9 @@ def _describe_weights(weights: dict[str, Any]) -> str:
             f"RANDOM (seed {weights['seed']}): good for timing and for proving the conversion, "
             "not for predictions"
         )
-    return f"{weights['file']} ({weights['dialect']}), sha256 {weights['sha256'][:12]}"
+    origin = weights.get("repository") or weights.get("name")
+    origin = f"{weights['source']}:{origin} at {weights['revision'][:12]}, " if origin else ""
+    return f"{origin}{weights['file']} ({weights['dialect']}), sha256 {weights['sha256'][:12]}"
 
 
 def _describe(stage: str, record: StageRecord) -> str:

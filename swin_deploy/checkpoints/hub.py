@@ -1,0 +1,82 @@
+"""What ``--weights`` says -> a checkpoint on this machine, and what is known of it.
+
+    PATH                     a file, or a folder as transformers and timm write them
+    bundled                  the weights that come with the package
+    hf:ID[@REV]              a repository of the Hugging Face Hub
+    timm:NAME[@REV]          the repository timm/NAME there
+    torchvision:NAME[:TAG]   an entry of torchvision's table of weights
+
+Only files that are needed are downloaded, into the caches that their libraries share. Nothing that
+comes from there is run.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.source import Listener, Source
+from swin_deploy.errors import ConfigError
+from swin_deploy.interrupts import import_torch
+
+_PART = r"\w(?:[\w.-]{0,94}\w)?"  # ASCII letters, digits and _; inside also - and .
+_FORMS = {
+    "hf": (rf"(?P<name>({_PART}/)?{_PART})(@(?P<revision>{_PART}(/{_PART})*))?", "hf:OWNER/NAME"),
+    "timm": (rf"(?P<name>{_PART})(@(?P<revision>{_PART}(/{_PART})*))?", "timm:NAME"),
+    "torchvision": (r"(?P<name>\w+)(:(?P<tag>\w+))?", "torchvision:swin_t"),
+}
+
+
+def resolve_source(text: str, variant: str | None, listener: Listener) -> Source:
+    """The checkpoint that ``text`` names, downloaded if need be.
+
+    Args:
+        text: As in the table above.
+        variant: The variant that the user named, whose bundled weights may be meant.
+        listener: Hears of downloads.
+
+    Raises:
+        ConfigError: A name that cannot be one, or a variant without bundled weights.
+        InputError: What it names does not exist, or what lies beside it is not supported.
+        EnvironmentMissingError: The network or torchvision is missing, and the cache does not
+            have it.
+        FileAccessError: The repository asks for a permission that the user does not have.
+        UnsafeError: A file is not the one whose hash its source gave.
+    """
+    if text == "bundled":
+        return Source(path=bundled_weights(variant), provenance={"source": "bundled"})
+    kind, _, rest = text.partition(":")
+    if kind not in _FORMS:
+        return _local(Path(text), listener)
+    pattern, example = _FORMS[kind]
+    match = re.fullmatch(pattern, rest, re.ASCII)
+    if match is None or re.search(r"\.\.|--|\.git$", match["name"]) or ".." in rest:
+        raise ConfigError(
+            f"--weights {text!r} names nothing that there can be",
+            f"a name as in {example}, or ./{kind}:... for a file that is called so",
+        )
+    if kind == "torchvision":
+        from swin_deploy.checkpoints.from_torchvision import fetch_torchvision
+
+        return fetch_torchvision(match["name"], match["tag"], listener)
+    from swin_deploy.checkpoints.from_huggingface import fetch_huggingface
+
+    repository = match["name"] if kind == "hf" else f"timm/{match['name']}"
+    return fetch_huggingface(kind, repository, match["revision"], listener)
+
+
+def _local(path: Path, listener: Listener) -> Source:
+    provenance = {"source": "file"}
+    if not path.is_dir():
+        return Source(path=path, provenance=provenance)
+    import_torch()
+    from swin_deploy.checkpoints.files import checkpoint_file
+    from swin_deploy.checkpoints.sidecar import CONFIG, PROCESSOR, read_sidecars
+
+    file = checkpoint_file(path)
+    config, processor = (
+        path / name if (path / name).exists() else None for name in (CONFIG, PROCESSOR)
+    )
+    preprocessing, facts = read_sidecars(config, processor, listener)
+    return Source(path=file, provenance=provenance, preprocessing=preprocessing, facts=facts)

@@ -1,0 +1,130 @@
+"""A checkpoint and what is said of it -> the network to export, if the two agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
+from swin_deploy.checkpoints.source import Facts, Listener, Source
+from swin_deploy.config import LoadOptions
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.variants import VARIANTS, Preprocessing, Variant
+
+_AS_PUBLISHED = "the files as their authors published them"
+
+
+def load_source(source: Source, options: LoadOptions) -> Checkpoint:
+    """Read a checkpoint, and compare it with what is said of it.
+
+    Args:
+        source: Where it lies.
+        options: From ``with_hints``.
+
+    Raises:
+        InputError: As ``load_checkpoint``, or they contradict each other.
+        ConfigError: The image size that the user asks for fits no grid.
+        UnsafeError: Reading it would run code.
+    """
+    with _blamed_on(source.facts, options.image_size):
+        checkpoint = load_checkpoint(source.path, options)
+    require_agreement(source.facts, checkpoint.config, options)
+    return checkpoint
+
+
+def resolve_variant(
+    source: Source, wanted: Variant | None, options: LoadOptions, listener: Listener
+) -> Variant:
+    """The network to export: what comes with the weights goes before what a variant has.
+
+    Args:
+        source: Where the checkpoint lies, and what is said of it.
+        wanted: What the user named, which has to be of the same architecture; None to go by the
+            checkpoint.
+        options: From ``with_hints``.
+        listener: Hears what was taken from beside the weights.
+
+    Raises:
+        InputError: As ``load_source``.
+        ConfigError: The same.
+        UnsafeError: The same.
+    """
+    config, preprocessing = load_source(source, options).config, source.preprocessing
+    usual = wanted or VARIANTS.get(config.name)
+    with _blamed_on(source.facts, options.image_size):
+        variant = Variant(
+            config=config,
+            preprocessing=preprocessing or (usual.preprocessing if usual else Preprocessing()),
+            parameters=None if wanted is None else wanted.parameters,
+        )
+    said = source.facts.image_size
+    taken = [f"image {_text('image_size', said)}"] if said and not options.image_size else []
+    taken += [] if preprocessing is None else [_describe(preprocessing)]
+    if taken:
+        instead = "" if wanted is None else f", in place of what {wanted.name} has"
+        listener.note(f"{'; '.join(taken)}: as it comes with the weights{instead}")
+    return variant
+
+
+def require_agreement(facts: Facts, config: SwinConfig, options: LoadOptions) -> None:
+    """Compare a network with what is said of it.
+
+    Args:
+        facts: What is said.
+        config: What the tensors say.
+        options: What the user asks for instead does not have to agree.
+
+    Raises:
+        InputError: They disagree; names the file, the key and both values.
+    """
+    for claim in facts.claims:
+        about_size = claim.field == "image_size"
+        if about_size and options.image_size is not None:
+            continue
+        if claim.field == "window_size" and options.window is not None:
+            continue
+        if claim.field == "num_classes" and not config.num_classes:
+            continue  # a backbone, whose config still counts the classes of its library's default
+        found = getattr(config, claim.field)
+        if found != claim.value:
+            other = "the image size is" if about_size else "the tensors have"
+            raise InputError(
+                f"{claim.origin}: {claim.key} makes {claim.field} "
+                f"{_text(claim.field, claim.value)}, but {other} {_text(claim.field, found)}",
+                "--image SIZE" if about_size else _AS_PUBLISHED,
+            )
+
+
+@contextmanager
+def _blamed_on(facts: Facts, image_size: Size | None) -> Iterator[None]:
+    """A network that cannot be is the fault of what was said, unless the user gave the size."""
+    try:
+        yield
+    except ConfigError as error:
+        if "in_channels" in error.problem:
+            field, hint = "in_channels", _AS_PUBLISHED
+            blamed = [claim for claim in facts.claims if claim.key in ("mean", "image_mean")]
+        else:
+            field, hint = "image_size", "--image SIZE"
+            blamed = [claim for claim in facts.claims if claim.value == facts.image_size]
+        if not blamed or (field == "image_size" and image_size is not None):
+            raise
+        raise InputError(
+            f"{blamed[0].origin}: {blamed[0].key} makes {field} {_text(field, blamed[0].value)}, "
+            f"which the tensors contradict: {error.problem}",
+            hint,
+        ) from error
+
+
+def _text(field: str, value: object) -> str:
+    if isinstance(value, tuple):
+        return ("x" if field == "image_size" else ", ").join(map(str, value))
+    return str(value)
+
+
+def _describe(steps: Preprocessing) -> str:
+    return (
+        f"crop {steps.crop:.4g} ({steps.crop_mode}), {steps.interpolation}, "
+        f"mean {_text('mean', steps.mean)}, std {_text('std', steps.std)}"
+    )

@@ -1,0 +1,96 @@
+"""Where a checkpoint comes from, and what is written beside it that its tensors cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from swin_deploy.architecture import Size
+from swin_deploy.config import Hints, LoadOptions
+from swin_deploy.variants import Preprocessing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Something that the tensors say too, or another file, so that they have to agree.
+
+    Attributes:
+        origin: The file, or the library's table, that says it.
+        key: As the file calls it.
+        field: The field of ``SwinConfig`` that it is about.
+        value: What that field has to be.
+    """
+
+    origin: str
+    key: str
+    field: str
+    value: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a network beside its tensors; None or empty where nothing says it.
+
+    Attributes:
+        image_size: What it was trained for, (height, width) in pixels.
+        window_size: Side of the windows, in tokens.
+        pretrained_window_sizes: Of Swin V2, per stage, in tokens; the coordinates of its position
+            network are scaled by them. Empty where it was trained at its own window size.
+        labels: Name of each class, by its index.
+        claims: Checked against the tensors once those are read.
+    """
+
+    image_size: Size | None = None
+    window_size: int | None = None
+    pretrained_window_sizes: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A checkpoint that is on this machine now.
+
+    Attributes:
+        path: The file.
+        provenance: For the manifest. ``source`` is file, bundled, hf, timm or torchvision; the
+            others depend on it: repository, revision (a commit), name, file.
+        preprocessing: How its authors evaluate it; None where nothing says it.
+        facts: What else is said of it.
+    """
+
+    path: Path
+    provenance: dict[str, str]
+    preprocessing: Preprocessing | None = None
+    facts: Facts = field(default_factory=Facts)
+
+
+class Listener(Protocol):
+    """Hears of downloads."""
+
+    @property
+    def visible(self) -> bool:
+        """Whether anybody looks: a terminal, not a pipe."""
+
+    def file(self, name: str, total: int | None) -> Callable[[int], Any]:
+        """A file of ``total`` bytes starts to come; returns what to call with bytes received."""
+
+    def note(self, text: str) -> None:
+        """Something that the user has to know."""
+
+
+def with_hints(options: LoadOptions, source: Source) -> LoadOptions:
+    """``options`` with what is said of the checkpoint where it lies."""
+    facts = source.facts
+    # Who says the window says the pre-training windows as well; without any they are the same.
+    known = facts.window_size is not None
+    return replace(
+        options,
+        hints=Hints(
+            image_size=facts.image_size,
+            window_size=facts.window_size,
+            pretrained_window_sizes=facts.pretrained_window_sizes if known else None,
+        ),
+    )
