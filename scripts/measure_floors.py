@@ -15,7 +15,7 @@ from pathlib import Path
 
 from swin_deploy.config import BatchRange, read_config
 from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
-from swin_deploy.export_form.freeze import freeze_swin
+from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.fp16 import convert_to_fp16
 from swin_deploy.model.build import build_model
@@ -53,7 +53,7 @@ def main() -> None:
 def measure(variant: Variant, seed: int, photos: Path | None) -> Iterator[Comparison]:
     """Every hop of one network with one seed."""
     eager = build_model(variant.config, seed)
-    frozen = freeze_swin(eager)
+    frozen = freeze(eager)
     with tempfile.TemporaryDirectory() as folder:
         full, half = Path(folder) / "model.onnx", Path(folder) / "model.fp16.onnx"
         export_graph(frozen, variant.config, BatchRange(low=1, high=4), full)

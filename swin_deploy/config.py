@@ -11,8 +11,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from swin_deploy.architecture import Size, SwinConfig, stage_geometry
+from swin_deploy.architecture import Size, SwinConfig
 from swin_deploy.errors import ConfigError
+from swin_deploy.networks import require_size
 from swin_deploy.variants import Preprocessing, Variant
 
 Precision = Literal["fp32", "fp16"]
@@ -77,7 +78,7 @@ class ExportRequest:
         wait_s: How long to wait for another process that writes the same run.
 
     Raises:
-        ConfigError: The image size fits no stage grid.
+        ConfigError: The network does not take images of its size.
     """
 
     variant: Variant
@@ -96,7 +97,7 @@ class ExportRequest:
             raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
             raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
-        stage_geometry(self.variant.config)
+        require_size(self.variant.config)
 
 
 def read_config(path: Path, image_size: Size | None = None) -> Variant:

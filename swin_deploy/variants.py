@@ -9,6 +9,8 @@ from typing import Literal
 
 from swin_deploy.architecture import Size, SwinConfig
 from swin_deploy.errors import ConfigError
+from swin_deploy.networks import NetworkConfig
+from swin_deploy.vit_architecture import VitConfig
 
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -53,7 +55,7 @@ class Variant:
         parameters: The count that its authors publish; None for a config of the user's own.
     """
 
-    config: SwinConfig
+    config: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     parameters: int | None = None
 
@@ -95,6 +97,20 @@ def _row(
     )
 
 
+# Of timm's ViT: crop and filter as of its Swin, but Inception's mean and std. The default here;
+# torchvision's weights bring their own (``checkpoints.vit_dialects``).
+VIT_PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def _vit_row(name: str, channels: int, heads: int, parameters: int) -> Variant:
+    """A Vision Transformer of 12 blocks on 16x16 patches."""
+    return Variant(
+        config=VitConfig(name=name, embed_dim=channels, num_heads=heads),
+        preprocessing=VIT_PREPROCESSING,
+        parameters=parameters,
+    )
+
+
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
@@ -104,6 +120,9 @@ VARIANTS: dict[str, Variant] = {
         _row("swin_b_384", 384, 128, 18, 4, 12, 87_903_584),
         _row("swin_l", 224, 192, 18, 6, 7, 196_532_476),
         _row("swin_l_384", 384, 192, 18, 6, 12, 196_735_516),
+        _vit_row("vit_t_16", 192, 3, 5_717_416),
+        _vit_row("vit_s_16", 384, 6, 22_050_664),
+        _vit_row("vit_b_16", 768, 12, 86_567_656),
         # Trained by scripts/train_pocket.py; its weights come with the package.
         Variant(
             config=SwinConfig(

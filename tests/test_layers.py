@@ -17,6 +17,8 @@ ROOT = Path(swin_deploy.__file__).parent
 LAYERS = (
     ("errors",),
     ("architecture", "metrics", "child", "interrupts"),
+    ("vit_architecture",),
+    ("networks",),
     ("variants",),
     ("config",),
     ("artifacts",),

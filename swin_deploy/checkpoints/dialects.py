@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from swin_deploy.networks import NetworkConfig
+from swin_deploy.variants import Preprocessing
 
 Tensors = dict[str, Tensor]
 
@@ -50,6 +54,9 @@ class Dialect:
         renames: The first that fits a key names it.
         prepare: Applied to the tensors before renaming.
         refusal: Why it cannot be loaded; empty if it can.
+        family: The kind of network; picks what reads the architecture off the shapes.
+        preprocessing: Of this library's weights; None for that of the variant.
+        note: What its files leave open, for whoever loads one.
         axes_apart: Whether an axis along which the grid is not larger than the window stops
             shifting by itself, as in ``architecture``. Others then shift along neither axis.
     """
@@ -60,6 +67,9 @@ class Dialect:
     renames: tuple[Rename, ...] = ()
     prepare: Callable[[Tensors], Tensors] = dict
     refusal: str = ""
+    family: Literal["Swin", "ViT"] = "Swin"
+    preprocessing: Callable[[NetworkConfig], Preprocessing] | None = None
+    note: str = ""
     axes_apart: bool = True
 
     def fits(self, names: Iterable[str]) -> bool:

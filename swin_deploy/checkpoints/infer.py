@@ -10,6 +10,7 @@ from torch import Tensor
 
 from swin_deploy.architecture import Size, SwinConfig
 from swin_deploy.errors import InputError
+from swin_deploy.networks import NetworkConfig
 from swin_deploy.variants import VARIANTS
 
 _TABLE = "layers.{}.blocks.0.attn.relative_position_bias_table"
@@ -86,7 +87,7 @@ def _with_size_of_variant(config: SwinConfig, image_size: Size | None) -> SwinCo
     return replace(config, name=known, image_size=VARIANTS[known].config.image_size)
 
 
-def similar_variant(config: SwinConfig) -> str | None:
+def similar_variant(config: NetworkConfig) -> str | None:
     """The variant that differs in nothing but the image size and the classes, if there is one."""
     for name, variant in VARIANTS.items():
         theirs = replace(

@@ -14,8 +14,11 @@ from swin_deploy.architecture import Size, SwinConfig, stage_geometry
 from swin_deploy.checkpoints.dialects import BUFFERS, DIALECTS, Dialect, Tensors
 from swin_deploy.checkpoints.files import read_tensors
 from swin_deploy.checkpoints.infer import infer_config, similar_variant
+from swin_deploy.checkpoints.infer_vit import infer_vit
+from swin_deploy.checkpoints.vit_dialects import VIT_DIALECTS
 from swin_deploy.errors import InputError
-from swin_deploy.model.swin import SwinTransformer
+from swin_deploy.model.build import make_network
+from swin_deploy.networks import NetworkConfig, family_of
 from swin_deploy.variants import VARIANTS, Preprocessing, Variant
 
 PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")  # what wrappers put before every name
@@ -24,7 +27,7 @@ _SHOWN = 5  # names in an error, of possibly hundreds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A whole Swin.
+    """A whole network.
 
     Attributes:
         config: Read off the shapes.
@@ -32,15 +35,17 @@ class Checkpoint:
         dialect: Whose names they had.
         opened: Containers and prefixes around them.
         dropped: Buffers that follow from the architecture.
-        notes: What was changed on the way in.
+        notes: What was changed on the way in, and what the file leaves open.
+        preprocessing: Of the library's weights; None for that of the variant.
     """
 
-    config: SwinConfig
+    config: NetworkConfig
     tensors: Tensors
     dialect: str
     opened: tuple[str, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
+    preprocessing: Preprocessing | None = None
 
 
 def load_checkpoint(path: Path, image_size: Size | None = None) -> Checkpoint:
@@ -68,9 +73,10 @@ def load_checkpoint(path: Path, image_size: Size | None = None) -> Checkpoint:
         raise InputError(f"{path} is a {dialect.name} checkpoint: {dialect.refusal}")
     renamed, dropped = _rename(path, dialect, tensors)
     checked, notes = _checked_values(path, renamed)
-    config = infer_config(checked, image_size)
+    infer = infer_vit if dialect.family == "ViT" else infer_config
+    config = infer(checked, image_size)
     _require_complete(path, config, checked)
-    if not dialect.axes_apart:
+    if not dialect.axes_apart and isinstance(config, SwinConfig):
         _require_axes_alike(path, dialect, config)
     return Checkpoint(
         config=config,
@@ -78,7 +84,8 @@ def load_checkpoint(path: Path, image_size: Size | None = None) -> Checkpoint:
         dialect=dialect.name,
         opened=tuple(opened),
         dropped=tuple(dropped),
-        notes=tuple(notes),
+        notes=(*notes, dialect.note) if dialect.note else tuple(notes),
+        preprocessing=dialect.preprocessing(config) if dialect.preprocessing else None,
     )
 
 
@@ -94,23 +101,26 @@ def resolve_variant(path: Path, wanted: Variant | None, image_size: Size | None)
         InputError: As ``load_checkpoint``, or the checkpoint is of another network than ``wanted``.
     """
     size = image_size or (wanted.config.image_size if wanted is not None else None)
-    config = load_checkpoint(path, size).config
+    found = load_checkpoint(path, size)
+    config = found.config
     if wanted is None:
         known = VARIANTS.get(config.name)
         preprocessing = known.preprocessing if known is not None else Preprocessing()
-        return Variant(config=config, preprocessing=preprocessing)
+        return Variant(config=config, preprocessing=found.preprocessing or preprocessing)
     require_same_network(path, config, wanted.config)
     return replace(
-        wanted, config=replace(config, name=wanted.name, image_size=wanted.config.image_size)
+        wanted,
+        config=replace(config, name=wanted.name, image_size=wanted.config.image_size),
+        preprocessing=found.preprocessing or wanted.preprocessing,
     )
 
 
 def detect_dialect(tensors: Mapping[str, Tensor]) -> Dialect | None:
     """The first dialect that the keys fit."""
-    return next((dialect for dialect in DIALECTS if dialect.fits(tensors)), None)
+    return next((dialect for dialect in (*DIALECTS, *VIT_DIALECTS) if dialect.fits(tensors)), None)
 
 
-def require_same_network(path: Path, found: SwinConfig, wanted: SwinConfig) -> None:
+def require_same_network(path: Path, found: NetworkConfig, wanted: NetworkConfig) -> None:
     """Check that a checkpoint is of the network that the user named.
 
     The image size and the name are the user's to choose, and the classes are the checkpoint's.
@@ -120,10 +130,13 @@ def require_same_network(path: Path, found: SwinConfig, wanted: SwinConfig) -> N
     """
     differences = [
         f"{field.name} {getattr(found, field.name)}, not {getattr(wanted, field.name)}"
-        for field in fields(SwinConfig)
-        if field.name not in ("name", "image_size", "num_classes")
+        for field in fields(found)
+        if type(found) is type(wanted)
+        and field.name not in ("name", "image_size", "num_classes")
         and getattr(found, field.name) != getattr(wanted, field.name)
     ]
+    if type(found) is not type(wanted):
+        differences = [f"the parts of another kind of network, {family_of(found)}"]
     if differences:
         known = similar_variant(found)
         raise InputError(
@@ -155,7 +168,7 @@ def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, li
             unknown.append(key)
     if unknown:
         raise InputError(
-            f"{path} has {len(unknown)} tensors that no Swin of {dialect.name} has: "
+            f"{path} has {len(unknown)} tensors that no {dialect.family} of {dialect.name} has: "
             f"{_some(unknown)}"
         )
     return renamed, dropped
@@ -180,9 +193,9 @@ def _checked_values(path: Path, tensors: Tensors) -> tuple[Tensors, list[str]]:
     return checked, [f"{count} tensors of {kind} became float32" for kind, count in dtypes.items()]
 
 
-def _require_complete(path: Path, config: SwinConfig, tensors: Tensors) -> None:
+def _require_complete(path: Path, config: NetworkConfig, tensors: Tensors) -> None:
     with torch.device("meta"):
-        wanted = dict(SwinTransformer(config).named_parameters())
+        wanted = dict(make_network(config).named_parameters())
     problems = [f"{name} is missing" for name in wanted if name not in tensors]
     problems += [f"{name} is too many" for name in tensors if name not in wanted]
     problems += [

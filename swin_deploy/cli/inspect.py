@@ -12,6 +12,7 @@ import click
 from swin_deploy.architecture import Size
 from swin_deploy.cli.types import ImageType, json_option
 from swin_deploy.interrupts import import_torch
+from swin_deploy.networks import summarise
 
 
 @click.command()
@@ -46,13 +47,13 @@ def inspect(checkpoint: Path, image: Size | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    config, console = found.config, stdout()
+    config, summary, console = found.config, summarise(found.config), stdout()
     lines = {
         "dialect": found.dialect,
         "variant": config.name,
         "classes": config.num_classes,
-        "image": f"{config.image_size[0]}x{config.image_size[1]}, windows of {config.window_size}",
-        "stages": f"depths {config.depths}, heads {config.num_heads}, {config.embed_dim} channels",
+        "image": f"{config.image_size[0]}x{config.image_size[1]}, window {summary.window}",
+        "stages": f"depths {summary.depths}, heads {summary.heads}, {summary.channels} channels",
         "tensors": f"{len(found.tensors)} read, all that the network has",
         "opened": ", ".join(found.opened) or "nothing around them",
         "dropped": f"{len(found.dropped)} buffers that follow from the architecture",

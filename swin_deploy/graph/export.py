@@ -17,16 +17,16 @@ from torch import nn
 from torch._dynamo.exc import UserError
 from torch.onnx.errors import OnnxExporterError
 
-from swin_deploy.architecture import SwinConfig
 from swin_deploy.config import BatchRange
 from swin_deploy.errors import InputError
 from swin_deploy.graph.naming import NameNodesByModule
+from swin_deploy.networks import NetworkConfig
 
 OPSET = 20  # the newest that TensorRT 10.3 on JetPack 6 reads; has LayerNormalization and Gelu
 INPUT, OUTPUT = "image", "logits"
 
 
-def export_graph(model: nn.Module, config: SwinConfig, batch: BatchRange, path: Path) -> None:
+def export_graph(model: nn.Module, config: NetworkConfig, batch: BatchRange, path: Path) -> None:
     """Trace ``model`` and write it to ``path``: weights embedded, no trace of where it was made.
 
     Args:

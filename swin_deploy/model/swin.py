@@ -134,6 +134,10 @@ class SwinTransformer(nn.Module):
                 x = layer.downsample(x)
         return outputs
 
+    def landmarks(self, image: Tensor) -> dict[str, Tensor]:
+        """Values on the way that the export form has too: ``stages``, by name."""
+        return {f"stage {n}": x for n, x in enumerate(self.stages(image), start=1)}
+
     def classify(self, x: Tensor) -> Tensor:
         """The last stage's output (b, h, w, c) -> logits (b, classes)."""
         return self.head(self.norm(x).mean(dim=(1, 2)))  # type: ignore[no-any-return]

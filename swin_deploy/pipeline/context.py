@@ -14,8 +14,8 @@ from swin_deploy.data.inputs import InputSet, PhotoFolder, make_noise
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
-    from swin_deploy.export_form.freeze import FrozenSwin
-    from swin_deploy.model.swin import SwinTransformer
+    from swin_deploy.export_form.entry import FrozenNetwork
+    from swin_deploy.model.build import Network
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class RunContext:
     _networks: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def eager(self) -> SwinTransformer:
+    def eager(self) -> Network:
         """The network as it was trained."""
         if "eager" not in self._networks:
             from swin_deploy.model.load import load_model
@@ -41,12 +41,12 @@ class RunContext:
         return self._networks["eager"]  # type: ignore[no-any-return]
 
     @property
-    def frozen(self) -> FrozenSwin:
+    def frozen(self) -> FrozenNetwork:
         """The network in export form."""
         if "frozen" not in self._networks:
-            from swin_deploy.export_form.freeze import freeze_swin
+            from swin_deploy.export_form.entry import freeze
 
-            self._networks["frozen"] = freeze_swin(self.eager)
+            self._networks["frozen"] = freeze(self.eager)
         return self._networks["frozen"]  # type: ignore[no-any-return]
 
     def noise(self, count: int) -> InputSet:

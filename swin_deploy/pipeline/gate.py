@@ -19,34 +19,34 @@ from swin_deploy.verify import Comparison, Verification, compare, compare_runner
 
 
 def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
-    """Compare the form, stage by stage, and then every file of the run, with eager.
+    """Compare the form, landmark by landmark, and then every file of the run, with eager.
 
     Args:
         context: With all files in place.
         inputs: At least one set of images.
     """
     not_run: dict[str, str] = {}
-    comparisons = _compare_stages(context, inputs[0])
+    comparisons = _compare_landmarks(context, inputs[0])
     comparisons += compare_runners(
         TorchRunner(context.eager), _candidates(context, not_run), inputs
     )
     return Verification(comparisons, not_run)
 
 
-def _compare_stages(context: RunContext, inputs: InputSet) -> tuple[Comparison, ...]:
+def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Comparison, ...]:
     images = torch.from_numpy(inputs.images)
     with torch.inference_mode():
-        eager, frozen = context.eager.stages(images), context.frozen.stages(images)
+        eager, frozen = context.eager.landmarks(images), context.frozen.landmarks(images)
     return tuple(
         compare(
-            f"form, stage {number}",
+            f"form, {name}",
             inputs.name,
             reference.numpy(),
-            outputs.numpy(),
+            frozen[name].numpy(),
             "fp32",
             logits=False,
         )
-        for number, (reference, outputs) in enumerate(zip(eager, frozen, strict=True), start=1)
+        for name, reference in eager.items()
     )
 
 
