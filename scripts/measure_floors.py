@@ -15,7 +15,7 @@ from pathlib import Path
 
 from swin_deploy.config import LOGITS, OUTPUTS, BatchRange, Outputs, read_config
 from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
-from swin_deploy.export_form.freeze import freeze_swin
+from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.fp16 import convert_to_fp16
 from swin_deploy.model.build import build_model
@@ -59,7 +59,7 @@ def measure(
     """Every hop of one network with one seed."""
     network = build_model(variant.config, seed)
     eager, frozen = (
-        with_outputs(form, outputs, variant.name) for form in (network, freeze_swin(network))
+        with_outputs(form, outputs, variant.name) for form in (network, freeze(network))
     )
     with tempfile.TemporaryDirectory() as folder:
         full, half = Path(folder) / "model.onnx", Path(folder) / "model.fp16.onnx"

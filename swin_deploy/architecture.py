@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from swin_deploy.errors import ConfigError
 
@@ -127,19 +126,6 @@ class SwinConfig:
                     f"num_heads[{stage}] = {heads} does not divide that stage's {channels} channels"
                 )
         self._check_version()
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SwinConfig:
-        """The config that ``dataclasses.asdict`` and JSON made ``values`` of.
-
-        Raises:
-            TypeError: A key is unknown or missing.
-        """
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        fields["semantics"] = Semantics(**fields.get("semantics", {}))
-        return cls(**fields)
 
     def _check_version(self) -> None:
         if self.version not in (1, 2):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from swin_deploy.architecture import Semantics, Size, SwinConfig
 from swin_deploy.errors import ConfigError
-from swin_deploy.geometry import stage_geometry
+from swin_deploy.networks import NetworkConfig, require_size
 from swin_deploy.variants import Preprocessing, Variant
 
 Precision = Literal["fp32", "fp16"]
@@ -94,7 +94,7 @@ class LoadOptions:
     image_size: Size | None = None
     window: int | None = None
     ema: bool = False
-    wanted: SwinConfig | None = None
+    wanted: NetworkConfig | None = None
     hints: Hints = Hints()
 
 
@@ -119,7 +119,7 @@ class ExportRequest:
         wait_s: How long to wait for another process that writes the same run.
 
     Raises:
-        ConfigError: The image size fits no stage grid, or a setting means nothing.
+        ConfigError: The network does not take images of its size, or a setting means nothing.
     """
 
     variant: Variant
@@ -149,7 +149,7 @@ class ExportRequest:
             raise ConfigError(
                 f"{config.name} has no head, so it gives no logits", "--outputs stages"
             )
-        stage_geometry(config)
+        require_size(config)
 
 
 def read_config(path: Path, image_size: Size | None = None) -> Variant:

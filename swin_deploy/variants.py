@@ -9,6 +9,8 @@ from typing import Literal
 
 from swin_deploy.architecture import Size, SwinConfig
 from swin_deploy.errors import ConfigError
+from swin_deploy.networks import NetworkConfig
+from swin_deploy.vit_architecture import VitConfig
 
 Interpolation = Literal["bilinear", "bicubic"]
 CropMode = Literal["center", "squash"]
@@ -57,7 +59,7 @@ class Variant:
         parameters: The count that its authors publish; None for a config of the user's own.
     """
 
-    config: SwinConfig
+    config: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     parameters: int | None = None
 
@@ -127,6 +129,20 @@ def _row_v2(
     )
 
 
+# Of timm's ViT: crop and filter as of its Swin, but Inception's mean and std. The default here;
+# torchvision's weights bring their own (``checkpoints.vit_dialects``).
+VIT_PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def _vit_row(name: str, channels: int, heads: int, parameters: int) -> Variant:
+    """A Vision Transformer of 12 blocks on 16x16 patches."""
+    return Variant(
+        config=VitConfig(name=name, embed_dim=channels, num_heads=heads),
+        preprocessing=VIT_PREPROCESSING,
+        parameters=parameters,
+    )
+
+
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
@@ -149,6 +165,9 @@ VARIANTS: dict[str, Variant] = {
         _row_v2("l", 192, 12, 0, 21841, 228_772_549),
         _row_v2("l", 256, 16, 12, 1000, 196_739_932),
         _row_v2("l", 384, 24, 12, 1000, 196_739_932),
+        _vit_row("vit_t_16", 192, 3, 5_717_416),
+        _vit_row("vit_s_16", 384, 6, 22_050_664),
+        _vit_row("vit_b_16", 768, 12, 86_567_656),
         # Trained by scripts/train_pocket.py; its weights come with the package.
         Variant(
             config=SwinConfig(

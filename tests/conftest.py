@@ -15,6 +15,7 @@ from swin_deploy.config import BatchRange, ExportRequest, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.cuda import device_problem
 from swin_deploy.variants import VARIANTS, Preprocessing, Variant
+from swin_deploy.vit_architecture import VitConfig
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,8 +80,22 @@ PLAIN = replace(POCKET, config=replace(POCKET.config, name="plain", position_bia
 CIFAR = read_config(ROOT / "examples" / "cifar10_swin.toml")
 TRAINED = VARIANTS["swin_pocket"]
 FORMS = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN)} | PADDED
+# A Vision Transformer on a grid of 4x6 patches, with two kinds of landmark.
+POCKET_VIT = Variant(
+    config=VitConfig(
+        name="pocket_vit",
+        image_size=(32, 48),
+        patch_size=8,
+        embed_dim=32,
+        depth=4,
+        num_heads=2,
+        num_classes=7,
+    ),
+    preprocessing=Preprocessing(crop=1.0),
+)
 SMALL = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED)}
-FULL_SIZE = {name: v for name, v in VARIANTS.items() if name != TRAINED.name}
+VITS = {name: v for name, v in VARIANTS.items() if isinstance(v.config, VitConfig)}
+FULL_SIZE = {name: v for name, v in VARIANTS.items() if name not in (TRAINED.name, *VITS)}
 FULL_SIZE[CIFAR.name] = CIFAR
 
 
@@ -151,7 +166,7 @@ def export_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str]
         if (name, batch) not in runs:
             low, _, high = batch.partition(":")
             request = ExportRequest(
-                variant=FULL_SIZE[name],
+                variant={**FULL_SIZE, **VITS}[name],
                 out=tmp_path_factory.mktemp(f"{name} run"),
                 batch=BatchRange(low=int(low), high=int(high or low)),
             )

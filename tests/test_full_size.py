@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import FULL_SIZE, Silent
+from conftest import FULL_SIZE, VITS, Silent
 from swin_deploy.config import ExportRequest
+from swin_deploy.networks import summarise
 from swin_deploy.pipeline.run import RunResult, run_export
 
 Export = Callable[[str, str], RunResult]
@@ -25,6 +26,10 @@ KERNELS = {
     ("swin_l", "1"): 203,
     ("swin_l_384", "1"): 203,
     ("cifar10_swin", "1"): 185,
+    ("vit_t_16", "1"): 102,
+    ("vit_s_16", "1"): 100,
+    ("vit_b_16", "1"): 100,
+    ("vit_s_16", "1:16"): 101,
 }
 QUICK = {("swin_t", "1"), ("cifar10_swin", "1")}
 
@@ -38,7 +43,8 @@ def test_every_attention_fuses_and_everything_agrees(
 ) -> None:
     result = export_once(name, batch)
     engine = result.stages["engine:rtx-fp16"].details
-    assert engine["fused_attentions"] == sum(FULL_SIZE[name].config.depths)
+    depths = summarise({**FULL_SIZE, **VITS}[name].config).depths
+    assert engine["fused_attentions"] == sum(depths)
     assert engine["kernels"] == KERNELS[name, batch]
     simplified = result.stages["simplify"].details
     assert simplified["failure"] == ""
@@ -46,7 +52,7 @@ def test_every_attention_fuses_and_everything_agrees(
     verification = result.verification
     assert verification["passed"]
     assert {row["candidate"] for row in verification["comparisons"]} >= {
-        f"form, stage {len(FULL_SIZE[name].config.depths)}",
+        "form, class token" if name in VITS else f"form, stage {len(depths)}",
         "onnx, exported",
         "onnx, simplified",
         "onnx, fp16",

@@ -17,7 +17,9 @@ ROOT = Path(swin_deploy.__file__).parent
 LAYERS = (
     ("errors",),
     ("architecture", "metrics", "child", "interrupts"),
-    ("geometry", "variants"),
+    ("geometry", "vit_architecture"),
+    ("networks",),
+    ("variants",),
     ("config",),
     ("artifacts",),
     ("machine", "data", "model"),

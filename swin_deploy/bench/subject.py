@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from swin_deploy.architecture import SwinConfig
 from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
@@ -13,6 +12,7 @@ from swin_deploy.config import LOGITS, OUTPUTS, PRECISIONS, Outputs, Precision
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.variants import Variant
@@ -33,7 +33,7 @@ class Subject:
         run: The run that they belong to.
     """
 
-    config: SwinConfig
+    config: NetworkConfig
     seed: int = 0
     weights: Path | None = None
     outputs: Outputs = LOGITS
@@ -99,7 +99,7 @@ def _graphs() -> dict[str, Precision]:
 def _from_run(run: FinishedRun) -> Subject:
     header = run.manifest.header
     try:
-        subject = Subject(SwinConfig.from_dict(header["variant"]), run=run)
+        subject = Subject(config_of(header["family"], header["variant"]), run=run)
         subject.outputs = OUTPUTS[OUTPUTS.index(header["outputs"])]
         if header["weights"]["source"] == "random":
             subject.seed = int(header["weights"]["seed"])

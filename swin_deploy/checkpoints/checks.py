@@ -12,7 +12,8 @@ from torch import Tensor
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.dialect import Tensors
 from swin_deploy.errors import InputError
-from swin_deploy.model.swin import SwinTransformer
+from swin_deploy.model.build import make_network
+from swin_deploy.networks import NetworkConfig
 
 _SHOWN = 5  # names in an error, of possibly hundreds
 
@@ -41,7 +42,7 @@ def checked_values(path: Path, tensors: Tensors) -> tuple[Tensors, list[str]]:
     return checked, [f"{count} tensors of {kind} became float32" for kind, count in dtypes.items()]
 
 
-def require_complete(path: Path, config: SwinConfig, tensors: Mapping[str, Tensor]) -> None:
+def require_complete(path: Path, config: NetworkConfig, tensors: Mapping[str, Tensor]) -> None:
     """Check that the tensors are exactly the parameters of the network.
 
     Raises:
@@ -49,7 +50,7 @@ def require_complete(path: Path, config: SwinConfig, tensors: Mapping[str, Tenso
         InputError: One is missing, too many, or of another shape.
     """
     with torch.device("meta"):
-        wanted = dict(SwinTransformer(config).named_parameters())
+        wanted = dict(make_network(config).named_parameters())
     problems = [f"{name} is missing" for name in wanted if name not in tensors]
     problems += [f"{name} is too many" for name in tensors if name not in wanted]
     misfits = [
@@ -57,7 +58,12 @@ def require_complete(path: Path, config: SwinConfig, tensors: Mapping[str, Tenso
         for name, value in wanted.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
-    if not problems and misfits and all("position_bias_table" in misfit for misfit in misfits):
+    if (
+        isinstance(config, SwinConfig)
+        and not problems
+        and misfits
+        and all("position_bias_table" in misfit for misfit in misfits)
+    ):
         raise InputError(
             f"{path}: at image {config.image_size[0]}x{config.image_size[1]} some windows are of "
             f"another size than in training: {some(misfits)}",

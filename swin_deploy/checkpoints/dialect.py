@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
 from swin_deploy.architecture import Semantics
+from swin_deploy.networks import NetworkConfig
+from swin_deploy.variants import Preprocessing
 
 Tensors = dict[str, Tensor]
 
@@ -64,6 +67,9 @@ class Dialect:
         refusal: Why it cannot be loaded; empty if it can.
         semantics: What the library does where shapes leave a choice.
         semantics_v2: The same for Swin V2, where it differs.
+        family: The kind of network; picks what reads the architecture off the shapes.
+        preprocessing: Of this library's weights; None for that of the variant.
+        note: What its files leave open, for whoever loads one.
         one_window_side: Whether the library has only one number for both sides of a V2 window.
     """
 
@@ -75,6 +81,9 @@ class Dialect:
     refusal: str = ""
     semantics: Semantics = field(default_factory=Semantics)
     semantics_v2: Semantics | None = None
+    family: Literal["Swin", "ViT"] = "Swin"
+    preprocessing: Callable[[NetworkConfig], Preprocessing] | None = None
+    note: str = ""
     one_window_side: bool = False
 
     def fits(self, names: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ from swin_deploy.checkpoints.dialect import Dialect
 from swin_deploy.checkpoints.hugging_face import HUGGING_FACE, HUGGING_FACE_BACKBONE
 from swin_deploy.checkpoints.openmmlab import OPENMMLAB, OPENMMLAB_BACKBONE
 from swin_deploy.checkpoints.torchvision import TORCHVISION
+from swin_deploy.checkpoints.vit_dialects import VIT_DIALECTS
 
 _REFUSED = (
     Dialect(
@@ -63,4 +64,4 @@ DIALECTS: tuple[Dialect, ...] = (
 def detect_dialect(names: Iterable[str]) -> Dialect | None:
     """The first dialect that the keys fit."""
     names = list(names)
-    return next((dialect for dialect in DIALECTS if dialect.fits(names)), None)
+    return next((dialect for dialect in (*DIALECTS, *VIT_DIALECTS) if dialect.fits(names)), None)

@@ -120,7 +120,11 @@ def _fitting(known: Mapping[str, Any], wanted: SwinConfig | None) -> list[SwinCo
     """The networks that agree with all that is known; of ``wanted``, it alone."""
     if wanted is None:
         pool = [variant.config for variant in VARIANTS.values()]
-        return [config for config in pool if not _differences(known, config)]
+        return [
+            config
+            for config in pool
+            if isinstance(config, SwinConfig) and not _differences(known, config)
+        ]
     if differences := _differences(known, wanted):
         others = " or ".join(config.name for config in _fitting(known, None))
         raise InputError(

@@ -15,10 +15,14 @@ from swin_deploy.checkpoints.dialect import BUFFERS, Dialect, Tensors, rename_ke
 from swin_deploy.checkpoints.dialects import detect_dialect
 from swin_deploy.checkpoints.files import read_tensors
 from swin_deploy.checkpoints.infer import as_asked, infer_config
+from swin_deploy.checkpoints.infer_vit import infer_vit
 from swin_deploy.checkpoints.resize import resize_windows
 from swin_deploy.config import Hints, LoadOptions
-from swin_deploy.errors import InputError
+from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.geometry import stage_geometry
+from swin_deploy.networks import NetworkConfig
+from swin_deploy.variants import Preprocessing
+from swin_deploy.vit_architecture import VitConfig
 
 PREFIXES = ("module.", "model.", "backbone.", "encoder.", "_orig_mod.")  # of wrappers
 _CLASSIFIER_HEAD = "head."
@@ -26,7 +30,7 @@ _CLASSIFIER_HEAD = "head."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A whole Swin.
+    """A whole network.
 
     Attributes:
         config: Read off the shapes, for the image and window size that were asked for.
@@ -34,15 +38,17 @@ class Checkpoint:
         dialect: Whose names they had.
         opened: Containers and prefixes around them.
         dropped: What follows from the architecture, or belongs to other parts of a larger model.
-        notes: What was changed on the way in.
+        notes: What was changed on the way in, or is not in the file.
+        preprocessing: Of the library's weights; None for that of the variant.
     """
 
-    config: SwinConfig
+    config: NetworkConfig
     tensors: Tensors
     dialect: str
     opened: tuple[str, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
+    preprocessing: Preprocessing | None = None
 
 
 def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoint:
@@ -73,24 +79,57 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
     checked, notes = checked_values(path, renamed)
     if raw.left:
         notes.append(f"{raw.left} was left alone" + ("" if options.ema else "; --ema takes it"))
-    _drop_unused_norm(checked, notes)
-    native = _native_config(path, dialect, checked, buffers, options)
-    config = as_asked(native, options.image_size, options.window)
-    if options.window is not None:
-        checked, config, changes = resize_windows(checked, native, config)
-        notes += changes
+    config: NetworkConfig
+    if dialect.family == "ViT":
+        config = _vit_config(path, checked, options)
+    else:
+        config, checked = _swin_config(path, dialect, checked, buffers, options, notes)
     require_complete(path, config, checked)
-    require_standard(path, buffers, config)
-    if dialect.one_window_side and config.version == 2:
-        _require_square_windows(path, dialect, config)
     return Checkpoint(
         config=config,
         tensors=checked,
         dialect=dialect.name,
         opened=(*raw.opened, *opened),
         dropped=(*dropped, *buffers),
-        notes=tuple(notes),
+        notes=(*notes, *([dialect.note] if dialect.note else [])),
+        preprocessing=dialect.preprocessing(config) if dialect.preprocessing else None,
     )
+
+
+def _vit_config(path: Path, tensors: Tensors, options: LoadOptions) -> VitConfig:
+    if options.window is not None:
+        raise ConfigError(f"{path} is a ViT, which has no windows", "leave --window out")
+    size = options.image_size or options.hints.image_size
+    try:
+        return infer_vit(tensors, size, options.wanted)
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.hint) from error
+
+
+def _swin_config(
+    path: Path,
+    dialect: Dialect,
+    tensors: Tensors,
+    buffers: Mapping[str, Tensor],
+    options: LoadOptions,
+    notes: list[str],
+) -> tuple[SwinConfig, Tensors]:
+    """The network for the sizes that are asked for, and the tensors that fit it."""
+    if options.wanted is not None and not isinstance(options.wanted, SwinConfig):
+        raise InputError(
+            f"{path} is no {options.wanted.name}: it has the parts of a Swin",
+            "no --variant, to take what the checkpoint says",
+        )
+    _drop_unused_norm(tensors, notes)
+    native = _native_config(path, dialect, tensors, buffers, options)
+    config = as_asked(native, options.image_size, options.window)
+    if options.window is not None:
+        tensors, config, changes = resize_windows(tensors, native, config)
+        notes += changes
+    require_standard(path, buffers, config)
+    if dialect.one_window_side and config.version == 2:
+        _require_square_windows(path, dialect, config)
+    return config, tensors
 
 
 def _native_config(
@@ -100,7 +139,7 @@ def _native_config(
     buffers: Mapping[str, Tensor],
     options: LoadOptions,
 ) -> SwinConfig:
-    wanted = options.wanted
+    wanted = options.wanted if isinstance(options.wanted, SwinConfig) else None
     stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
     try:
         hints = _agreed(read_hints(buffers, len(stages)), options.hints)
@@ -160,7 +199,8 @@ def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, Te
             renamed[name] = tensor
     if unknown:
         raise InputError(
-            f"{path} has {len(unknown)} tensors that no Swin of {dialect.name} has: {some(unknown)}"
+            f"{path} has {len(unknown)} tensors that no {dialect.family} of {dialect.name} has: "
+            f"{some(unknown)}"
         )
     buffers = {name: value for name, value in renamed.items() if BUFFERS.fullmatch(name)}
     return {name: value for name, value in renamed.items() if name not in buffers}, buffers

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.architecture import Size
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.checkpoints.source import Facts, Listener, Source
 from swin_deploy.config import LoadOptions
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.networks import NetworkConfig
 from swin_deploy.variants import VARIANTS, Preprocessing, Variant
 
 _AS_PUBLISHED = "the files as their authors published them"
@@ -50,12 +51,15 @@ def resolve_variant(
         ConfigError: The same.
         UnsafeError: The same.
     """
-    config, preprocessing = load_source(source, options).config, source.preprocessing
+    checkpoint = load_source(source, options)
+    config, preprocessing = checkpoint.config, source.preprocessing
     usual = wanted or VARIANTS.get(config.name)
     with _blamed_on(source.facts, options.image_size):
         variant = Variant(
             config=config,
-            preprocessing=preprocessing or (usual.preprocessing if usual else Preprocessing()),
+            preprocessing=preprocessing
+            or checkpoint.preprocessing
+            or (usual.preprocessing if usual else Preprocessing()),
             parameters=None if wanted is None else wanted.parameters,
         )
     said = source.facts.image_size
@@ -67,7 +71,7 @@ def resolve_variant(
     return variant
 
 
-def require_agreement(facts: Facts, config: SwinConfig, options: LoadOptions) -> None:
+def require_agreement(facts: Facts, config: NetworkConfig, options: LoadOptions) -> None:
     """Compare a network with what is said of it.
 
     Args:

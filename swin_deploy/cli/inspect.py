@@ -20,6 +20,7 @@ from swin_deploy.cli.types import (
 )
 from swin_deploy.config import LoadOptions
 from swin_deploy.interrupts import import_torch
+from swin_deploy.networks import summarise
 
 if TYPE_CHECKING:
     from swin_deploy.checkpoints.load import Checkpoint
@@ -91,19 +92,19 @@ def inspect(
 
 
 def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
-    config, rules, origin = found.config, found.config.semantics, source.provenance
+    config, summary, origin = found.config, summarise(found.config), source.provenance
     height, width = config.image_size
-    trained = config.pretrained_window_sizes
+    trained = summary.pretrained_windows
     place = origin.get("repository") or origin.get("name") or source.path
     return {
         "source": f"{origin['source']}: {place} {origin.get('revision', '')}".rstrip(),
         "dialect": found.dialect,
-        "variant": f"{config.name} (Swin V{config.version})",
+        "variant": f"{config.name} ({summary.kind})",
         "classes": config.num_classes or "none: a backbone, for --outputs stages",
         "image": f"{height}x{width}",
-        "windows": f"{config.window_size}" + (f", pre-trained with {trained}" if trained else ""),
-        "stages": f"depths {config.depths}, heads {config.num_heads}, {config.embed_dim} channels",
-        "semantics": ", ".join(f"{k} {v}" for k, v in asdict(rules).items()),
+        "windows": summary.window + (f", pre-trained with {trained}" if trained else ""),
+        "stages": f"depths {summary.depths}, heads {summary.heads}, {summary.channels} channels",
+        "semantics": ", ".join(f"{k} {v}" for k, v in summary.semantics.items()) or "no choices",
         "mapped": f"{len(found.tensors)} tensors, all that the network has",
         "missing": "nothing",  # or it would have been refused
         "dropped": _summary(found.dropped),

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from swin_deploy.cli.types import json_option
+from swin_deploy.networks import summarise
 from swin_deploy.variants import VARIANTS
 
 
@@ -28,14 +29,14 @@ def variants(as_json: bool) -> None:
         "", "variant", ">image", ">window", ">channels", "depths", "heads", ">parameters"
     )
     for name, variant in VARIANTS.items():
-        config = variant.config
+        config, summary = variant.config, summarise(variant.config)
         table.add_row(
             name,
             str(config.image_size[0]),
-            str(config.window_size),
-            str(config.embed_dim),
-            " ".join(map(str, config.depths)),
-            " ".join(map(str, config.num_heads)),
+            summary.window,
+            str(summary.channels),
+            " ".join(map(str, summary.depths)),
+            " ".join(map(str, summary.heads)),
             f"{variant.parameters:,}",
         )
     stdout().print(table)

@@ -50,8 +50,8 @@ class Kernel:
 
     @property
     def fused_attention(self) -> bool:
-        """Whether it computes a whole softmax(q k^T + bias) v."""
-        return "_gemm_mha" in self.name
+        """Whether it computes a whole softmax(q k^T + bias) v; gemv where there is one query."""
+        return "_gemm_mha" in self.name or "_gemv_mha" in self.name
 
 
 @dataclass(frozen=True, slots=True)

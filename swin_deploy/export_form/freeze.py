@@ -103,6 +103,10 @@ class FrozenSwin(nn.Module):
             outputs.append(layer.feature_map(x))
         return outputs
 
+    def landmarks(self, image: Tensor) -> dict[str, Tensor]:
+        """Values on the way that the eager network has too: ``stages``, by name."""
+        return {f"stage {n}": x for n, x in enumerate(self.stages(image), start=1)}
+
     def forward(self, image: Tensor) -> Tensor:
         x = image
         for layer in self.layers:

@@ -17,10 +17,10 @@ from torch import nn
 from torch._dynamo.exc import UserError
 from torch.onnx.errors import OnnxExporterError
 
-from swin_deploy.architecture import SwinConfig
 from swin_deploy.config import LOGITS, BatchRange
 from swin_deploy.errors import InputError
 from swin_deploy.graph.naming import NameNodesByModule
+from swin_deploy.networks import NetworkConfig
 
 OPSET = 20  # the newest that TensorRT 10.3 on JetPack 6 reads; has LayerNormalization and Gelu
 INPUT = "image"
@@ -28,7 +28,7 @@ INPUT = "image"
 
 def export_graph(
     model: nn.Module,
-    config: SwinConfig,
+    config: NetworkConfig,
     batch: BatchRange,
     path: Path,
     outputs: Sequence[str] = (LOGITS,),

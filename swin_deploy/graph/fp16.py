@@ -17,7 +17,8 @@ FP16_MAX = 65504.0  # IEEE 754 binary16
 
 # Every operator that the export form uses. For these, making all float tensors FP16 is the whole
 # conversion: none has an attribute that names a float type, and LayerNormalization's stash_type
-# keeps its mean and variance in FP32. Another operator has to be looked at first.
+# keeps its mean and variance in FP32. Pad, which makes the slot of a ViT's class token, fills with
+# its own zero or with a constant, converted like any weight. Another has to be looked at first.
 KNOWN_OPERATORS = {
     *("Add", "Concat", "Gather", "Gelu", "Gemm", "LayerNormalization", "MatMul", "Mul", "Pad"),
     *("ReduceMean", "Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Transpose"),

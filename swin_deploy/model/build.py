@@ -9,11 +9,24 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from swin_deploy.architecture import SwinConfig
 from swin_deploy.model.swin import SwinTransformer
+from swin_deploy.model.vit import VisionTransformer
+from swin_deploy.networks import NetworkConfig
+from swin_deploy.vit_architecture import VitConfig
+
+Network = SwinTransformer | VisionTransformer
 
 
-def build_model(config: SwinConfig, seed: int = 0) -> SwinTransformer:
+def make_network(config: NetworkConfig) -> Network:
+    """The eager network of any kind, in train mode, with whatever weights PyTorch gives it.
+
+    Raises:
+        ConfigError: The image size fits no grid.
+    """
+    return VisionTransformer(config) if isinstance(config, VitConfig) else SwinTransformer(config)
+
+
+def build_model(config: NetworkConfig, seed: int = 0) -> Network:
     """The eager network in eval mode, with seeded random weights in every tensor.
 
     Args:
@@ -21,14 +34,14 @@ def build_model(config: SwinConfig, seed: int = 0) -> SwinTransformer:
         seed: Same seed, same weights, in any process and on any machine with the same torch.
 
     Raises:
-        ConfigError: The image size fits no stage grid.
+        ConfigError: The image size fits no grid.
     """
-    model = SwinTransformer(config)
+    model = make_network(config)
     randomise_(model, seed)
     return model.eval().requires_grad_(False)
 
 
-def model_from_tensors(config: SwinConfig, tensors: Mapping[str, Tensor]) -> SwinTransformer:
+def model_from_tensors(config: NetworkConfig, tensors: Mapping[str, Tensor]) -> Network:
     """The eager network in eval mode, holding ``tensors`` themselves, not copies.
 
     Args:
@@ -36,10 +49,10 @@ def model_from_tensors(config: SwinConfig, tensors: Mapping[str, Tensor]) -> Swi
         tensors: Every parameter, by our names, float32.
 
     Raises:
-        ConfigError: The image size fits no stage grid.
+        ConfigError: The image size fits no grid.
         RuntimeError: The tensors are not exactly the parameters of that network.
     """
-    model = SwinTransformer(config)
+    model = make_network(config)
     model.load_state_dict(dict(tensors), strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -55,7 +68,7 @@ def randomise_(model: nn.Module, seed: int) -> None:
         # One 32-bit number from both: the generator ignores the upper half of a longer seed.
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
         noise = torch.randn(parameter.shape, generator=generator)
-        if name.endswith("relative_position_bias_table"):
+        if name.endswith(("relative_position_bias_table", "pos_embed", "cls_token")):
             value = noise
         elif name.endswith("logit_scale"):
             value = math.log(10) + 0.5 * noise  # where its training starts

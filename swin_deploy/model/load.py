@@ -6,12 +6,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from swin_deploy.architecture import SwinConfig
-from swin_deploy.model.build import build_model, model_from_tensors
-from swin_deploy.model.swin import SwinTransformer
+from swin_deploy.model.build import Network, build_model, model_from_tensors
+from swin_deploy.networks import NetworkConfig
 
 
-def load_model(config: SwinConfig, weights: Path | None, seed: int) -> SwinTransformer:
+def load_model(config: NetworkConfig, weights: Path | None, seed: int) -> Network:
     """The eager network in eval mode.
 
     Args:
@@ -20,7 +19,7 @@ def load_model(config: SwinConfig, weights: Path | None, seed: int) -> SwinTrans
         seed: Of the random weights.
 
     Raises:
-        ConfigError: The image size fits no stage grid.
+        ConfigError: The image size fits no grid.
     """
     if weights is None:
         return build_model(config, seed)

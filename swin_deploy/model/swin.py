@@ -74,6 +74,10 @@ class SwinTransformer(nn.Module):
                 x = layer.downsample(x)
         return outputs
 
+    def landmarks(self, image: Tensor) -> dict[str, Tensor]:
+        """Values on the way that the export form has too: ``stages``, by name."""
+        return {f"stage {n}": x for n, x in enumerate(self.stages(image), start=1)}
+
     def forward(self, image: Tensor) -> Tensor:
         x = self.patch_embed(image)
         for layer in cast("Sequence[SwinStage]", self.layers):

@@ -17,8 +17,8 @@ LABELS = "labels.json"  # of its classes, by index, where they came with it
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
     from torch import nn
 
-    from swin_deploy.export_form.freeze import FrozenSwin
-    from swin_deploy.model.swin import SwinTransformer
+    from swin_deploy.export_form.entry import FrozenNetwork
+    from swin_deploy.model.build import Network
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class RunContext:
     _networks: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def eager(self) -> SwinTransformer:
+    def eager(self) -> Network:
         """The network as it was trained."""
         if "eager" not in self._networks:
             from swin_deploy.model.load import load_model
@@ -44,12 +44,12 @@ class RunContext:
         return self._networks["eager"]  # type: ignore[no-any-return]
 
     @property
-    def frozen(self) -> FrozenSwin:
+    def frozen(self) -> FrozenNetwork:
         """The network in export form."""
         if "frozen" not in self._networks:
-            from swin_deploy.export_form.freeze import freeze_swin
+            from swin_deploy.export_form.entry import freeze
 
-            self._networks["frozen"] = freeze_swin(self.eager)
+            self._networks["frozen"] = freeze(self.eager)
         return self._networks["frozen"]  # type: ignore[no-any-return]
 
     def as_asked(self, network: nn.Module) -> nn.Module:

@@ -19,7 +19,7 @@ from swin_deploy.verify import Comparison, Verification, compare, compare_runner
 
 
 def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
-    """Compare the form, stage by stage, and then every file of the run, with eager.
+    """Compare the form, landmark by landmark, and then every file of the run, with eager.
 
     Args:
         context: With all files in place.
@@ -30,24 +30,24 @@ def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
         TorchRunner(context.as_asked(context.eager)), _candidates(context, not_run), inputs
     )
     if context.request.outputs == LOGITS:  # else the stages are the outputs
-        comparisons = _compare_stages(context, inputs[0]) + comparisons
+        comparisons = _compare_landmarks(context, inputs[0]) + comparisons
     return Verification(comparisons, not_run)
 
 
-def _compare_stages(context: RunContext, inputs: InputSet) -> tuple[Comparison, ...]:
+def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Comparison, ...]:
     images = torch.from_numpy(inputs.images)
     with torch.inference_mode():
-        eager, frozen = context.eager.stages(images), context.frozen.stages(images)
+        eager, frozen = context.eager.landmarks(images), context.frozen.landmarks(images)
     return tuple(
         compare(
-            f"form, stage {number}",
+            f"form, {name}",
             inputs.name,
             reference.numpy(),
-            outputs.numpy(),
+            frozen[name].numpy(),
             "fp32",
-            output=f"stage{number}",
+            output=name,
         )
-        for number, (reference, outputs) in enumerate(zip(eager, frozen, strict=True), start=1)
+        for name, reference in eager.items()
     )
 
 

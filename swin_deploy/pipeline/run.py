@@ -16,6 +16,7 @@ from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.interrupts import import_torch
+from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
 
@@ -132,6 +133,7 @@ def _header(
     request: ExportRequest, photos: PhotoFolder | None, folder: RunFolder, notes: list[str]
 ) -> dict[str, Any]:
     return {
+        "family": family_of(request.variant.config),
         "variant": asdict(request.variant.config),
         "preprocessing": asdict(request.variant.preprocessing),
         "parameters": folder.current.stages["export"].details["parameters"],
