@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,11 @@ class Comparison:
     def __bool__(self) -> bool:
         return not self.reason
 
+    @property
+    def below_floor(self) -> bool:
+        """Whether it failed because of its SQNR, and not because nothing could be compared."""
+        return math.isfinite(self.sqnr_db) and self.sqnr_db < self.floor_db
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -78,6 +83,16 @@ class Verification:
     def failures(self) -> list[Comparison]:
         """Those below their floor, worst first."""
         return sorted((c for c in self.comparisons if not c), key=lambda c: c.sqnr_db)
+
+    @property
+    def fp32_floors_db(self) -> dict[str, float]:
+        """Output -> the lowest floor that an FP32 comparison of it was held to."""
+        floors: dict[str, float] = {}
+        for comparison in self.comparisons:
+            if comparison.floor_db > FLOORS_DB["fp16"]:
+                lowest = min(comparison.floor_db, floors.get(comparison.output, math.inf))
+                floors[comparison.output] = lowest
+        return floors
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of ``verify.json``; infinite decibels become null."""
@@ -127,6 +142,7 @@ def compare(
     precision: Precision,
     output: str = LOGITS,
     signal_power: float | None = None,
+    floor_db: float | None = None,
 ) -> Comparison:
     """Compare one output of two networks for the same inputs.
 
@@ -139,8 +155,11 @@ def compare(
         output: Which one; logits (b, classes) name a class per image, other outputs do not.
         signal_power: ``mean_power`` of the eager outputs over all images of the verification, of
             which these may be few; None for these.
+        floor_db: What FP32 has to reach, where it is not the usual floor.
     """
     floor = FLOORS_DB[precision]
+    if floor_db is not None and precision == "fp32":
+        floor = floor_db
     reason, numbers = "", (-math.inf, math.nan, math.nan)
     agreement: float | None = None
     if reference is None or outputs is None:
@@ -175,6 +194,25 @@ def compare(
     )
 
 
+def rejudge(comparison: Comparison, floors: Mapping[tuple[str, str], float]) -> Comparison:
+    """An FP32 comparison that missed the usual floor, held to another one.
+
+    Args:
+        comparison: Returned as it is unless it missed the FP32 floor.
+        floors: (inputs, output) -> dB.
+    """
+    floor = floors.get((comparison.inputs, comparison.output))
+    usual = comparison.floor_db == FLOORS_DB["fp32"]
+    if floor is None or not usual or not comparison.below_floor:
+        return comparison
+    reason = ""
+    if comparison.sqnr_db < floor:
+        reason = f"SQNR {comparison.sqnr_db:.1f} dB, needs {floor:.0f} dB"
+    elif comparison.top1_agreement is not None and comparison.top1_agreement < 1:
+        reason = f"top-1 agreement {comparison.top1_agreement:.1%}, needs 100 %"
+    return replace(comparison, floor_db=floor, reason=reason)
+
+
 def compare_outputs(
     candidate: str,
     inputs: str,
@@ -182,9 +220,10 @@ def compare_outputs(
     outputs: Mapping[str, FloatArray],
     precision: Precision,
     signal_powers: Mapping[str, float] | None = None,
+    floors_db: Mapping[str, float] | None = None,
 ) -> list[Comparison]:
     """``compare`` for every output by name; one that only one of the two has is a failure."""
-    powers = signal_powers or {}
+    powers, floors = signal_powers or {}, floors_db or {}
     return [
         compare(
             candidate,
@@ -194,6 +233,7 @@ def compare_outputs(
             precision,
             name,
             powers.get(name),
+            floors.get(name),
         )
         for name in dict.fromkeys((*reference, *outputs))
     ]

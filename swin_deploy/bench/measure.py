@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -113,6 +113,7 @@ def run_bench(
     spec: BenchSpec,
     progress: Callable[[str], None],
     check: bool = True,
+    floors_db: Mapping[str, float] | None = None,
 ) -> BenchResult:
     """Measure candidates beside a baseline; each has to give the baseline's outputs first.
 
@@ -123,6 +124,7 @@ def run_bench(
         spec: Batches, rounds, warm-up.
         progress: Told what is being measured.
         check: Compare outputs first; False only where the candidates' weights are unknown.
+        floors_db: As ``compare_outputs`` takes them.
 
     Raises:
         ConfigError: A candidate does not take one of the batch sizes.
@@ -141,7 +143,9 @@ def run_bench(
             expected = baseline.run(images.images)
             for runner, precision in candidates if check else ():
                 outputs = runner.run(images.images)
-                checks += compare_outputs(runner.name, images.name, expected, outputs, precision)
+                checks += compare_outputs(
+                    runner.name, images.name, expected, outputs, precision, floors_db=floors_db
+                )
             if check:
                 Verification(tuple(checks), {}).require()
             progress(f"batch {batch}")

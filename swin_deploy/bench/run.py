@@ -71,6 +71,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
         spec,
         progress,
         check=subject.known,
+        floors_db=subject.floors_db,
     )
     report = result.as_dict() | {
         "network": config.name,

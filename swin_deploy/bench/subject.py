@@ -27,6 +27,7 @@ class Subject:
         seed: Of its random weights.
         weights: The file that the run keeps them in; None for random ones.
         outputs: What the engines give, and the baseline therefore should.
+        floors_db: Output -> what the run held its FP32 files to.
         known: Whether these are the weights of the engine, so that outputs can be compared.
         candidates: Engines with the precision of their graph.
         not_run: Engine -> why it cannot run on this machine.
@@ -37,6 +38,7 @@ class Subject:
     seed: int = 0
     weights: Path | None = None
     outputs: Outputs = LOGITS
+    floors_db: dict[str, float] = field(default_factory=dict)
     known: bool = True
     candidates: list[tuple[Runner, Precision]] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
@@ -101,6 +103,7 @@ def _from_run(run: FinishedRun) -> Subject:
     try:
         subject = Subject(config_of(header["family"], header["variant"]), run=run)
         subject.outputs = OUTPUTS[OUTPUTS.index(header["outputs"])]
+        subject.floors_db = run.manifest.stages["verify"].details["fp32_floors_db"]
         if header["weights"]["source"] == "random":
             subject.seed = int(header["weights"]["seed"])
         else:

@@ -251,4 +251,8 @@ def _verify(context: RunContext) -> dict[str, Any]:
     verification = verify_run(context, inputs)
     verification.require()
     write_json(context.folder.scratch(VERIFY), verification.as_dict())
-    return {"comparisons": len(verification.comparisons), "not_run": verification.not_run}
+    return {
+        "comparisons": len(verification.comparisons),
+        "not_run": verification.not_run,
+        "fp32_floors_db": verification.fp32_floors_db,  # bench holds its outputs to the same
+    }

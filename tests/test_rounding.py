@@ -1,0 +1,87 @@
+"""Networks that amplify rounding pass by their own measure; damage still fails them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from conftest import COSINE, POCKET, Silent
+from damage import DAMAGES
+from swin_deploy.cli import main as cli
+from swin_deploy.config import ExportRequest, LoadOptions
+from swin_deploy.errors import VerificationError
+from swin_deploy.model.build import build_model
+from swin_deploy.pipeline.rounding import LOWEST_DB
+from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.variants import Variant
+
+
+def amplifying(variant: Variant, path: Path) -> Path:
+    """Weights of a variant, twice as large: attention saturates, and small errors grow."""
+    tensors = dict(build_model(variant.config).named_parameters())
+    for name, value in tensors.items():
+        value.data *= 1.5 if name.endswith("logit_scale") else 2
+    save_file(tensors, path)
+    return path
+
+
+def request(variant: Variant, tmp_path: Path) -> ExportRequest:
+    weights = amplifying(variant, tmp_path / "x.safetensors")
+    return ExportRequest(
+        variant=variant,
+        weights=weights,
+        load=LoadOptions(wanted=variant.config, image_size=variant.config.image_size),
+        out=tmp_path / "run",
+        precisions=("fp32",),
+        targets=("cpu",),
+    )
+
+
+def authors(variant: Variant) -> Variant:
+    """With what a checkpoint in the authors' names means."""
+    rules = replace(variant.config.semantics, small_grids="shrink_both", stop_shift="both")
+    return replace(variant, config=replace(variant.config, semantics=rules))
+
+
+@pytest.mark.parametrize("variant", [POCKET, COSINE], ids=["V1", "V2"])
+def test_it_passes_by_its_own_distance_to_fp64(
+    variant: Variant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener = Silent()
+    result = run_export(request(authors(variant), tmp_path), listener)
+    floors = {row["floor_db"] for row in result.verification["comparisons"]}
+    assert min(floors) < 110
+    assert min(floors) >= LOWEST_DB
+    assert any("amplifies rounding" in note for note in listener.notes)
+    assert cli.run(["bench", "--engine", str(tmp_path / "run"), "--rounds", "2", "--json"]) == 0
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert {row["floor_db"] for row in checks} <= floors
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damage_still_fails_it(
+    damage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    damage(monkeypatch)
+    with pytest.raises(VerificationError, match="disagree"):
+        run_export(request(authors(POCKET), tmp_path), Silent())
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_a_network_that_cannot_be_told_from_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    """At five times the weights even FP64 and FP32 of the same program disagree."""
+    asked = request(authors(POCKET), tmp_path)
+    tensors = dict(build_model(POCKET.config).named_parameters())
+    save_file({k: 5 * v for k, v in tensors.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(VerificationError, match=f"needs {LOWEST_DB:.0f} dB"):
+        run_export(asked, Silent())
+
+
+def test_an_ordinary_network_is_held_to_the_usual_floor(pocket_run: RunResult) -> None:
+    rows = pocket_run.verification["comparisons"]
+    assert {row["floor_db"] for row in rows} == {110, 40}
