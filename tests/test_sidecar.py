@@ -168,7 +168,7 @@ def pretrained(**changes: Any) -> dict[str, Any]:
 
 
 TIMM_CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "network": ({"architecture": "resnet50"}, "architecture is 'resnet50', no Swin"),
+    "network": ({"architecture": "resnet50"}, "architecture is 'resnet50', no Swin and no ViT"),
     "pooling": ({"global_pool": "max"}, "global_pool is 'max', not 'avg'"),
     "arguments": ({"model_args": {"always_partition": True}}, "model_args.always_partition is"),
     "window": ({"model_args": {"window_size": 7}}, "makes window_size 7, but the tensors have 4"),

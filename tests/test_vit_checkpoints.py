@@ -12,15 +12,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from conftest import Silent
+from swin_deploy.checkpoints.hub import resolve_source
 from swin_deploy.checkpoints.load import load_checkpoint
 from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
+from swin_deploy.checkpoints.source import Source, with_hints
 from swin_deploy.cli import main as cli
 from swin_deploy.config import LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.model.build import build_model
 from swin_deploy.variants import VARIANTS, VIT_PREPROCESSING, Variant
 from swin_deploy.vit_architecture import VitConfig
+from test_sidecar import Quiet
 from timm_models import import_timm
 from vit_models import filled, timm_vit, torchvision_vit
 
@@ -142,6 +144,19 @@ def test_preprocessing_follows_the_file_even_where_the_variant_is_named(tmp_path
         steps = resolve(tmp_path / "x.safetensors", wanted).preprocessing
         assert (steps.crop, steps.interpolation) == (0.875, "bilinear")
         assert steps.mean == (0.485, 0.456, 0.406)
+
+
+def test_a_folder_of_timm_brings_its_own_preprocessing(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(tiny)
+    steps = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "crop_pct": 0.8}
+    said = {"architecture": "vit_tiny_patch16_224", "global_pool": "token"}
+    said |= {"pretrained_cfg": steps | {"input_size": [3, 224, 224], "num_classes": 1000}}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    source = resolve_source(str(tmp_path), None, Quiet())
+    options = with_hints(LoadOptions(), source)
+    found = resolve_variant(source, None, options, Quiet())
+    assert found.config == VARIANTS["vit_t_16"].config
+    assert (found.preprocessing.crop, found.preprocessing.mean) == (0.8, (0.1, 0.2, 0.3))
 
 
 def test_inspect_says_what_it_is_and_what_the_file_leaves_open(

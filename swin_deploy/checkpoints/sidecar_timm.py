@@ -23,6 +23,9 @@ from swin_deploy.variants import Preprocessing
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CROP = 0.875
 
+# Architecture -> what its head reads: the mean of all tokens, or the class token.
+_POOLING = {r"swin(v2)?_": "avg", r"vit_(tiny|small|base)_patch16_\d+$": "token"}
+
 
 class _Pretrained(Sidecar):
     input_size: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
@@ -66,19 +69,20 @@ def read_timm(path: Path) -> tuple[Preprocessing, Facts]:
     """What timm's ``config.json`` says.
 
     Raises:
-        InputError: The network is no Swin or has parts that are not built here, or its
+        InputError: The network is no Swin or ViT, or has parts that are not built here, or its
             preprocessing is not one that is done here.
     """
     config = read_as(_Config, path)
     # The first versions of the file had all keys on one level.
     pretrained = config.pretrained_cfg or read_as(_Pretrained, path)
     arguments = config.model_args
-    if not re.match(r"swin(v2)?_", config.architecture):
-        raise InputError(f"{path}: architecture is {config.architecture!r}, no Swin")
+    pooling = next((v for k, v in _POOLING.items() if re.match(k, config.architecture)), None)
+    if pooling is None:
+        raise InputError(f"{path}: architecture is {config.architecture!r}, no Swin and no ViT")
     for key, value in (arguments.model_extra or {}).items():
         raise InputError(f"{path}: model_args.{key} is {value!r}, which is not supported")
-    if config.global_pool not in (None, "avg"):
-        raise InputError(f"{path}: global_pool is {config.global_pool!r}, not 'avg'")
+    if config.global_pool not in (None, pooling):
+        raise InputError(f"{path}: global_pool is {config.global_pool!r}, not {pooling!r}")
 
     size = None if pretrained.input_size is None else pretrained.input_size[1:]
     if arguments.img_size is not None:
