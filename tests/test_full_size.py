@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import FULL_SIZE, VITS, Silent
+from conftest import EVERY, FULL_SIZE, VITS, Silent
 from swin_deploy.config import ExportRequest
 from swin_deploy.networks import summarise
 from swin_deploy.pipeline.run import RunResult, run_export
@@ -26,10 +26,15 @@ KERNELS = {
     ("swin_l", "1"): 203,
     ("swin_l_384", "1"): 203,
     ("cifar10_swin", "1"): 185,
+    ("swinv2_t_w8", "1"): 141,
+    ("swinv2_s_w16", "1"): 256,
+    ("swin_t, padded after the roll", "1"): 107,
+    ("swin_t, padded before the roll", "1"): 107,
+    ("swinv2_t_w8, padded after the roll", "1"): 141,
+    ("swin_t, oblong", "1"): 107,
     ("vit_t_16", "1"): 102,
-    ("vit_s_16", "1"): 100,
-    ("vit_b_16", "1"): 100,
     ("vit_s_16", "1:16"): 101,
+    ("vit_b_16", "1"): 100,
 }
 QUICK = {("swin_t", "1"), ("cifar10_swin", "1")}
 
@@ -43,7 +48,7 @@ def test_every_attention_fuses_and_everything_agrees(
 ) -> None:
     result = export_once(name, batch)
     engine = result.stages["engine:rtx-fp16"].details
-    depths = summarise({**FULL_SIZE, **VITS}[name].config).depths
+    depths = summarise(EVERY[name].config).depths
     assert engine["fused_attentions"] == sum(depths)
     assert engine["kernels"] == KERNELS[name, batch]
     simplified = result.stages["simplify"].details
