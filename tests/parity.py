@@ -17,12 +17,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.architecture import Semantics, Size, SwinConfig
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.config import LoadOptions
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import model_from_tensors
 from swin_deploy.variants import VARIANTS
+from swin_deploy.verify import FLOORS_DB
 
 QUICK = {"swin_t", "swinv2_t_w8"}
 
@@ -154,12 +155,16 @@ def open_case(case: Case) -> Opened:
     return Opened(case, images, stages, logits, checkpoint)
 
 
-def run_case(case: Case) -> tuple[Row, Checkpoint]:
-    """The row of a case, and what was found in the file."""
+def check(case: Case) -> Row:
+    """Assert that the file is recognised, that its network is the right one, and parity."""
     opened = open_case(case)
+    found = opened.checkpoint
+    assert found.dialect == case.source.dialect
+    assert replace(found.config, semantics=Semantics()) == case.config
     row = opened.compare()
     ROWS.append(row)
-    return row, opened.checkpoint
+    assert row.worst >= FLOORS_DB["fp32"], row
+    return row
 
 
 def _db(reference: Tensor, candidate: Tensor | None) -> float:
@@ -191,11 +196,6 @@ def params(cases: Iterable[Case]) -> list[Any]:
         pytest.param(case, id=str(case), marks=[] if case.variant in QUICK else [pytest.mark.slow])
         for case in cases
     ]
-
-
-def without_semantics(config: SwinConfig) -> SwinConfig:
-    """For comparing everything else."""
-    return replace(config, semantics=type(config.semantics)())
 
 
 def table(rows: Iterable[Row]) -> list[str]:

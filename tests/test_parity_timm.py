@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from libraries import outputs_of, timm_model
-from parity import Case, Source, open_case, params, run_case, save_as, without_semantics
+from parity import Case, Source, check, open_case, params, save_as
 from swin_deploy.checkpoints.load import load_checkpoint
 from swin_deploy.errors import InputError
 from swin_deploy.model.swin import SwinTransformer
@@ -56,7 +56,4 @@ CASES = (
 
 @pytest.mark.parametrize("case", params(CASES))
 def test_files_of_timm_compute_what_it_computes(case: Case) -> None:
-    row, found = run_case(case)
-    assert found.dialect == case.source.dialect
-    assert without_semantics(found.config) == case.config
-    assert row.worst >= FLOORS_DB["fp32"]
+    check(case)
