@@ -26,6 +26,7 @@ from swin_deploy.variants import VARIANTS
 from swin_deploy.verify import FLOORS_DB
 
 QUICK = {"swin_t", "swinv2_t_w8"}
+DAMAGED_DB = 60.0  # what a network with a wrong rule stays below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,9 @@ class Source:
     run: Callable[[nn.Module, Tensor], tuple[list[Tensor], Tensor | None]]
     classifies: bool = True
     stage_norms: bool = False
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +143,16 @@ class Opened:
 ROWS: list[Row] = []  # of the cases that ran in this session, for the summary
 
 
-def open_case(case: Case) -> Opened:
+def noise(case: Case) -> Tensor:
+    """Two images for small models, one for large ones."""
+    generator = torch.Generator().manual_seed(1)
+    count = 2 if case.variant in QUICK else 1
+    return torch.randn((count, 3, *case.config.image_size), generator=generator)
+
+
+def open_case(case: Case, images: Tensor | None = None) -> Opened:
     """Make the library's model, save it, run it, and load the file."""
-    images = torch.randn(
-        (1 if case.variant not in QUICK else 2, 3, *case.config.image_size),
-        generator=torch.Generator().manual_seed(1),
-    )
+    images = noise(case) if images is None else images
     model = case.source.make(case.config)
     with torch.inference_mode():
         stages, logits = case.source.run(model, images)
@@ -165,6 +173,23 @@ def check(case: Case) -> Row:
     ROWS.append(row)
     assert row.worst >= FLOORS_DB["fp32"], row
     return row
+
+
+def damaged(opened: Opened, **changes: Any) -> float:
+    """DB of the last output where fields of the config or its semantics are others than found."""
+    config = opened.checkpoint.config
+    rules = {name: changes.pop(name) for name in [*changes] if hasattr(config.semantics, name)}
+    config = replace(config, semantics=replace(config.semantics, **rules), **changes)
+    model = model_from_tensors(config, opened.checkpoint.tensors)
+    with torch.inference_mode():
+        if opened.logits is not None:
+            return _db(opened.logits, model(opened.images))
+        return _db(opened.stages[-1], model.stages(opened.images)[-1])
+
+
+def must_bite(case: Case, changes: dict[str, Any]) -> None:
+    """Assert that the same weights with another rule give something else."""
+    assert damaged(open_case(case), **changes) < DAMAGED_DB
 
 
 def _db(reference: Tensor, candidate: Tensor | None) -> float:

@@ -5,13 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 from libraries import hugging_face_model, outputs_of, transformers
-from parity import Case, Source, check, params, save_as
+from parity import (
+    DAMAGED_DB,
+    Case,
+    Source,
+    check,
+    damaged,
+    must_bite,
+    noise,
+    open_case,
+    params,
+    save_as,
+)
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.verify import FLOORS_DB
 
 
 def save(model: nn.Module, folder: Path) -> Path:
@@ -74,3 +87,41 @@ CASES = (
 @pytest.mark.parametrize("case", params(CASES))
 def test_folders_of_transformers_compute_what_it_computes(case: Case) -> None:
     check(case)
+
+
+BITES = (
+    (Case(source=HUGGING_FACE, variant="swin_t", size=(230, 250)), {"padding": "after_roll"}),
+    (Case(source=HUGGING_FACE, variant="swin_t", size=(230, 250)), {"patch_remainder": "drop"}),
+    (Case(source=HUGGING_FACE, variant="swin_t", size=(224, 448)), {"stop_shift": "axis"}),
+    (Case(source=BACKBONE, variant="swin_t"), {"stop_shift": "both"}),
+)
+
+
+@pytest.mark.parametrize(("case", "changes"), BITES, ids=str)
+def test_another_rule_computes_something_else(case: Case, changes: dict[str, Any]) -> None:
+    must_bite(case, changes)
+
+
+def polarised(config: SwinConfig) -> nn.Module:
+    """Cosines of -1 and 1 only, by the side of the image that a key is on, at the largest scale.
+
+    There a mask of -100 does not hide a token: 100 - 100 is more than -100.
+    """
+    model = hugging_face_model(config)
+    for layer in model.swinv2.encoder.layers:
+        for block in layer.blocks:
+            attention = block.attention.self
+            attention.logit_scale.fill_(5.0)
+            direction = attention.query.bias.mul_(100)
+            attention.key.weight.copy_(direction[:, None] * attention.key.weight[:1])
+    return model
+
+
+def test_v2_adds_its_mask_twice() -> None:
+    case = Case(source=replace(HUGGING_FACE, make=polarised), variant="swinv2_t_w8", told=True)
+    images = 0.1 * noise(case)
+    images[..., :128] += 1
+    images[..., 128:] -= 1
+    opened = open_case(case, images)
+    assert opened.compare().worst >= FLOORS_DB["fp32"]
+    assert damaged(opened, mask_value=-100.0) < DAMAGED_DB

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +14,22 @@ from torch import Tensor, nn
 
 import rebuilt
 from libraries import build
-from parity import Case, Source, check, open_case, params, save_as
-from swin_deploy.architecture import SwinConfig
+from parity import (
+    DAMAGED_DB,
+    Case,
+    Source,
+    check,
+    damaged,
+    must_bite,
+    open_case,
+    params,
+    save_as,
+)
+from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.checkpoints.load import load_checkpoint
+from swin_deploy.config import LoadOptions
+from swin_deploy.errors import ConfigError
+from swin_deploy.variants import VARIANTS
 
 
 def maker(library: str) -> Callable[[SwinConfig], nn.Module]:
@@ -64,14 +80,10 @@ def classifier(model: nn.Module) -> dict[str, Any]:
 
 
 def source(library: str, dialect: str, save: Any, **more: Any) -> Source:
-    return Source(
-        name=library, dialect=dialect, make=maker(library), save=save, run=run, **more
-    )
+    return Source(name=library, dialect=dialect, make=maker(library), save=save, run=run, **more)
 
 
-MICROSOFT = source(
-    "microsoft", "Microsoft or timm before 0.9", save_as("pth", training_checkpoint)
-)
+MICROSOFT = source("microsoft", "Microsoft or timm before 0.9", save_as("pth", training_checkpoint))
 DETECTION = source(
     "microsoft detection",
     "Microsoft, backbone of a detector",
@@ -89,7 +101,15 @@ MMDET = source(
     stage_norms=True,
 )
 
+# The smallest V2 as if it came from a pre-training with smaller windows.
+SCALED = Case(
+    source=MICROSOFT,
+    variant="swinv2_t_w8",
+    told=True,
+    changes=(("pretrained_window_sizes", (6, 6, 6, 3)),),
+)
 CASES = (
+    SCALED,
     Case(source=MICROSOFT, variant="swin_t"),
     Case(source=MICROSOFT, variant="swin_t", size=(224, 448)),
     Case(source=MICROSOFT, variant="swin_t", told=True, changes=(("position_bias", False),)),
@@ -123,3 +143,57 @@ CASES = (
 @pytest.mark.parametrize("case", params(CASES))
 def test_their_files_compute_what_their_code_computes(case: Case) -> None:
     check(case)
+
+
+BITES = (
+    (Case(source=MICROSOFT, variant="swin_t"), {"stop_shift": "never"}),
+    (Case(source=MICROSOFT, variant="swin_t", size=(224, 448)), {"stop_shift": "axis"}),
+    (
+        Case(source=MICROSOFT, variant="swinv2_t_w8", size=(128, 256)),
+        {"small_grids": "shrink_axis"},
+    ),
+    (SCALED, {"pretrained_window_sizes": ()}),
+    (Case(source=DETECTION, variant="swin_t"), {"stop_shift": "both"}),
+    (Case(source=DETECTION, variant="swin_t", size=(230, 250)), {"padding": "after_roll"}),
+    (Case(source=WZMIAOMIAO, variant="swin_t"), {"stop_shift": "both"}),
+    (Case(source=WZMIAOMIAO, variant="swin_t", size=(224, 250)), {"patch_remainder": "pad"}),
+    (Case(source=WZMIAOMIAO, variant="swin_t", size=(230, 250)), {"padding": "after_roll"}),
+    (Case(source=MMPRETRAIN, variant="swin_t"), {"merge_order": "columns"}),
+    (Case(source=MMPRETRAIN, variant="swin_t"), {"merge_order": "rows"}),
+    (Case(source=MMPRETRAIN, variant="swin_t"), {"stop_shift": "never"}),
+    (Case(source=MMPRETRAIN, variant="swin_t", size=(224, 448)), {"stop_shift": "axis"}),
+    (Case(source=MMDET, variant="swin_t"), {"stop_shift": "both"}),
+    (Case(source=MMDET, variant="swin_t"), {"merge_order": "columns"}),
+)
+
+
+@pytest.mark.parametrize(("case", "changes"), BITES, ids=str)
+def test_another_rule_computes_something_else(case: Case, changes: dict[str, Any]) -> None:
+    must_bite(case, changes)
+
+
+def test_a_table_of_position_biases_is_not_nothing() -> None:
+    opened = open_case(Case(source=MICROSOFT, variant="swin_t"))
+    tensors = {k: v for k, v in opened.checkpoint.tensors.items() if "bias_table" not in k}
+    without = replace(opened, checkpoint=replace(opened.checkpoint, tensors=tensors))
+    assert damaged(without, position_bias=False) < DAMAGED_DB
+
+
+@pytest.mark.parametrize(
+    ("library", "size", "reason"),
+    [
+        (MICROSOFT, (230, 250), "not a multiple of the patch size 4"),
+        (MICROSOFT, (232, 232), "windows of 7 do not tile"),
+        (MMPRETRAIN, (160, 160), "5 tokens along it, fewer than windows of 7 need"),
+    ],
+    ids=str,
+)
+def test_a_size_that_the_library_refuses_is_refused(
+    library: Source, size: Size, reason: str, tmp_path: Path
+) -> None:
+    model = library.make(VARIANTS["swin_t"].config)
+    with pytest.raises(AssertionError):
+        model(torch.zeros(1, 3, *size))
+    path = library.save(model, tmp_path)
+    with pytest.raises(ConfigError, match=reason):
+        load_checkpoint(path, LoadOptions(image_size=size))

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from libraries import outputs_of, timm_model
-from parity import Case, Source, check, open_case, params, save_as
+from parity import Case, Source, check, must_bite, params, save_as
 from swin_deploy.checkpoints.load import load_checkpoint
 from swin_deploy.errors import InputError
 from swin_deploy.model.swin import SwinTransformer
 from swin_deploy.variants import VARIANTS
-from swin_deploy.verify import FLOORS_DB
 
 
 def run(model: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -57,3 +56,41 @@ CASES = (
 @pytest.mark.parametrize("case", params(CASES))
 def test_files_of_timm_compute_what_it_computes(case: Case) -> None:
     check(case)
+
+
+BITES = (
+    (Case(source=TIMM, variant="swin_t", size=(230, 250)), {"padding": "before_roll"}),
+    (Case(source=TIMM, variant="swin_t", size=(230, 250)), {"patch_remainder": "pad"}),
+    (Case(source=TIMM, variant="swin_t", size=(224, 448)), {"stop_shift": "both"}),
+    (Case(source=TIMM, variant="swin_t"), {"stop_shift": "never"}),
+    (
+        Case(source=TIMM, variant="swinv2_t_w8", size=(128, 256), told=True),
+        {"small_grids": "shrink_both"},
+    ),
+)
+
+
+@pytest.mark.parametrize(("case", "changes"), BITES, ids=str)
+def test_another_rule_computes_something_else(case: Case, changes: dict[str, Any]) -> None:
+    must_bite(case, changes)
+
+
+@pytest.mark.parametrize("size", "tsbl")
+def test_without_its_name_a_v2_is_refused_and_its_candidates_are_named(
+    size: str, tmp_path: Path
+) -> None:
+    candidates = [name for name in V2 if name.startswith(f"swinv2_{size}_")]
+    with torch.device("meta"):
+        model = SwinTransformer(VARIANTS[candidates[0]].config)
+    tensors = {
+        name.replace("head.", "head.fc."): torch.ones(()).expand(value.shape)
+        for name, value in model.named_parameters()
+    }
+    for stage in (3, 2, 1):  # timm's merges begin a stage
+        for name in [name for name in tensors if name.startswith(f"layers.{stage - 1}.downsample")]:
+            tensors[name.replace(str(stage - 1), str(stage), 1)] = tensors.pop(name)
+    path = tmp_path / "checkpoint.pth"
+    torch.save(tensors, path)
+    with pytest.raises(InputError, match="do not tell window_size") as refusal:
+        load_checkpoint(path)
+    assert refusal.value.hint == f"--variant {' or '.join(candidates)}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from torch import Tensor, nn
 
 from libraries import outputs_of, torchvision_model
-from parity import Case, Source, check, params, save_as
+from parity import Case, Source, check, must_bite, params, save_as
 
 
 def run(model: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -42,3 +44,21 @@ CASES = (
 @pytest.mark.parametrize("case", params(CASES))
 def test_files_of_torchvision_compute_what_it_computes(case: Case) -> None:
     check(case)
+
+
+BITES = (
+    (Case(source=TORCHVISION, variant="swin_t", size=(230, 250)), {"padding": "after_roll"}),
+    (Case(source=TORCHVISION, variant="swin_t", size=(230, 250)), {"patch_remainder": "pad"}),
+    (Case(source=TORCHVISION, variant="swin_t", size=(224, 448)), {"stop_shift": "both"}),
+    (Case(source=TORCHVISION, variant="swin_t"), {"stop_shift": "never"}),
+    (Case(source=TORCHVISION, variant="swin_t"), {"merge_order": "rows"}),
+    (
+        Case(source=TORCHVISION, variant="swinv2_t_w8", size=(128, 256)),
+        {"small_grids": "shrink_axis"},
+    ),
+)
+
+
+@pytest.mark.parametrize(("case", "changes"), BITES, ids=str)
+def test_another_rule_computes_something_else(case: Case, changes: dict[str, Any]) -> None:
+    must_bite(case, changes)
