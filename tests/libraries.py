@@ -29,6 +29,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     beyond 100, where they are clamped.
     """
     generator = torch.Generator().manual_seed(seed)
+    norms = {id(m.weight) for m in model.modules() if isinstance(m, nn.LayerNorm)}
     for name, parameter in model.named_parameters():
         value = parameter.data.normal_(generator=generator)
         if name.endswith("logit_scale"):
@@ -37,7 +38,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
         elif parameter.ndim > 1 and "table" not in name:
             value.mul_(parameter[0].numel() ** -0.5)
         elif parameter.ndim == 1:
-            value.mul_(0.1).add_(float("norm" in name and name.endswith("weight")))
+            value.mul_(0.1).add_(float(id(parameter) in norms))
     return model.eval().requires_grad_(False)
 
 

@@ -75,23 +75,29 @@ class Case:
     changes: tuple[tuple[str, Any], ...] = ()
 
     @property
+    def native(self) -> SwinConfig:
+        """The network at its own size, in our terms."""
+        return replace(VARIANTS[self.variant].config, **dict(self.changes))
+
+    @property
     def config(self) -> SwinConfig:
-        """The network in our terms, but for the semantics."""
-        native = replace(VARIANTS[self.variant].config, **dict(self.changes))
+        """The network that has to be found, but for its semantics."""
         return replace(
-            native,
-            image_size=self.size or native.image_size,
-            num_classes=native.num_classes if self.source.classifies else 0,
+            self.native,
+            image_size=self.size or self.native.image_size,
+            num_classes=self.native.num_classes if self.source.classifies else 0,
             stage_norms=self.source.stage_norms,
         )
 
     @property
     def options(self) -> LoadOptions:
         """What the user says."""
-        wanted = VARIANTS[self.variant].config if self.told else None
-        return LoadOptions(
-            image_size=self.size, wanted=replace(wanted, **dict(self.changes)) if wanted else None
-        )
+        return LoadOptions(image_size=self.size, wanted=self.native if self.told else None)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is of the smallest networks."""
+        return self.variant in QUICK
 
     def __str__(self) -> str:
         height, width = self.config.image_size
@@ -146,7 +152,7 @@ ROWS: list[Row] = []  # of the cases that ran in this session, for the summary
 def noise(case: Case) -> Tensor:
     """Two images for small models, one for large ones."""
     generator = torch.Generator().manual_seed(1)
-    count = 2 if case.variant in QUICK else 1
+    count = 2 if case.is_quick else 1
     return torch.randn((count, 3, *case.config.image_size), generator=generator)
 
 
