@@ -99,9 +99,15 @@ class Case:
         """Whether it is of the smallest networks."""
         return self.variant in QUICK
 
+    @property
+    def label(self) -> str:
+        """The variant and what differs from it."""
+        changes = (f"{name.replace('_', ' ')} {value}" for name, value in self.changes)
+        return ", ".join((self.variant, *changes))
+
     def __str__(self) -> str:
         height, width = self.config.image_size
-        return f"{self.source.name} {self.variant} {height}x{width}"
+        return f"{self.source.name} {self.label} {height}x{width}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ class Opened:
         worst = min(_db(*pair) for pair in zip(self.stages, stages, strict=True))
         return Row(
             source=self.case.source.name,
-            variant=self.case.variant,
+            variant=self.case.label,
             size=self.case.config.image_size,
             logits=None if self.logits is None else _db(self.logits, logits),
             worst_stage=worst,

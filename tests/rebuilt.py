@@ -233,17 +233,8 @@ class PatchEmbed(nn.Module):
 class Swin(nn.Module):
     """Returns the feature map of every stage, (b, h, w, c), and the logits; None of a backbone.
 
-    Args:
-        library: One of those above.
-        image: (height, width), which Microsoft fixes when the network is made.
-        dim: Channels of the first stage.
-        depths: Blocks of the stages.
-        heads: Of the stages.
-        window: Side of a window.
-        classes: Of the head.
-        version: 1 or 2.
-        trained: V2: windows of the pre-training, 0 for the present ones.
-        table: Whether there are position biases.
+    ``trained`` are V2's windows of the pre-training, 0 for the present ones; without ``table``
+    there are no position biases. Microsoft's network is made for one ``image`` size.
     """
 
     def __init__(

@@ -60,6 +60,8 @@ BACKBONE = Source(
     classifies=False,
     stage_norms=True,
 )
+# That of V2 has no norms of its own; its keys are those of a classifier without its head.
+BACKBONE_V2 = replace(BACKBONE, dialect="Hugging Face", stage_norms=False)
 
 CASES = (
     Case(source=HUGGING_FACE, variant="swin_t"),
@@ -81,6 +83,8 @@ CASES = (
     Case(source=BACKBONE, variant="swin_t"),
     Case(source=BACKBONE, variant="swin_t", size=(230, 250)),
     Case(source=BACKBONE, variant="swin_s"),
+    Case(source=BACKBONE_V2, variant="swinv2_t_w8", told=True),
+    Case(source=BACKBONE_V2, variant="swinv2_t_w8", size=(230, 250), told=True),
 )
 
 

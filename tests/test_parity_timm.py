@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from libraries import outputs_of, timm_model
-from parity import Case, Source, check, must_bite, params, save_as
+from parity import (
+    DAMAGED_DB,
+    Case,
+    Source,
+    check,
+    damaged,
+    must_bite,
+    open_case,
+    params,
+    save_as,
+)
 from swin_deploy.checkpoints.load import load_checkpoint
 from swin_deploy.errors import InputError
+from swin_deploy.model import attention_v2
 from swin_deploy.model.swin import SwinTransformer
 from swin_deploy.variants import VARIANTS
 
@@ -73,6 +85,12 @@ BITES = (
 @pytest.mark.parametrize(("case", "changes"), BITES, ids=str)
 def test_another_rule_computes_something_else(case: Case, changes: dict[str, Any]) -> None:
     must_bite(case, changes)
+
+
+def test_logit_scales_beyond_the_clamp_are_clamped(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_case(Case(source=TIMM, variant="swinv2_t_w8", told=True))
+    monkeypatch.setattr(attention_v2, "MAX_LOGIT_SCALE", math.inf)
+    assert damaged(opened) < DAMAGED_DB
 
 
 @pytest.mark.parametrize("size", "tsbl")
