@@ -179,8 +179,8 @@ def check(case: Case) -> Row:
     """Assert that the file is recognised, that its network is the right one, and parity."""
     opened = open_case(case)
     found = opened.checkpoint
-    assert found.dialect == case.source.dialect
-    assert replace(found.config, semantics=Semantics()) == case.config
+    assert found.dialect == case.source.dialect, found.dialect
+    assert replace(found.config, semantics=Semantics()) == case.config, found.config
     row = opened.compare()
     ROWS.append(row)
     assert row.worst >= FLOORS_DB["fp32"], row
@@ -201,7 +201,8 @@ def damaged(opened: Opened, **changes: Any) -> float:
 
 def must_bite(case: Case, changes: dict[str, Any]) -> None:
     """Assert that the same weights with another rule give something else."""
-    assert damaged(open_case(case), **changes) < DAMAGED_DB
+    decibels = damaged(open_case(case), **changes)
+    assert decibels < DAMAGED_DB, f"{decibels:.1f} dB"
 
 
 def _db(reference: Tensor, candidate: Tensor | None) -> float:
