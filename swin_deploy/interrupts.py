@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -14,6 +15,9 @@ def import_torch() -> None:
     there, or aborts the process. Held back, the signal is delivered a moment later, and the program
     unwinds. Call this, from the main thread, before the first import of anything that needs torch.
     """
+    # Its threads would otherwise spin for one another while another program has their core, and
+    # PyTorch collapses where ONNX Runtime hardly notices.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         import torch.onnx  # noqa: F401 - for what the import itself does

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import parity
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.checkpoints.authors import TIMM
 from swin_deploy.checkpoints.torchvision import TORCHVISION
@@ -198,3 +199,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason=problem))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The parity that was measured, if any was."""
+    if parity.ROWS:
+        terminalreporter.section("parity with other libraries")
+        for line in parity.table(parity.ROWS):
+            terminalreporter.write_line(line)

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from conftest import CIFAR, FULL_SIZE, SMALL
+from libraries import outputs_of
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.verify import FLOORS_DB
-from timm_models import build_timm, stage_outputs
+from timm_models import build_timm
 
 QUICK = {**SMALL, CIFAR.name: CIFAR, "swin_t": VARIANTS["swin_t"]}
 LARGE = [name for name, v in FULL_SIZE.items() if v.config.version == 1 and name not in QUICK]
@@ -28,12 +29,13 @@ def test_logits_and_stages_equal_timms(
     variant = {**QUICK, **FULL_SIZE}[name]
     model = build_model(variant.config, seed=1)
     images = torch.from_numpy(noise(variant, 2))
-    expected, logits = stage_outputs(build_timm(variant.config, model), images)
+    reference = build_timm(variant.config, model)
+    expected, logits = outputs_of(reference, list(reference.layers), images)
     with torch.inference_mode():
         stages = model.stages(images)
     assert len(stages) == len(expected) == len(variant.config.depths)
-    for reference, candidate in [*zip(expected, stages, strict=True), (logits, model(images))]:
-        assert sqnr_db(reference.numpy(), candidate.detach().numpy()) >= FLOORS_DB["fp32"]
+    for theirs, ours in [*zip(expected, stages, strict=True), (logits, model(images))]:
+        assert sqnr_db(theirs.numpy(), ours.detach().numpy()) >= FLOORS_DB["fp32"]
 
 
 def test_a_network_without_its_position_bias_is_not_timms(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.model.swin import SwinTransformer
@@ -61,17 +61,3 @@ def _timm_name(name: str) -> str:
     if "downsample" in parts:
         parts[1] = str(int(parts[1]) + 1)
     return ".".join(parts)
-
-
-def stage_outputs(network: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor]:
-    """What each stage hands to the next merge, (b, h, w, c), and the logits (b, classes)."""
-    outputs: list[Tensor] = []
-    handles = [
-        layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-        for layer in network.layers
-    ]
-    with torch.inference_mode():
-        logits = network(images)
-    for handle in handles:
-        handle.remove()
-    return outputs, logits

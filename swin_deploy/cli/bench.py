@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -49,9 +48,6 @@ def bench(
     machine slows all of them alike; the range is over the turns. --variant or --config name the
     network of an ONNX file that belongs to no run.
     """
-    # Before torch is imported: its threads would otherwise spin for one another while another
-    # program has their core, and the baseline collapses where ONNX Runtime's hardly notices.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import_torch()
     from swin_deploy.bench.run import BenchRequest, bench_engine
     from swin_deploy.report.bench_tables import print_bench

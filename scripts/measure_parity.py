@@ -1,0 +1,38 @@
+"""Measure parity with the libraries that checkpoints come from: all cases of tests/test_parity_*.
+
+    scripts/measure_parity.py [--quick]
+
+Prints the README's table: logits and the worst stage against the library's own forward, in dB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent.parent / "tests"
+FILES = ("timm", "torchvision", "hugging_face", "rebuilt")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the smallest variants only")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(TESTS))
+    parity = importlib.import_module("parity")
+    cases = [
+        case
+        for name in FILES
+        for case in importlib.import_module(f"test_parity_{name}").CASES
+        if case.is_quick or not arguments.quick
+    ]
+    for line in parity.table([]):
+        print(line)
+    for case in cases:
+        print(parity.table([parity.check(case)])[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

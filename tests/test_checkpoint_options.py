@@ -1,0 +1,142 @@
+"""What a user may ask of a checkpoint: other windows, and the average of the weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from conftest import POCKET
+from parity import save_as
+from swin_deploy.architecture import SwinConfig
+from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
+from swin_deploy.config import LoadOptions
+from swin_deploy.errors import InputError
+from swin_deploy.metrics import sqnr_db
+from swin_deploy.model.build import build_model, model_from_tensors
+from swin_deploy.variants import VARIANTS
+from swin_deploy.verify import FLOORS_DB
+from test_parity_rebuilt import MICROSOFT
+
+TABLE = "relative_position_bias_table"
+BUFFERS = ("attn_mask", "relative_position_index", "relative_coords_table")
+
+
+def as_load_pretrained_does(table: Tensor, rows: int) -> Tensor:
+    """The authors' way from a table of one window to that of another with so many rows."""
+    length, heads = table.shape
+    side, wanted = int(length**0.5), int(rows**0.5)
+    square = table.permute(1, 0).view(1, heads, side, side)
+    resized = F.interpolate(square, size=(wanted, wanted), mode="bicubic")
+    return resized.view(heads, rows).permute(1, 0)
+
+
+def fine_tuned(native: nn.Module, config: SwinConfig) -> nn.Module:
+    """The authors' network for ``config``, with the weights of another as they take them over."""
+    model = MICROSOFT.make(config)
+    tensors = {k: v for k, v in native.state_dict().items() if not k.endswith(BUFFERS)}
+    for name in tensors:
+        if name.endswith(TABLE):
+            rows = model.get_parameter(name).shape[0]
+            tensors[name] = as_load_pretrained_does(tensors[name], rows)
+    found = model.load_state_dict(tensors, strict=False)
+    assert not found.unexpected_keys
+    assert all(name.endswith(BUFFERS) for name in found.missing_keys)
+    return model
+
+
+def require_parity(reference: nn.Module, found: Checkpoint) -> None:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn((1, 3, *found.config.image_size), generator=generator)
+    with torch.inference_mode():
+        _, expected = reference(images)
+        logits = model_from_tensors(found.config, found.tensors)(images)
+    assert sqnr_db(expected.numpy(), logits.numpy()) >= FLOORS_DB["fp32"]
+
+
+def test_tables_of_v1_are_resized_as_the_authors_do(tmp_path: Path) -> None:
+    native = MICROSOFT.make(VARIANTS["swin_t"].config)
+    path = MICROSOFT.save(native, tmp_path)
+    found = load_checkpoint(path, LoadOptions(window=12, image_size=(384, 384)))
+    assert (found.config.window_size, found.config.image_size) == (12, (384, 384))
+    assert found.notes == ("12 position bias tables were resized from 13x13 to 23x23, bicubic",)
+    reference = fine_tuned(native, found.config)
+    tables = [name for name in found.tensors if name.endswith(TABLE)]
+    assert len(tables) == 12
+    for name in tables:
+        assert torch.equal(found.tensors[name], reference.get_parameter(name))
+    require_parity(reference, found)
+
+
+def test_positions_of_v2_keep_the_scale_of_their_training(tmp_path: Path) -> None:
+    native = MICROSOFT.make(VARIANTS["swinv2_t_w8"].config)
+    path = MICROSOFT.save(native, tmp_path)
+    found = load_checkpoint(path, LoadOptions(window=16))
+    assert (found.config.window_size, found.config.image_size) == (16, (256, 256))
+    assert found.config.pretrained_window_sizes == (8, 8, 8, 8)
+    assert found.notes == ("windows of 16, positions scaled as trained with (8, 8, 8, 8)",)
+    require_parity(fine_tuned(native, found.config), found)
+
+
+def test_a_v2_of_192_pixels_becomes_what_was_released_for_256(tmp_path: Path) -> None:
+    config = replace(VARIANTS["swinv2_b_w12"].config, depths=(1, 1, 1, 1))
+    path = save_as("pth")(MICROSOFT.make(config), tmp_path)
+    wanted = LoadOptions(window=16, image_size=(256, 256), wanted=config)
+    released = VARIANTS["swinv2_b_w12to16"].config
+    found = load_checkpoint(path, wanted).config
+    assert found.pretrained_window_sizes == released.pretrained_window_sizes
+    assert (found.window_size, found.image_size) == (released.window_size, released.image_size)
+
+
+def test_the_native_window_changes_nothing(tmp_path: Path) -> None:
+    path = MICROSOFT.save(MICROSOFT.make(VARIANTS["swin_t"].config), tmp_path)
+    plain, asked = load_checkpoint(path), load_checkpoint(path, LoadOptions(window=7))
+    assert asked.notes == plain.notes == ()
+    assert asked.config == plain.config
+    assert all(torch.equal(value, plain.tensors[name]) for name, value in asked.tensors.items())
+
+
+def average_file(path: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Writes weights and an average of that name; returns both."""
+    weights, average = (
+        {key: value.data for key, value in build_model(POCKET.config, seed).named_parameters()}
+        for seed in (0, 1)
+    )
+    torch.save({"model": weights, name: average, "epoch": 3}, path)
+    return weights, average
+
+
+@pytest.mark.parametrize("name", ["model_ema", "state_dict_ema", "ema_state_dict", "ema"])
+def test_an_average_is_taken_if_asked_for(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    weights, average = average_file(path, name)
+    options = LoadOptions(image_size=POCKET.config.image_size)
+    found = load_checkpoint(path, options)
+    assert found.opened == ("model",)
+    assert found.notes == (f"{name} was left alone; --ema takes it",)
+    assert all(torch.equal(found.tensors[key], value) for key, value in weights.items())
+    found = load_checkpoint(path, replace(options, ema=True))
+    assert found.opened == (name,)
+    assert found.notes == ("model was left alone",)
+    assert all(torch.equal(found.tensors[key], value) for key, value in average.items())
+
+
+def test_an_average_that_is_not_there_is_not_made_up(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": dict(build_model(POCKET.config).state_dict())}, path)
+    with pytest.raises(InputError, match="holds no average of its weights") as refusal:
+        load_checkpoint(path, LoadOptions(image_size=POCKET.config.image_size, ema=True))
+    assert refusal.value.hint == "leave --ema out"
+
+
+def test_a_file_of_the_average_alone_needs_no_asking(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    tensors = dict(build_model(POCKET.config).state_dict())
+    torch.save({"state_dict_ema": tensors}, path)
+    found = load_checkpoint(path, LoadOptions(image_size=POCKET.config.image_size))
+    assert found.opened == ("state_dict_ema",)
+    assert found.notes == ()
