@@ -83,3 +83,60 @@ DAMAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         wrong_merge,
     )
 }
+
+
+def unscaled_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The learned scale of V2 is forgotten."""
+    similar = attention.FrozenCosineAttention.similar
+
+    def damaged(
+        self: attention.FrozenCosineAttention, q: torch.Tensor, key: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        q, key = similar(self, q, key)
+        return q / self.scale, key
+
+    monkeypatch.setattr(attention.FrozenCosineAttention, "similar", damaged)
+
+
+def key_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the query of V2 becomes a unit vector."""
+    similar = attention.FrozenCosineAttention.similar
+
+    def damaged(
+        self: attention.FrozenCosineAttention, q: torch.Tensor, key: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return similar(self, q, key)[0], key
+
+    monkeypatch.setattr(attention.FrozenCosineAttention, "similar", damaged)
+
+
+def padding_that_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention sees some token where a window holds none."""
+    monkeypatch.setattr(blocks.FrozenBlock, "_padded_with_zeros", lambda self, x: x)
+
+
+def padding_on_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grids roll first where they should be padded first, and the other way round."""
+    order = freeze.window_order
+
+    def damaged(stage: StageGeometry, shift: tuple[int, int], rolls_first: bool) -> torch.Tensor:
+        return order(stage, shift, not rolls_first)
+
+    monkeypatch.setattr(freeze, "window_order", damaged)
+
+
+def merge_of_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond an odd side a merge takes some token in place of zeros."""
+    init = blocks.FrozenMerge.__init__
+
+    def damaged(self: blocks.FrozenMerge, *args: object) -> None:
+        init(self, *args)  # type: ignore[arg-type]
+        self.present = None
+
+    monkeypatch.setattr(blocks.FrozenMerge, "__init__", damaged)
+
+
+COSINE_DAMAGES = {d.__name__: d for d in (unscaled_cosine, key_of_any_length)}
+PADDED_DAMAGES = {
+    d.__name__: d for d in (padding_that_speaks, padding_on_the_other_side, merge_of_a_stranger)
+}
