@@ -73,8 +73,8 @@ class SwinConfig:
         pretrained_window_sizes: V2 only, one per stage: the window that the position MLP was
             trained with, 0 for the present one.
         position_bias: V1 only: whether there is a table of position biases.
-        stage_norms: Whether every stage has a norm of its own for its feature map, as backbones of
-            detectors have.
+        stage_norms: The stages, from 0, whose feature maps have a norm of their own, as in
+            backbones of detectors.
         semantics: What the library of the weights does where shapes leave a choice.
 
     Raises:
@@ -95,7 +95,7 @@ class SwinConfig:
     version: Literal[1, 2] = 1
     pretrained_window_sizes: tuple[int, ...] = ()
     position_bias: bool = True
-    stage_norms: bool = False
+    stage_norms: tuple[int, ...] = ()
     semantics: Semantics = Semantics()
 
     def __post_init__(self) -> None:
@@ -135,6 +135,11 @@ class SwinConfig:
             raise ConfigError(
                 f"pretrained_window_sizes = {list(sizes)} is not one number per stage of a V2",
                 "leave it out where the windows are those of the training",
+            )
+        if not {*self.stage_norms} <= {*range(len(self.depths))}:
+            raise ConfigError(
+                f"stage_norms = {list(self.stage_norms)}, but the stages are 0 to "
+                f"{len(self.depths) - 1}"
             )
         if self.version == 2 and not self.position_bias:
             raise ConfigError("position_bias = false is for version 1")

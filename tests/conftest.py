@@ -67,7 +67,7 @@ PADDED = {
             image_size=(60, 70),
             version=version,
             semantics=semantics,
-            stage_norms=when == "before",
+            stage_norms=(0, 2) if when == "before" else (),
         ),
     )
     for when, semantics in PADS.items()

@@ -86,7 +86,7 @@ class Case:
             self.native,
             image_size=self.size or self.native.image_size,
             num_classes=self.native.num_classes if self.source.classifies else 0,
-            stage_norms=self.source.stage_norms,
+            stage_norms=tuple(range(4)) if self.source.stage_norms else (),
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conftest import POCKET
+from libraries import randomise
 from parity import save_as
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
-from swin_deploy.config import LoadOptions
+from swin_deploy.config import Hints, LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model, model_from_tensors
+from swin_deploy.model.windows import relative_position_index
 from swin_deploy.variants import VARIANTS
 from swin_deploy.verify import FLOORS_DB
 from test_parity_rebuilt import MICROSOFT
+from timm_models import import_timm
 
 TABLE = "relative_position_bias_table"
 BUFFERS = ("attn_mask", "relative_position_index", "relative_coords_table")
@@ -140,3 +144,50 @@ def test_a_file_of_the_average_alone_needs_no_asking(tmp_path: Path) -> None:
     found = load_checkpoint(path, LoadOptions(image_size=POCKET.config.image_size))
     assert found.opened == ("state_dict_ema",)
     assert found.notes == ()
+
+
+def tiny_v2(path: Path) -> LoadOptions:
+    """A small Swinv2 of transformers for 64 pixels, and what its folder would say."""
+    import_timm()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import Swinv2Config, Swinv2ForImageClassification
+
+        config = Swinv2Config(
+            image_size=64, embed_dim=16, depths=[2, 2], num_heads=[1, 2], window_size=4
+        )
+        model = randomise(Swinv2ForImageClassification(config))
+    torch.save(model.state_dict(), path)
+    said = Hints(image_size=(64, 64), window_size=4, pretrained_window_sizes=())
+    return LoadOptions(hints=said)
+
+
+def test_transformers_decides_on_the_windows_of_v2_at_the_trained_size(tmp_path: Path) -> None:
+    """At 64 and 60 pixels all grids are larger than a window; at 16 the first is just as large."""
+    options = tiny_v2(tmp_path / "x.bin")
+    for size in ((64, 64), (60, 60)):
+        found = load_checkpoint(tmp_path / "x.bin", replace(options, image_size=size))
+        assert found.config.image_size == size
+    with pytest.raises(InputError, match="stage 1 the grid is 4x4, and a Hugging Face"):
+        load_checkpoint(tmp_path / "x.bin", replace(options, image_size=(16, 16)))
+
+
+def test_what_is_said_may_not_contradict_the_saved_buffers(tmp_path: Path) -> None:
+    tensors = dict(build_model(POCKET.config).named_parameters())
+    tensors["layers.0.blocks.0.attn.relative_position_index"] = relative_position_index((4, 4))
+    torch.save(tensors, tmp_path / "x.pth")
+    options = LoadOptions(image_size=(64, 64), hints=Hints(window_size=7))
+    with pytest.raises(InputError, match="buffers are of window_size 4, but 7 is said"):
+        load_checkpoint(tmp_path / "x.pth", options)
+
+
+def test_a_backbone_may_have_norms_on_some_maps_only(tmp_path: Path) -> None:
+    """As detectors that leave out the finest map."""
+    config = replace(POCKET.config, stage_norms=(1, 2), num_classes=0)
+    tensors = dict(build_model(config).named_parameters())
+    theirs = {name.replace("stage_norms.", "norm"): value for name, value in tensors.items()}
+    torch.save(theirs, tmp_path / "x.pth")
+    found = load_checkpoint(tmp_path / "x.pth", LoadOptions(image_size=(64, 64)))
+    assert found.dialect == "Microsoft, backbone of a detector"
+    assert found.config.stage_norms == (1, 2)
+    assert "the maps of stages 2, 3 have norms of their own" in found.notes

@@ -46,7 +46,7 @@ MICROSOFT = Dialect(
 )
 MICROSOFT_BACKBONE = Dialect(
     name="Microsoft, backbone of a detector",
-    mark=r"norm3\.weight",
+    mark=r"norm\d\.weight",
     lacks=r"(?!layers\.|patch_embed\.|norm\d).*",
     renames=(*_AUTHORS, Rename(rf"norm(?P<stage>\d)\.{KIND}", "stage_norms.{stage}.{kind}")),
     semantics=Semantics(

@@ -70,7 +70,8 @@ class Dialect:
         family: The kind of network; picks what reads the architecture off the shapes.
         preprocessing: Of this library's weights; None for that of the variant.
         note: What its files leave open, for whoever loads one.
-        one_window_side: Whether the library has only one number for both sides of a V2 window.
+        windows_as_trained: Whether the library decides on the windows of a V2 when it is built,
+            by its config's image size, whatever image comes.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Dialect:
     family: Literal["Swin", "ViT"] = "Swin"
     preprocessing: Callable[[NetworkConfig], Preprocessing] | None = None
     note: str = ""
-    one_window_side: bool = False
+    windows_as_trained: bool = False
 
     def fits(self, names: Iterable[str]) -> bool:
         """Whether these are the keys of a checkpoint of this library."""

@@ -88,7 +88,7 @@ HUGGING_FACE = Dialect(
     renames=(*_RENAMES, Rename(rf"classifier\.{KIND}", "head.{kind}")),
     semantics=replace(_PADS, small_grids="refuse", stop_shift="both"),
     semantics_v2=_V2,
-    one_window_side=True,
+    windows_as_trained=True,
 )
 HUGGING_FACE_BACKBONE = Dialect(
     name="Hugging Face, backbone",
@@ -104,5 +104,5 @@ HUGGING_FACE_BACKBONE = Dialect(
     ),
     semantics=replace(_PADS, small_grids="pad", stop_shift="never"),
     semantics_v2=_V2,
-    one_window_side=True,
+    windows_as_trained=True,
 )

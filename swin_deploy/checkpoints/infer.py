@@ -71,7 +71,9 @@ def _read_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "depths": depths,
         "mlp_ratio": shapes[f"{_BLOCK.format(0)}mlp.fc1.weight"][0] / embed_dim,
         "num_classes": 0,
-        "stage_norms": any(name.startswith("stage_norms.") for name in shapes),
+        "stage_norms": tuple(
+            sorted({int(name.split(".")[1]) for name in shapes if name.startswith("stage_norms.")})
+        ),
     }
     if any(name.startswith("head.") for name in shapes):
         known["num_classes"] = shapes["head.weight"][0]

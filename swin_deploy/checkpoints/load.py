@@ -123,12 +123,15 @@ def _swin_config(
     _drop_unused_norm(tensors, notes)
     native = _native_config(path, dialect, tensors, buffers, options)
     config = as_asked(native, options.image_size, options.window)
+    if config.stage_norms:
+        stages = ", ".join(str(stage + 1) for stage in config.stage_norms)
+        notes.append(f"the maps of stages {stages} have norms of their own")
     if options.window is not None:
         tensors, config, changes = resize_windows(tensors, native, config)
         notes += changes
     require_standard(path, buffers, config)
-    if dialect.one_window_side and config.version == 2:
-        _require_square_windows(path, dialect, config)
+    if dialect.windows_as_trained and config.version == 2:
+        _require_trained_windows(path, dialect, native, config)
     return config, tensors
 
 
@@ -215,11 +218,20 @@ def _drop_unused_norm(tensors: Tensors, notes: list[str]) -> None:
     notes.append(f"it has no head, so it gives feature maps only{more}")
 
 
-def _require_square_windows(path: Path, dialect: Dialect, config: SwinConfig) -> None:
-    for number, stage in enumerate(stage_geometry(config), start=1):
-        if len({*stage.window}) > 1 or len({*stage.shift}) > 1:
-            raise InputError(
-                f"{path}: at stage {number} the grid is {stage.grid[0]}x{stage.grid[1]}, where "
-                f"{dialect.name} takes the window of the rows for the columns as well",
-                "a square --image",
-            )
+def _require_trained_windows(
+    path: Path, dialect: Dialect, native: SwinConfig, config: SwinConfig
+) -> None:
+    """Refuse sizes at which it matters that the library decides on windows at the trained size.
+
+    It also has one number only for both sides of a window.
+    """
+    trained = stage_geometry(replace(native, window_size=config.window_size))
+    for number, (was, stage) in enumerate(zip(trained, stage_geometry(config), strict=True), 1):
+        if stage.window == was.window and stage.shift == was.shift and len({*stage.window}) == 1:
+            continue
+        raise InputError(
+            f"{path}: at stage {number} the grid is {stage.grid[0]}x{stage.grid[1]}, and a "
+            f"{dialect.name} network goes on with the windows of {was.window[0]}, shifted by "
+            f"{was.shift[0]}, that it took at {native.image_size[0]}x{native.image_size[1]}",
+            "a size nearer to that, or a config.json whose image_size is the one to run at",
+        )

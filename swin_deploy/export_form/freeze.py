@@ -86,7 +86,7 @@ class FrozenSwin(nn.Module):
             if merge is not None:
                 there = window_order(grid, (0, 0), rolls_first)
                 enter = FrozenMerge(merge, geometry[index - 1], stages[-1].order, there)
-            norm = None if model.stage_norms is None else model.stage_norms[index]
+            norm = dict(model.stage_norms.items()).get(str(index))
             stages.append(FrozenStage(enter, layer, grid, rolls_first, norm))
         self.layers = nn.ModuleList(stages)
         self.slots = len(stages[-1].order)

@@ -54,10 +54,8 @@ class SwinTransformer(nn.Module):
         self.layers = nn.ModuleList(
             SwinStage(config, stage, number) for number, stage in enumerate(geometry)
         )
-        self.stage_norms = (
-            nn.ModuleList(nn.LayerNorm(stage.channels) for stage in geometry)
-            if config.stage_norms
-            else None
+        self.stage_norms = nn.ModuleDict(
+            {str(stage): nn.LayerNorm(geometry[stage].channels) for stage in config.stage_norms}
         )
         if config.num_classes:
             self.norm = nn.LayerNorm(geometry[-1].channels)
@@ -69,7 +67,8 @@ class SwinTransformer(nn.Module):
         outputs = []
         for number, layer in enumerate(cast("Sequence[SwinStage]", self.layers)):
             x = layer(x)
-            outputs.append(x if self.stage_norms is None else self.stage_norms[number](x))
+            key = str(number)
+            outputs.append(self.stage_norms[key](x) if key in self.stage_norms else x)
             if layer.downsample is not None:
                 x = layer.downsample(x)
         return outputs
