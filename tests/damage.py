@@ -87,27 +87,22 @@ DAMAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 def unscaled_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The learned scale of V2 is forgotten."""
-    similar = attention.FrozenCosineAttention.similar
+    init = attention.FrozenCosineAttention.__init__
 
-    def damaged(
-        self: attention.FrozenCosineAttention, q: torch.Tensor, key: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        q, key = similar(self, q, key)
-        return q / self.scale, key
+    def damaged(self: attention.FrozenCosineAttention, *args: object) -> None:
+        init(self, *args)  # type: ignore[arg-type]
+        self.scales = torch.ones_like(self.scales)
 
-    monkeypatch.setattr(attention.FrozenCosineAttention, "similar", damaged)
+    monkeypatch.setattr(attention.FrozenCosineAttention, "__init__", damaged)
 
 
 def key_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the query of V2 becomes a unit vector."""
-    similar = attention.FrozenCosineAttention.similar
 
-    def damaged(
-        self: attention.FrozenCosineAttention, q: torch.Tensor, key: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return similar(self, q, key)[0], key
+    def damaged(x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x[0] / x[0].norm(dim=-1, keepdim=True), x[1]])
 
-    monkeypatch.setattr(attention.FrozenCosineAttention, "similar", damaged)
+    monkeypatch.setattr(attention, "unit", damaged)
 
 
 def padding_that_speaks(monkeypatch: pytest.MonkeyPatch) -> None:

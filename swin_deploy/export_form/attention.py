@@ -44,34 +44,40 @@ class FrozenAttention(nn.Module):
         stage = self.stage
         n, k, a, c = stage.window_tokens, stage.windows, stage.heads, stage.channels
         qkv = self.qkv(x).reshape(n, k, -1, 3, a, c // a)
-        q, key, v = qkv.permute(3, 1, 2, 4, 0, 5).unbind(0)  # each (k, b, a, n, d)
-        q, key = self.similar(q, key)
+        q, key, v = self.split(qkv.permute(3, 1, 2, 4, 0, 5))  # each (k, b, a, n, d)
         weights = (q @ key.transpose(-2, -1) + self.bias).softmax(dim=-1)  # (k, b, a, n, n)
         out = (weights @ v).permute(3, 0, 1, 2, 4).reshape(n, -1, c)
         return self.proj(out)  # type: ignore[no-any-return]
 
-    def similar(self, q: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """What is multiplied with each other, (k, b, a, n, d) both: here as they are."""
-        return q, key
+    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(3, k, b, a, n, d) -> query, key and value, (k, b, a, n, d) each."""
+        q, key, v = qkv.unbind(0)
+        return q, key, v
 
 
 class FrozenCosineAttention(FrozenAttention):
-    """The same of unit vectors: the learned scale, its clamp and exponential are one constant."""
+    """The same of unit vectors: the learned scale, its clamp and exponential are one constant.
 
-    scale: Tensor
+    Query and key become unit vectors together, which is one kernel less than one after the other.
+    """
+
+    scales: Tensor
 
     def __init__(
         self, attn: CosineWindowAttention, mask: Tensor | None, stage: StageGeometry
     ) -> None:
         super().__init__(attn, mask, stage)
-        self.register_buffer("scale", attn.scale(), persistent=False)
+        scale = attn.scale()  # (a, 1, 1)
+        scales = torch.stack([scale, torch.ones_like(scale)])[:, None, None]
+        self.register_buffer("scales", scales, persistent=False)  # (2, 1, 1, a, 1, 1)
 
-    def similar(self, q: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors, the query's times the scale: (k, b, a, n, d) both."""
-        return _unit(q) * self.scale, _unit(key)
+    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(3, k, b, a, n, d) -> unit query times the scale, unit key, value."""
+        q, key = (unit(qkv[:2]) * self.scales).unbind(0)
+        return q, key, qkv[2]
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
     """``F.normalize``, without the Expand that its export has: (..., d) -> (..., d)."""
     length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return x / length.clamp(min=1e-12)
