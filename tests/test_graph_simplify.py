@@ -33,10 +33,9 @@ def hang(source: Path, final: Path) -> None:
 
 def perturb(source: Path, final: Path) -> None:
     model = onnx.load(source)
-    for tensor in model.graph.initializer:
-        if tensor.name == "layers.0.blocks.1.bias":
-            value = numpy_helper.to_array(tensor) * np.float32(0.999)
-            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    (tensor,) = (t for t in model.graph.initializer if t.name == "layers.0.blocks.1.attn.bias")
+    value = numpy_helper.to_array(tensor) * np.float32(0.999)
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     onnx.save(model, final)
 
 
