@@ -72,8 +72,9 @@ def test_nodes_and_weights_are_named_after_their_modules(static_graph: Path) -> 
     nodes = [node.name for node in graph.node]
     weights = {tensor.name for tensor in graph.initializer}
     assert len(set(nodes)) == len(nodes)
-    assert "layers.0.blocks.1.qkv/MatMul" in nodes
-    assert {"layers.0.blocks.1.qkv.weight", "layers.0.blocks.1.bias", "head.weight"} <= weights
+    assert "layers.0.blocks.1.attn.qkv/MatMul" in nodes
+    expected = {"layers.0.blocks.1.attn.qkv.weight", "layers.0.blocks.1.attn.bias", "head.weight"}
+    assert expected <= weights
 
 
 def test_weights_are_embedded_and_metadata_is_gone(static_graph: Path) -> None:

@@ -164,10 +164,11 @@ def test_a_damaged_network_leaves_an_earlier_run_whole(
 def scale_weights(path: Path, factor: float) -> None:
     """Change the numbers of an FP16 graph a little, as a bad conversion would."""
     model = onnx.load(path)
-    for tensor in model.graph.initializer:
-        if tensor.name == "layers.1.blocks.0.qkv.weight":
-            value = onnx.numpy_helper.to_array(tensor) * np.float16(factor)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(np.float16), tensor.name))
+    (tensor,) = (
+        t for t in model.graph.initializer if t.name == "layers.1.blocks.0.attn.qkv.weight"
+    )
+    value = onnx.numpy_helper.to_array(tensor) * np.float16(factor)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(np.float16), tensor.name))
     onnx.save(model, path)
 
 

@@ -14,7 +14,7 @@ class NameNodesByModule(ir.passes.InPlacePass):
     """Rename nodes after the module that they came from, and give weights back their names.
 
     Before:  node_MatMul_29(x, val_32)   with the exporter's metadata
-    After:   layers.0.blocks.0.qkv/MatMul(x, layers.0.blocks.0.qkv.weight)
+    After:   layers.0.blocks.0.attn.qkv/MatMul(x, layers.0.blocks.0.attn.qkv.weight)
 
     The exporter transposes the weight of a linear layer into a fresh constant; it takes the name
     that it had in the module, unless another value has that already. Nodes without the metadata
