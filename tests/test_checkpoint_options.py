@@ -11,16 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conftest import POCKET
+from conftest import POCKET, Silent
 from libraries import randomise
 from parity import save_as
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
-from swin_deploy.config import Hints, LoadOptions
+from swin_deploy.config import ExportRequest, Hints, LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model, model_from_tensors
 from swin_deploy.model.windows import relative_position_index
+from swin_deploy.pipeline.run import run_export
 from swin_deploy.variants import VARIANTS
 from swin_deploy.verify import FLOORS_DB
 from test_parity_rebuilt import MICROSOFT
@@ -191,3 +192,16 @@ def test_a_backbone_may_have_norms_on_some_maps_only(tmp_path: Path) -> None:
     assert found.dialect == "Microsoft, backbone of a detector"
     assert found.config.stage_norms == (1, 2)
     assert "the maps of stages 2, 3 have norms of their own" in found.notes
+
+
+def test_a_request_has_to_be_for_the_network_of_its_checkpoint(tmp_path: Path) -> None:
+    """For those who call the library: a variant of another library's rules is no silent mistake."""
+    torch.save(dict(build_model(POCKET.config).named_parameters()), tmp_path / "x.pth")
+    request = ExportRequest(
+        variant=POCKET,
+        weights=tmp_path / "x.pth",
+        load=LoadOptions(wanted=POCKET.config),
+        out=tmp_path / "run",
+    )
+    with pytest.raises(InputError, match="is not of the network of this request"):
+        run_export(request, Silent())

@@ -18,7 +18,9 @@ from safetensors import safe_open
 import swin_deploy
 from conftest import ROOT, TRAINED, Silent
 from swin_deploy.artifacts.files import sha256
-from swin_deploy.config import BatchRange, ExportRequest
+from swin_deploy.checkpoints.resolve import resolve_variant
+from swin_deploy.checkpoints.source import Source
+from swin_deploy.config import BatchRange, ExportRequest, LoadOptions
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import ConfigError, InputError
@@ -77,7 +79,11 @@ def test_the_accuracy_is_the_one_that_the_file_states(digits: Path, tmp_path: Pa
     assert abs(count_right(logits, labels[rows]) - stated) <= 2  # a CPU may round a close call
     run = tmp_path / "run"
     wide = BatchRange(low=1, high=100)
-    run_export(ExportRequest(variant=TRAINED, weights=WEIGHTS, out=run, batch=wide), Silent())
+    load = LoadOptions(wanted=TRAINED.config)
+    source = Source(path=WEIGHTS, provenance={"source": "bundled"})
+    variant = resolve_variant(source, TRAINED, load, Silent())
+    request = ExportRequest(variant=variant, weights=WEIGHTS, load=load, out=run, batch=wide)
+    run_export(request, Silent())
     for name in ("engines/cpu-fp32.onnx", "model.fp16.onnx"):
         with OnnxRuntimeRunner(run / name) as runner:
             starts = range(0, len(rows), 100)

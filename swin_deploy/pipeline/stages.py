@@ -11,7 +11,7 @@ from swin_deploy.checkpoints.files import checkpoint_file
 from swin_deploy.config import ExportRequest, Precision
 from swin_deploy.data.inputs import PhotoFolder, load_photos
 from swin_deploy.engine.targets import TARGETS, Target, find_target
-from swin_deploy.errors import ConfigError
+from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
 
 RAW, SIMPLE, FP16, VERIFY = "model.raw.onnx", "model.onnx", "model.fp16.onnx", "verify.json"
@@ -166,7 +166,12 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
 
     assert context.request.weights is not None  # this stage is planned only with a checkpoint
     checkpoint = load_checkpoint(context.request.weights, context.request.load)
-    assert checkpoint.config == replace(context.request.variant.config, name=checkpoint.config.name)
+    if checkpoint.config != replace(context.request.variant.config, name=checkpoint.config.name):
+        raise InputError(
+            f"{context.request.weights} is not of the network of this request: "
+            f"{checkpoint.config}, not {context.request.variant.config}",
+            "the variant and the options of checkpoints.resolve.resolve_variant",
+        )
     save_file(checkpoint.tensors, context.folder.scratch(WEIGHTS))
     if context.request.labels:
         write_json(context.folder.scratch(LABELS), context.request.labels)
