@@ -15,11 +15,13 @@ from swin_deploy.architecture import Semantics, Size, SwinConfig
 from swin_deploy.errors import ConfigError
 from swin_deploy.networks import NetworkConfig, require_size
 from swin_deploy.variants import Preprocessing, Variant
+from swin_deploy.vit_architecture import VitConfig
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 Outputs = Literal["logits", "stages"]
 OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
+_LOGITS_HINT = "--outputs logits"
 LOGITS: Outputs = "logits"  # also what that output is called in every file
 
 
@@ -89,6 +91,7 @@ class LoadOptions:
         ema: Take the exponential moving average of the weights.
         wanted: The network that the checkpoint has to be; None for what its tensors say.
         hints: What is said of it where it lies.
+        rules: The fields of the semantics of ``wanted`` that go before those of its library.
     """
 
     image_size: Size | None = None
@@ -96,6 +99,7 @@ class LoadOptions:
     ema: bool = False
     wanted: NetworkConfig | None = None
     hints: Hints = Hints()
+    rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +153,8 @@ class ExportRequest:
             raise ConfigError(
                 f"{config.name} has no head, so it gives no logits", "--outputs stages"
             )
+        if self.outputs != LOGITS and isinstance(config, VitConfig):
+            raise ConfigError(f"{config.name} has no stages whose maps it could give", _LOGITS_HINT)
         require_size(config)
 
 
@@ -184,7 +190,11 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
         raise ConfigError(f"{path}: {'; '.join(problems)}", _KEYS)
     try:
         network["semantics"] = Semantics(**rules)
-        return Variant(config=SwinConfig(**network), preprocessing=Preprocessing(**steps))
+        return Variant(
+            config=SwinConfig(**network),
+            preprocessing=Preprocessing(**steps),
+            rules=tuple(semantics),
+        )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.problem}", error.hint) from error
 

@@ -57,11 +57,14 @@ class Variant:
         config: The architecture.
         preprocessing: Part of the variant: a network is never run with another's mean and std.
         parameters: The count that its authors publish; None for a config of the user's own.
+        rules: The fields of its semantics that the user named, which go before those of the
+            library of a checkpoint.
     """
 
     config: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     parameters: int | None = None
+    rules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         channels = self.config.in_channels

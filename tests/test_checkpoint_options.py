@@ -12,17 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conftest import POCKET, Silent
-from libraries import randomise
+from libraries import randomise, timm_model
 from parity import save_as
 from swin_deploy.architecture import SwinConfig
+from swin_deploy.checkpoints.authors import TIMM
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
-from swin_deploy.config import ExportRequest, Hints, LoadOptions
+from swin_deploy.config import ExportRequest, Hints, LoadOptions, read_config
 from swin_deploy.errors import InputError
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model, model_from_tensors
 from swin_deploy.model.windows import relative_position_index
 from swin_deploy.pipeline.run import run_export
-from swin_deploy.variants import VARIANTS
+from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.verify import FLOORS_DB
 from test_parity_rebuilt import MICROSOFT
 from timm_models import import_timm
@@ -205,3 +206,42 @@ def test_a_request_has_to_be_for_the_network_of_its_checkpoint(tmp_path: Path) -
     )
     with pytest.raises(InputError, match="is not of the network of this request"):
         run_export(request, Silent())
+
+
+@pytest.mark.parametrize("said", ['padding = "refuse"', 'merge_order = "rows"'])
+def test_a_rule_in_a_file_goes_before_the_librarys_and_leaves_the_others(
+    said: str, tmp_path: Path
+) -> None:
+    """Also one that is our default: what is not said is the library's."""
+    torch.save(timm_model(VARIANTS["swin_t"].config).state_dict(), tmp_path / "x.pth")
+    (tmp_path / "mine.toml").write_text(f"window_size = 7\n[semantics]\n{said}\n")
+    mine = read_config(tmp_path / "mine.toml")
+    found = load_checkpoint(tmp_path / "x.pth", LoadOptions(wanted=mine.config, rules=mine.rules))
+    rule = said.split()[0]
+    assert found.config.semantics == replace(
+        TIMM.semantics, **{rule: getattr(mine.config.semantics, rule)}
+    )
+    assert any(note.startswith(f"{rule} is") for note in found.notes)
+
+
+def test_notes_of_a_checkpoint_hold_for_every_run_of_it(tmp_path: Path) -> None:
+    weights = dict(build_model(POCKET.config).named_parameters())
+    torch.save({"model": weights, "model_ema": weights}, tmp_path / "x.pth")
+    load = LoadOptions(image_size=(64, 64))
+    variant = Variant(config=load_checkpoint(tmp_path / "x.pth", load).config)
+    for _ in range(2):
+        listener = Silent()
+        result = run_export(
+            ExportRequest(
+                variant=variant,
+                weights=tmp_path / "x.pth",
+                load=load,
+                out=tmp_path / "run",
+                targets=("cpu",),
+                precisions=("fp32",),
+            ),
+            listener,
+        )
+        assert "model_ema was left alone; --ema takes it" in listener.notes
+        assert "model_ema was left alone; --ema takes it" in result.header["notes"]
+    assert len(result.current) == len(result.stages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,14 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path, legacy: bool) -> None:
         load_checkpoint(path)
     assert caught.value.exit_code == 8
     assert not canary.exists()
+
+
+def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("x/data.pkl", b"")
+        archive.writestr("x/constants.pkl", b"")
+    with pytest.raises(InputError, match="is a TorchScript program, not a checkpoint"):
+        load_checkpoint(tmp_path / "x.pt")
 
 
 def cut(path: Path) -> None:

@@ -65,5 +65,5 @@ def require_standard(path: Path, buffers: Mapping[str, Tensor], config: SwinConf
                 raise InputError(
                     f"{path}: {name} holds {sorted(values)[:3]}, but masks here are "
                     f"{config.semantics.mask_value:g}",
-                    "--config FILE with [semantics] mask_value",
+                    f"--config FILE with mask_value = {min(values):g} in [semantics]",
                 )

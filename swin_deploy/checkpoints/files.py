@@ -107,18 +107,26 @@ def _read_torch(path: Path) -> Any:
     if zipped:
         try:
             with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
                 broken = archive.testzip()  # PyTorch itself does not compare checksums
         except zipfile.BadZipFile as error:
             raise InputError(f"{path} is damaged: {error}", "download it again") from error
         if broken is not None:
             raise InputError(f"{path} is damaged in {broken}", "download it again")
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise InputError(
+                f"{path} is a TorchScript program, not a checkpoint", "its state_dict, saved"
+            )
     try:
         with torch.serialization.safe_globals(_inert_globals()):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise _refusal(path, zipped, error) from error
     except (RuntimeError, EOFError, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a complete PyTorch archive: {error}") from error
+        reason = str(error).partition(". ")[0]  # the rest is PyTorch's advice to itself
+        raise InputError(
+            f"{path} is not a complete PyTorch archive: {reason}", "download it again"
+        ) from error
 
 
 def _refusal(path: Path, zipped: bool, error: pickle.UnpicklingError) -> Exception:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from swin_deploy.architecture import Semantics, SwinConfig
+from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.buffers import read_hints, require_standard
 from swin_deploy.checkpoints.checks import checked_values, require_complete, some
 from swin_deploy.checkpoints.dialect import BUFFERS, Dialect, Tensors, rename_key
@@ -121,7 +121,7 @@ def _swin_config(
             "no --variant, to take what the checkpoint says",
         )
     _drop_unused_norm(tensors, notes)
-    native = _native_config(path, dialect, tensors, buffers, options)
+    native = _native_config(path, dialect, tensors, buffers, options, notes)
     config = as_asked(native, options.image_size, options.window)
     if config.stage_norms:
         stages = ", ".join(str(stage + 1) for stage in config.stage_norms)
@@ -141,6 +141,7 @@ def _native_config(
     tensors: Tensors,
     buffers: Mapping[str, Tensor],
     options: LoadOptions,
+    notes: list[str],
 ) -> SwinConfig:
     wanted = options.wanted if isinstance(options.wanted, SwinConfig) else None
     stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
@@ -149,8 +150,14 @@ def _native_config(
         config = infer_config(tensors, hints, wanted, options.image_size)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.hint) from error
-    own = wanted is not None and wanted.semantics != Semantics()  # the user's, from a file
-    semantics = wanted.semantics if wanted and own else dialect.semantics_of(config.version)
+    semantics = dialect.semantics_of(config.version)
+    if wanted is None:
+        return replace(config, semantics=semantics)
+    for rule in options.rules:
+        own, theirs = getattr(wanted.semantics, rule), getattr(semantics, rule)
+        if own != theirs:
+            notes.append(f"{rule} is {own} as you say, in place of {theirs} as of {dialect.name}")
+            semantics = replace(semantics, **{rule: own})
     return replace(config, semantics=semantics)
 
 

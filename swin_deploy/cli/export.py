@@ -134,7 +134,11 @@ def export(
         raise ConfigError("--window and --ema are for weights, and none are given", "--weights")
     source = None
     load = LoadOptions(
-        image_size=image, window=window, ema=ema, wanted=None if network is None else network.config
+        image_size=image,
+        window=window,
+        ema=ema,
+        wanted=None if network is None else network.config,
+        rules=() if network is None else network.rules,
     )
     if weights is not None:
         if seed is not None:

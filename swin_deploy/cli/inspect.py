@@ -55,14 +55,19 @@ def inspect(
     from swin_deploy.report.console import Downloads, stdout
 
     network = resolve_network(variant, config)
-    wanted = None if network is None else network.config
     with Downloads().shown() as downloads:
         source = resolve_source(weights, variant, downloads)
     import_torch()
     from swin_deploy.checkpoints.resolve import load_source
     from swin_deploy.checkpoints.source import with_hints
 
-    options = LoadOptions(image_size=image, window=window, ema=ema, wanted=wanted)
+    options = LoadOptions(
+        image_size=image,
+        window=window,
+        ema=ema,
+        wanted=None if network is None else network.config,
+        rules=() if network is None else network.rules,
+    )
     found = load_source(source, with_hints(options, source))
     command = ["swin-deploy", "export", "--weights", weights]
     command += ["--variant", variant] if variant else []

@@ -85,6 +85,9 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
                 current.append(stage.name)
             else:
                 _run_stage(stage, context, listener)
+            record = folder.current.stages.get(stage.name)
+            for text in record.details.get("notes", ()) if record is not None else ():
+                note(text)  # every time, and into the manifest: they hold for the files
         verification = read_json(folder.file(VERIFY)) or {}
         header = _header(request, photos, folder, notes)
         for left in folder.publish(header):

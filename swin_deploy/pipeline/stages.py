@@ -175,14 +175,13 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
     save_file(checkpoint.tensors, context.folder.scratch(WEIGHTS))
     if context.request.labels:
         write_json(context.folder.scratch(LABELS), context.request.labels)
-    for note in checkpoint.notes:
-        context.note(note)
     return {
         "file": checkpoint_file(context.request.weights).name,
         "sha256": sha256(checkpoint_file(context.request.weights)),
         "dialect": checkpoint.dialect,
         "tensors": len(checkpoint.tensors),
         "dropped": len(checkpoint.dropped),
+        "notes": list(checkpoint.notes),
     }
 
 

@@ -72,7 +72,7 @@ def _describe_weights(weights: dict[str, Any]) -> str:
 def _describe(stage: str, record: StageRecord) -> str:
     details = record.details
     if stage == "weights":
-        return f"{details['tensors']} tensors, {details['dropped']} buffers dropped"
+        return f"{details['tensors']} tensors, {details['dropped']} others left out"
     if stage == "export":
         return f"{details['nodes']} nodes"
     if stage == "simplify":
