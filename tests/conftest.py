@@ -13,7 +13,6 @@ import pytest
 import parity
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.checkpoints.authors import TIMM
-from swin_deploy.checkpoints.torchvision import TORCHVISION
 from swin_deploy.config import BatchRange, ExportRequest, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.cuda import device_problem
@@ -100,7 +99,7 @@ SMALL = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED)}
 VITS = {name: v for name, v in VARIANTS.items() if isinstance(v.config, VitConfig)}
 FULL_SIZE = {name: v for name, v in VARIANTS.items() if name not in (TRAINED.name, *VITS)}
 FULL_SIZE[CIFAR.name] = CIFAR
-# Sizes that nothing divides, as timm and torchvision pad them; and one that is not square.
+# A size that nothing divides, as timm pads it.
 ODD_SIZES = {
     f"{name}, {when}": replace(
         VARIANTS[name],
@@ -108,9 +107,7 @@ ODD_SIZES = {
     )
     for name, when, size, semantics in (
         ("swin_t", "padded after the roll", (230, 250), TIMM.semantics),
-        ("swin_t", "padded before the roll", (230, 250), TORCHVISION.semantics),
         ("swinv2_t_w8", "padded after the roll", (230, 250), TIMM.semantics),
-        ("swin_t", "oblong", (224, 448), TIMM.semantics),
     )
 }
 EVERY = {**FULL_SIZE, **VITS, **ODD_SIZES}

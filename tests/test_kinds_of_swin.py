@@ -43,9 +43,10 @@ def test_it_exports_simplifies_compiles_and_verifies(variant: Variant, tmp_path:
     }
 
 
-@pytest.mark.parametrize("variant", PADDED.values(), ids=PADDED.keys())
-def test_its_maps_do_too(variant: Variant, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["padded-before-v1", "padded-after-v2"])
+def test_its_maps_do_too(name: str, tmp_path: Path) -> None:
     """Without the padded slots, and with a norm of its own where the network has one."""
+    variant = PADDED[name]
     shapes = export(variant, tmp_path, "stages").stages["export"].details["outputs"]
     sides = [shape[2:] for shape in shapes.values()]
     columns = 18 if variant.config.semantics.patch_remainder == "pad" else 17

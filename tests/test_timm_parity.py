@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import CIFAR, FULL_SIZE, SMALL
+from conftest import CIFAR, SMALL
 from libraries import outputs_of
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
@@ -17,16 +17,13 @@ from swin_deploy.verify import FLOORS_DB
 from timm_models import build_timm
 
 QUICK = {**SMALL, CIFAR.name: CIFAR, "swin_t": VARIANTS["swin_t"]}
-LARGE = [name for name, v in FULL_SIZE.items() if v.config.version == 1 and name not in QUICK]
 
 
-@pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
-)
+@pytest.mark.parametrize("name", QUICK)
 def test_logits_and_stages_equal_timms(
     name: str, noise: Callable[[Variant, int], np.ndarray]
 ) -> None:
-    variant = {**QUICK, **FULL_SIZE}[name]
+    variant = QUICK[name]
     model = build_model(variant.config, seed=1)
     images = torch.from_numpy(noise(variant, 2))
     reference = build_timm(variant.config, model)
