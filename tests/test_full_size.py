@@ -22,14 +22,12 @@ KERNELS = {
     ("swin_t", "1:16"): 108,
     ("swin_s", "1"): 203,
     ("swin_b_384", "1"): 203,
-    ("swin_l", "1"): 203,
     ("cifar10_swin", "1"): 185,
     ("swinv2_t_w8", "1"): 129,
     ("swinv2_s_w16", "1"): 232,
     ("swin_t, padded after the roll", "1"): 107,
     ("swinv2_t_w8, padded after the roll", "1"): 129,
     ("vit_t_16", "1"): 102,
-    ("vit_s_16", "1:16"): 101,
     ("vit_b_16", "1"): 100,
 }
 QUICK = {("swin_t", "1"), ("cifar10_swin", "1")}

@@ -17,7 +17,7 @@ from swin_deploy.variants import Variant
 KINDS = {**PADDED, COSINE.name: COSINE, PLAIN.name: PLAIN}
 DAMAGED = [(COSINE, name, damage) for name, damage in COSINE_DAMAGES.items()] + [
     (variant, name, damage)
-    for variant in PADDED.values()
+    for variant in (PADDED["padded-before-v1"], PADDED["padded-after-v2"])
     for name, damage in PADDED_DAMAGES.items()
 ]
 
