@@ -21,7 +21,6 @@ Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 Outputs = Literal["logits", "stages"]
 OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
-_LOGITS_HINT = "--outputs logits"
 LOGITS: Outputs = "logits"  # also what that output is called in every file
 
 
@@ -154,7 +153,9 @@ class ExportRequest:
                 f"{config.name} has no head, so it gives no logits", "--outputs stages"
             )
         if self.outputs != LOGITS and isinstance(config, VitConfig):
-            raise ConfigError(f"{config.name} has no stages whose maps it could give", _LOGITS_HINT)
+            raise ConfigError(
+                f"{config.name} has no stages whose maps it could give", "--outputs logits"
+            )
         require_size(config)
 
 
