@@ -15,7 +15,9 @@ from pathlib import Path
 
 from swin_deploy.config import LOGITS, OUTPUTS, BatchRange, Outputs, read_config
 from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
+from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
+from swin_deploy.export_form.forms import FORMS
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.fp16 import convert_to_fp16
 from swin_deploy.model.build import build_model
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--outputs", choices=OUTPUTS, default=LOGITS)
+    parser.add_argument("--form", choices=FORMS, default="slabs", help="of Swin's attentions")
     arguments = parser.parse_args()
     print(f"{'network':14} {'fp32 dB':>8} {'fp16 dB':>8} {'fp16 top-1':>10}   inputs")
     for name in arguments.networks:
@@ -39,7 +42,7 @@ def main() -> None:
         rows = [
             row
             for seed in range(arguments.seeds)
-            for row in measure(variant, seed, arguments.images, arguments.outputs)
+            for row in measure(variant, seed, arguments.images, arguments.outputs, arguments.form)
         ]
         half = [row for row in rows if row.candidate == "onnx fp16"]
         full = [row for row in rows if row.candidate != "onnx fp16"]
@@ -54,12 +57,12 @@ def main() -> None:
 
 
 def measure(
-    variant: Variant, seed: int, photos: Path | None, outputs: Outputs
+    variant: Variant, seed: int, photos: Path | None, outputs: Outputs, form: FormName
 ) -> Iterator[Comparison]:
     """Every hop of one network with one seed."""
     network = build_model(variant.config, seed)
     eager, frozen = (
-        with_outputs(form, outputs, variant.name) for form in (network, freeze(network))
+        with_outputs(module, outputs, variant.name) for module in (network, freeze(network, form))
     )
     with tempfile.TemporaryDirectory() as folder:
         full, half = Path(folder) / "model.onnx", Path(folder) / "model.fp16.onnx"

@@ -10,6 +10,7 @@ is further from eager than eager is from FP64.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,9 @@ from torch import nn
 
 from swin_deploy.config import read_config
 from swin_deploy.data.inputs import make_noise
+from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
+from swin_deploy.export_form.forms import FORMS
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.networks import NetworkConfig
@@ -60,28 +63,30 @@ def networks() -> Iterator[tuple[str, NetworkConfig, Callable[[nn.Module], None]
 
 def main() -> None:
     print(
-        f"{'network':22} {'seed':>4} {'eager-64':>8} {'form-64':>8} {'form-eager':>10} {'gap':>5}"
+        f"{'network':22} {'form':6} {'seed':>4} {'eager-64':>8} {'form-64':>8} "
+        f"{'form-eager':>10} {'gap':>5}"
     )
     for name, config, edit in networks():
-        for seed in SEEDS:
-            rows = list(measure(config, edit, seed))
+        for form, seed in itertools.product(FORMS, SEEDS):
+            rows = list(measure(config, edit, seed, form))
             worst = [min(row[column] for row in rows) for column in range(3)]
             gap = max(own - form for own, _, form in rows)
             print(
-                f"{name:22} {seed:4} {worst[0]:8.1f} {worst[1]:8.1f} {worst[2]:10.1f} {gap:5.1f}",
+                f"{name:22} {form:6} {seed:4} {worst[0]:8.1f} {worst[1]:8.1f} "
+                f"{worst[2]:10.1f} {gap:5.1f}",
                 flush=True,
             )
 
 
 def measure(
-    config: NetworkConfig, edit: Callable[[nn.Module], None], seed: int
+    config: NetworkConfig, edit: Callable[[nn.Module], None], seed: int, form: FormName
 ) -> Iterator[tuple[float, float, float]]:
     """Eager to FP64, form to FP64 and form to eager, in dB: a row per landmark and the logits."""
     eager = build_model(config, seed)
     edit(eager)
     images = torch.from_numpy(make_noise(3, config.in_channels, config.image_size).images)
     with torch.inference_mode():
-        single, frozen = values(eager, images), values(freeze(eager), images)
+        single, frozen = values(eager, images), values(freeze(eager, form), images)
         exact = values(copy.deepcopy(eager).double(), images.double())
     for name in exact:
         reference = exact[name].numpy()

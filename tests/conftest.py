@@ -81,7 +81,7 @@ COSINE = replace(
 PLAIN = replace(POCKET, config=replace(POCKET.config, name="plain", position_bias=False))
 CIFAR = read_config(ROOT / "examples" / "cifar10_swin.toml")
 TRAINED = VARIANTS["swin_pocket"]
-FORMS = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN)} | PADDED
+KINDS = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN)} | PADDED
 # A Vision Transformer on a grid of 4x6 patches, with two kinds of landmark.
 POCKET_VIT = Variant(
     config=VitConfig(

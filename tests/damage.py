@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
-from swin_deploy.export_form import attention, blocks, freeze
+from swin_deploy.export_form import attention, blocks, freeze, linear, slabs
 from swin_deploy.geometry import StageGeometry
 
 
@@ -36,20 +37,24 @@ def forgotten_mask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forgotten_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """The query is not divided by sqrt(d)."""
-    monkeypatch.setattr(attention, "scaled_query", lambda qkv, stage: qkv)
+    for module in (linear, slabs):
+        monkeypatch.setattr(module, "query_scale", lambda channels, heads: 1.0)
 
 
 def swapped_query_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the projection are taken in the order k, q, v."""
-    scaled = attention.scaled_query
+    split, init = attention.PackedAttention.split, slabs.SlabAttention.__init__
 
-    def damaged(qkv: nn.Linear, stage: StageGeometry) -> nn.Linear:
-        layer, c = scaled(qkv, stage), stage.channels
-        rows = torch.cat([torch.arange(c, 2 * c), torch.arange(c), torch.arange(2 * c, 3 * c)])
-        bias = None if layer.bias is None else layer.bias[rows]
-        return attention.linear(layer.weight[rows], bias)
+    def damaged_split(self: attention.PackedAttention, x: torch.Tensor) -> object:
+        q, key, v = split(self, x)
+        return key, q, v
 
-    monkeypatch.setattr(attention, "scaled_query", damaged)
+    def damaged_init(self: slabs.SlabAttention, *args: object) -> None:
+        init(self, *args)  # type: ignore[arg-type]
+        self.weight.data = self.weight.data[[1, 0, 2]]
+
+    monkeypatch.setattr(attention.PackedAttention, "split", damaged_split)
+    monkeypatch.setattr(slabs.SlabAttention, "__init__", damaged_init)
 
 
 def wrong_shift(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,24 +90,55 @@ DAMAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 }
 
 
+def constant_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The channel that carries the biases of the projection is 0."""
+    make = slabs.constant_channel
+
+    def damaged(norm: nn.LayerNorm, channel: int) -> nn.LayerNorm:
+        copy = make(norm, channel)
+        copy.bias.data.zero_()
+        return copy
+
+    monkeypatch.setattr(slabs, "constant_channel", damaged)
+
+
+def channel_of_another_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The norm writes its 1 into another channel than the product expects."""
+    make = slabs.constant_channel
+    monkeypatch.setattr(
+        slabs, "constant_channel", lambda norm, channel: make(norm, (channel + 1) % len(norm.bias))
+    )
+
+
+def forgotten_value_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bias of the value is not in that of the output projection."""
+    monkeypatch.setattr(slabs, "shifted", lambda proj, value_bias: proj)
+
+
+SLAB_DAMAGES = {
+    d.__name__: d for d in (constant_of_zero, channel_of_another_norm, forgotten_value_bias)
+}
+
+
 def unscaled_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The learned scale of V2 is forgotten."""
-    init = attention.FrozenCosineAttention.__init__
+    init = attention.PackedCosineAttention.__init__
 
-    def damaged(self: attention.FrozenCosineAttention, *args: object) -> None:
+    def damaged(self: attention.PackedCosineAttention, *args: object) -> None:
         init(self, *args)  # type: ignore[arg-type]
-        self.scales = torch.ones_like(self.scales)
+        self.root = torch.ones_like(self.root)
 
-    monkeypatch.setattr(attention.FrozenCosineAttention, "__init__", damaged)
+    monkeypatch.setattr(attention.PackedCosineAttention, "__init__", damaged)
 
 
 def key_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the query of V2 becomes a unit vector."""
+    """Only the query of V2 is divided by its length."""
+    length, calls = attention.length, itertools.count()
 
     def damaged(x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([x[0] / x[0].norm(dim=-1, keepdim=True), x[1]])
+        return torch.ones_like(x[..., :1]) if next(calls) % 2 else length(x)
 
-    monkeypatch.setattr(attention, "unit", damaged)
+    monkeypatch.setattr(attention, "length", damaged)
 
 
 def padding_that_speaks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from conftest import FORMS, PADDED, SMALL
-from damage import DAMAGES
+from conftest import KINDS, PADDED, SMALL
+from damage import DAMAGES, SLAB_DAMAGES
+from swin_deploy.export_form.forms import FORMS, FormName
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.export_form.order import invert, merge_groups, steps_between, window_order
 from swin_deploy.geometry import StageGeometry, stage_geometry
@@ -20,6 +22,14 @@ from swin_deploy.verify import FLOORS_DB
 
 FOUR = StageGeometry((4, 4), (2, 2), (1, 1), channels=1, heads=1, depth=2)
 Noise = Callable[[Variant, int], np.ndarray]
+DAMAGED_FORMS = pytest.mark.parametrize(
+    ("form", "damage"),
+    [
+        pytest.param(form, damage, id=f"{form}-{name}")
+        for form, damages in (("packed", DAMAGES), ("slabs", DAMAGES | SLAB_DAMAGES))
+        for name, damage in damages.items()
+    ],
+)
 
 
 def test_slots_run_over_the_token_in_the_window_first() -> None:
@@ -63,11 +73,14 @@ def test_a_merge_beyond_an_odd_side_has_no_token() -> None:
     assert groups[:, 0].tolist() == [0, 3, 1, 4]
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("variant", PADDED.values(), ids=PADDED.keys())
-def test_what_padded_slots_hold_is_never_seen(variant: Variant, noise: Noise) -> None:
+def test_what_padded_slots_hold_is_never_seen(
+    variant: Variant, form: FormName, noise: Noise
+) -> None:
     """Other content in the padded slots of every block changes nothing."""
     eager = build_model(variant.config)
-    frozen, other = freeze_swin(eager), freeze_swin(eager)
+    frozen, other = (freeze_swin(eager, FORMS[form]) for _ in range(2))
     for layer in other.layers:
         for block in layer.blocks:
             if block.steps is not None:
@@ -84,15 +97,14 @@ def test_merging_gathers_the_four_tokens_of_a_group() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("variant", FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize("variant", KINDS.values(), ids=KINDS.keys())
 @pytest.mark.parametrize("qkv_bias", [True, False])
+@pytest.mark.parametrize("form", FORMS)
 def test_it_equals_the_eager_network_stage_by_stage(
-    variant: Variant, batch: int, qkv_bias: bool, noise: Noise
+    variant: Variant, batch: int, qkv_bias: bool, form: FormName, noise: Noise
 ) -> None:
-    from dataclasses import replace
-
     eager = build_model(replace(variant.config, qkv_bias=qkv_bias))
-    frozen = freeze_swin(eager)
+    frozen = freeze_swin(eager, FORMS[form])
     images = torch.from_numpy(noise(variant, batch))
     with torch.inference_mode():
         pairs = [*zip(eager.stages(images), frozen.stages(images), strict=True)]
@@ -102,16 +114,22 @@ def test_it_equals_the_eager_network_stage_by_stage(
         assert sqnr_db(reference.numpy(), candidate.numpy()) >= FLOORS_DB["fp32"]
 
 
-def test_constants_are_exact_and_norms_are_shared() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_constants_are_exact_and_norms_are_shared(form: FormName) -> None:
     """What is too small for any floor, an epsilon or a mask of -20, is right by construction."""
     eager = build_model(SMALL["pocket"].config)
-    frozen = freeze_swin(eager)
+    frozen = freeze_swin(eager, FORMS[form])
     for layer, frozen_layer in zip(eager.layers, frozen.layers, strict=True):
         for block, frozen_block in zip(layer.blocks, frozen_layer.blocks, strict=True):
-            bias = block.attn.position_bias()
+            bias, c = block.attn.position_bias(), block.stage.channels
             expected = bias[None] if block.mask is None else bias + block.mask[:, None]
             assert torch.equal(frozen_block.attn.bias[:, 0], expected)
-            assert frozen_block.norm1 is block.norm1
+            if form == "slabs":
+                assert frozen_block.norm1.eps == block.norm1.eps
+                assert sorted(frozen_block.norm1.weight.tolist()) == [0] + [1] * (c - 1)
+                assert torch.equal(frozen_block.norm1.bias, 1 - frozen_block.norm1.weight)
+            else:
+                assert frozen_block.norm1 is block.norm1
             assert frozen_block.norm2 is block.norm2
             assert frozen_block.mlp is block.mlp
         if layer.downsample is not None:
@@ -121,15 +139,18 @@ def test_constants_are_exact_and_norms_are_shared() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+@DAMAGED_FORMS
 def test_damage_of_a_real_network_misses_even_the_fp16_floor(
-    damage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, noise: Noise
+    form: FormName,
+    damage: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    noise: Noise,
 ) -> None:
     eager = build_model(VARIANTS["swin_t"].config)
     images = torch.from_numpy(noise(VARIANTS["swin_t"], 2))
     damage(monkeypatch)
     with torch.inference_mode():
-        frozen = freeze_swin(eager)
+        frozen = freeze_swin(eager, FORMS[form])
         found = sqnr_db(eager(images).numpy(), frozen(images).numpy())
         pairs = zip(eager.stages(images), frozen.stages(images), strict=True)
         worst_map = min(sqnr_db(a.numpy(), b.numpy()) for a, b in pairs)
@@ -140,19 +161,23 @@ def test_damage_of_a_real_network_misses_even_the_fp16_floor(
 def test_freezing_leaves_the_eager_network_alone() -> None:
     eager = build_model(SMALL["pocket"].config)
     before = {key: value.clone() for key, value in eager.state_dict().items()}
-    freeze_swin(eager)
+    for form in FORMS.values():
+        freeze_swin(eager, form)
     assert all(torch.equal(value, before[key]) for key, value in eager.state_dict().items())
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+@DAMAGED_FORMS
 def test_a_damaged_form_misses_the_floor_by_far(
-    damage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, noise: Noise
+    form: FormName,
+    damage: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    noise: Noise,
 ) -> None:
     """A tolerance that a wrong network also meets tests nothing."""
     variant = SMALL["pocket"]
     eager = build_model(variant.config)
     damage(monkeypatch)
-    frozen = freeze_swin(eager)
+    frozen = freeze_swin(eager, FORMS[form])
     images = torch.from_numpy(noise(variant, 2))
     with torch.inference_mode():
         found = sqnr_db(eager(images).numpy(), frozen(images).numpy())

@@ -17,6 +17,7 @@ from conftest import POCKET, ROOT
 from swin_deploy.artifacts.files import sha256
 from swin_deploy.config import BatchRange
 from swin_deploy.errors import InputError
+from swin_deploy.export_form.forms import FORMS
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.graph.export import OPSET, check_graph, export_graph
 from swin_deploy.graph.naming import NameNodesByModule
@@ -35,7 +36,7 @@ FORBIDDEN = {"If", "Loop", "Where", "ScatterND", "GatherND", "Concat", "Pad", "S
 @pytest.fixture(scope="module")
 def static_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("static") / "model.raw.onnx"
-    frozen = freeze_swin(build_model(POCKET.config))
+    frozen = freeze_swin(build_model(POCKET.config), FORMS["packed"])
     export_graph(frozen, POCKET.config, BatchRange(low=2, high=2), path)
     return path
 
@@ -98,10 +99,11 @@ def test_two_checkouts_give_the_same_bytes(tmp_path: Path, static_graph: Path) -
         "from pathlib import Path\n"
         "from conftest import POCKET\n"
         "from swin_deploy.config import BatchRange\n"
+        "from swin_deploy.export_form.forms import FORMS\n"
         "from swin_deploy.export_form.freeze import freeze_swin\n"
         "from swin_deploy.graph.export import export_graph\n"
         "from swin_deploy.model.build import build_model\n"
-        "frozen = freeze_swin(build_model(POCKET.config))\n"
+        "frozen = freeze_swin(build_model(POCKET.config), FORMS['packed'])\n"
         "export_graph(frozen, POCKET.config, BatchRange(low=2, high=2), Path('model.raw.onnx'))\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, timeout=300)

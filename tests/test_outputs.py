@@ -23,6 +23,7 @@ from swin_deploy.config import BatchRange, ExportRequest
 from swin_deploy.engine.open import open_engine
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, VerificationError
+from swin_deploy.export_form.forms import FORMS
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.graph import simplify
 from swin_deploy.graph.export import read_outputs
@@ -63,7 +64,7 @@ def test_maps_are_the_stages_with_channels_first(variant: Variant, noise: Noise)
     images = torch.from_numpy(noise(variant, 2))
     with torch.inference_mode():
         expected = eager.stages(images)
-        for network in (eager, freeze_swin(eager)):
+        for network in (eager, freeze_swin(eager, FORMS["slabs"])):
             maps = with_outputs(network, "stages", "x")(images)
             for reference, candidate in zip(expected, maps, strict=True):
                 assert candidate.is_contiguous()

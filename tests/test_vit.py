@@ -73,7 +73,7 @@ def test_the_form_equals_the_eager_network_at_every_landmark(
 ) -> None:
     config = replace(POCKET_VIT.config, **change)
     eager = build_model(config)
-    frozen = freeze(eager)
+    frozen = freeze(eager, "packed")
     generator = np.random.default_rng(0)
     shape = (batch, config.in_channels, *config.image_size)
     images = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
@@ -91,7 +91,7 @@ def test_norms_are_shared_and_the_eager_network_is_left_alone() -> None:
     eager = build_model(POCKET_VIT.config)
     assert isinstance(eager, VisionTransformer)
     before = {key: value.clone() for key, value in eager.state_dict().items()}
-    frozen = freeze(eager)
+    frozen = freeze(eager, "packed")
     assert all(torch.equal(value, before[key]) for key, value in eager.state_dict().items())
     assert frozen.norm is eager.norm
     assert eager.norm.eps == 1e-6
@@ -116,7 +116,7 @@ def test_a_damaged_form_misses_the_floor_by_far(
     damage(monkeypatch)
     images = torch.from_numpy(noise(variant, 2))
     with torch.inference_mode():
-        found = sqnr_db(eager(images).numpy(), freeze(eager)(images).numpy())
+        found = sqnr_db(eager(images).numpy(), freeze(eager, "packed")(images).numpy())
     assert found < ceiling
 
 

@@ -26,7 +26,7 @@ def change_start(
 
 def forgotten_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """The query is not divided by sqrt(d)."""
-    monkeypatch.setattr(vit, "scaled_query", lambda attention: attention.qkv)
+    monkeypatch.setattr(vit, "scaled_query", lambda qkv, heads: qkv)
 
 
 def dropped_positions(monkeypatch: pytest.MonkeyPatch) -> None:

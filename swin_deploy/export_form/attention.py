@@ -1,109 +1,115 @@
-"""Frozen window attention, V1 and V2: masks, position biases and scales are constants."""
+"""Frozen window attention with one packed projection, V1 and V2.
+
+Masks, position biases and scales are constants. A compiler copies query, key and value out of the
+packed result in one kernel, whatever the batch; ``slabs`` avoids the copy for static batches.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from swin_deploy.geometry import StageGeometry
+from swin_deploy.export_form.linear import linear, scaled_query
 from swin_deploy.model.attention import WindowAttention
 from swin_deploy.model.attention_v2 import CosineWindowAttention
+from swin_deploy.model.blocks import SwinBlock
 
 
 class FrozenAttention(nn.Module):
-    """softmax(q k^T + bias) v in every window, the query scale in the projection.
+    """softmax(q k^T + bias) v in every window: (n * k, b, c) -> the same.
 
     Args:
-        attn: The trained attention.
-        mask: (k, n, n) of the shifted windows, or None.
-        stage: Its grid.
+        block: The trained block that it belongs to.
     """
 
     bias: Tensor
 
-    def __init__(
-        self,
-        attn: WindowAttention | CosineWindowAttention,
-        mask: Tensor | None,
-        stage: StageGeometry,
-    ) -> None:
+    def __init__(self, block: SwinBlock) -> None:
         super().__init__()
-        self.stage = stage
-        bias = attn.position_bias()[None, None]  # (1, 1, a, n, n)
-        if mask is not None:
-            bias = bias + mask[:, None, None]  # (k, 1, a, n, n)
+        self.stage = block.stage
+        bias = block.attn.position_bias()[None, None]  # (1, 1, a, n, n)
+        if block.mask is not None:
+            bias = bias + block.mask[:, None, None]  # (k, 1, a, n, n)
         self.register_buffer("bias", bias.contiguous(), persistent=False)
-        if isinstance(attn, WindowAttention):
-            self.qkv = scaled_query(attn.qkv, stage)
-        else:
-            self.qkv = linear(attn.qkv.weight, attn.qkv_bias())
-        self.proj = attn.proj
+        self.proj = block.attn.proj
+
+    def norm1_of(self, block: SwinBlock) -> nn.LayerNorm:
+        """The block's first norm, as this form wants it."""
+        return block.norm1
+
+
+class PackedAttention(FrozenAttention):
+    """V1: the query scale is in the projection."""
+
+    def __init__(self, block: SwinBlock) -> None:
+        super().__init__(block)
+        assert isinstance(block.attn, WindowAttention)
+        self.qkv = scaled_query(block.attn.qkv, self.stage.heads)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, k * b, c) -> (n, k * b, c)."""
+        q, key, v = self.split(x)
+        weights = (self.logits(q, key) + self.bias).softmax(dim=-1)  # (k, b, a, n, n)
+        out = (weights @ v).permute(3, 0, 1, 2, 4)  # (n, k, b, a, d)
         stage = self.stage
-        n, k, a, c = stage.window_tokens, stage.windows, stage.heads, stage.channels
-        qkv = self.qkv(x).reshape(n, k, -1, 3, a, c // a)
-        q, key, v = self.split(qkv.permute(3, 1, 2, 4, 0, 5))  # each (k, b, a, n, d)
-        weights = (q @ key.transpose(-2, -1) + self.bias).softmax(dim=-1)  # (k, b, a, n, n)
-        out = (weights @ v).permute(3, 0, 1, 2, 4).reshape(n, -1, c)
-        return self.proj(out)  # type: ignore[no-any-return]
+        slots = stage.window_tokens * stage.windows
+        return self.proj(out.reshape(slots, -1, stage.channels))  # type: ignore[no-any-return]
 
-    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(3, k, b, a, n, d) -> query, key and value, (k, b, a, n, d) each."""
-        q, key, v = qkv.unbind(0)
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n * k, b, c) -> query, key and value, (k, b, a, n, d) each."""
+        n, k, a = self.stage.window_tokens, self.stage.windows, self.stage.heads
+        qkv = self.qkv(x).reshape(n, k, -1, 3, a, self.stage.channels // a)
+        q, key, v = qkv.permute(3, 1, 2, 4, 0, 5).unbind(0)
         return q, key, v
 
+    def logits(self, q: Tensor, key: Tensor) -> Tensor:
+        """(k, b, a, n, d) twice -> (k, b, a, n, n)."""
+        return q @ key.transpose(-2, -1)
 
-class FrozenCosineAttention(FrozenAttention):
-    """The same of unit vectors: the learned scale, its clamp and exponential are one constant.
 
-    Query and key become unit vectors together, which is one kernel less than one after the other.
+class PackedCosineAttention(PackedAttention):
+    """V2: the cosine of query and key times the learned scale.
+
+    Compilers make a kernel of each unit vector. The product of the vectors as they are, times a
+    factor per query and a factor per key, is the same number: those factors come out of the kernel
+    that copies query, key and value anyway, and the fused attention takes them in. The scale, its
+    clamp and its exponential are in the factors, half of it in each, so that both stay small.
     """
 
-    scales: Tensor
+    root: Tensor
 
-    def __init__(
-        self, attn: CosineWindowAttention, mask: Tensor | None, stage: StageGeometry
-    ) -> None:
-        super().__init__(attn, mask, stage)
-        scale = attn.scale()  # (a, 1, 1)
-        scales = torch.stack([scale, torch.ones_like(scale)])[:, None, None]
-        self.register_buffer("scales", scales, persistent=False)  # (2, 1, 1, a, 1, 1)
+    def __init__(self, block: SwinBlock) -> None:
+        FrozenAttention.__init__(self, block)
+        assert isinstance(block.attn, CosineWindowAttention)
+        self.qkv = even_heads(block.attn.qkv.weight, block.attn.qkv_bias(), self.stage.heads)
+        root = block.attn.scale().sqrt()  # (a, 1, 1)
+        self.register_buffer("root", root, persistent=False)
 
-    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(3, k, b, a, n, d) -> unit query times the scale, unit key, value."""
-        q, key = (unit(qkv[:2]) * self.scales).unbind(0)
-        return q, key, qkv[2]
+    def logits(self, q: Tensor, key: Tensor) -> Tensor:
+        q_factor, key_factor = self.root / length(q), self.root / length(key)  # (k, b, a, n, 1)
+        return super().logits(q, key) * q_factor * key_factor.transpose(-2, -1)
 
 
-def unit(x: Tensor) -> Tensor:
-    """``F.normalize``, without the Expand that its export has: (..., d) -> (..., d)."""
-    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x / length.clamp(min=1e-12)
+def length(x: Tensor) -> Tensor:
+    """Of vectors, and never 0, as ``F.normalize`` divides by: (..., d) -> (..., 1)."""
+    found: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return found.clamp(min=1e-12)
 
 
-def freeze_attention(
-    attn: WindowAttention | CosineWindowAttention, mask: Tensor | None, stage: StageGeometry
-) -> FrozenAttention:
-    """The frozen form of either attention."""
-    if isinstance(attn, CosineWindowAttention):
-        return FrozenCosineAttention(attn, mask, stage)
-    return FrozenAttention(attn, mask, stage)
+def even_heads(weight: Tensor, bias: Tensor | None, heads: int) -> nn.Linear:
+    """A projection whose query and key rows have about length 1, head by head.
 
+    A cosine is the same for vectors of any length, so nothing of the network limits theirs, but
+    their product has to stay below 65504 in FP16. Each head's rows are multiplied by the power of
+    two that brings their mean square length nearest to 1. Powers of two round nothing.
 
-def scaled_query(qkv: nn.Linear, stage: StageGeometry) -> nn.Linear:
-    """A copy of the projection that multiplies the query rows by 1 / sqrt(d)."""
-    c = stage.channels
-    scale = torch.ones(3 * c)
-    scale[:c] = (c // stage.heads) ** -0.5
-    return linear(qkv.weight * scale[:, None], None if qkv.bias is None else qkv.bias * scale)
-
-
-def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A linear layer around given tensors: weight (out, in), bias (out,)."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias, requires_grad=False)
-    return layer
+    Args:
+        weight: (3c, c), the rows of query, key and value.
+        bias: (3c,), or None.
+        heads: a.
+    """
+    c = weight.shape[1]
+    square = weight[: 2 * c].square().sum(dim=1).view(2 * heads, -1).mean(dim=1)  # (2a,)
+    exponent = -torch.where(square > 0, square, 1.0).log2().div(2).round()
+    factor = torch.ones(3 * c)
+    factor[: 2 * c] = exponent.exp2().repeat_interleave(c // heads)
+    return linear(weight * factor[:, None], None if bias is None else bias * factor)

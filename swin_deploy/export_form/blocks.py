@@ -1,4 +1,4 @@
-"""The parts of a frozen network; each takes and returns the stream (n, k * b, c)."""
+"""The parts of a frozen network; between them goes the stream (n * k, b, c)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_deploy.export_form.attention import freeze_attention, linear
+from swin_deploy.export_form.attention import FrozenAttention
+from swin_deploy.export_form.linear import linear
 from swin_deploy.export_form.order import PADDED, invert, merge_groups
+from swin_deploy.export_form.stream import Stream
 from swin_deploy.geometry import StageGeometry
 from swin_deploy.model.blocks import PatchEmbed, PatchMerging, SwinBlock
 
@@ -25,16 +27,16 @@ class FrozenPatchEmbed(nn.Module):
         self.proj = linear(embed.proj.weight.flatten(1), embed.proj.bias)
         self.norm = embed.norm
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(b, channels, H, W) -> (n, k * b, c)."""
+    def forward(self, image: Tensor) -> Stream:
+        """(b, channels, H, W) -> the stream (n * k, b, c)."""
         (p, q), side = self.stage.window, self.patch
         channels = image.shape[1]
         image = self._whole_windows(image)
         h, w = self.stage.padded
         x = image.reshape(-1, channels, h // p, p, side, w // q, q, side)
         x = x.permute(3, 6, 2, 5, 0, 1, 4, 7)  # (p, q, h/p, w/q, b, channels, y, x)
-        x = x.reshape(p * q, -1, channels * side**2)  # (n, k * b, channels * y * x)
-        return self.norm(self.proj(x))  # type: ignore[no-any-return]
+        x = x.reshape(h * w, -1, channels * side**2)  # (n * k, b, channels * y * x)
+        return Stream(self.norm(self.proj(x)))
 
     def _whole_windows(self, image: Tensor) -> Tensor:
         """Cut off the pixels that no patch takes, and pad with zeros to whole windows."""
@@ -62,29 +64,31 @@ class FrozenMerge(nn.Module):
         self, merge: PatchMerging, finer: StageGeometry, here: Tensor, there: Tensor
     ) -> None:
         super().__init__()
-        self.version, self.channels = merge.version, finer.channels
-        self.arriving, self.slots = len(here), len(there)
+        self.version, self.channels, self.slots = merge.version, finer.channels, len(there)
         tokens = merge_groups(finer.grid, there).T.reshape(-1)  # (slots * 4,)
         groups = invert(here)[tokens.clamp(min=0)]
         self.register_buffer("groups", groups, persistent=False)
         present = tokens != PADDED
-        keep = None if present.all() else present.float()[:, None, None]
+        keep = None if present.all() else present.float().view(-1, 1, 4, 1)
         self.register_buffer("present", keep, persistent=False)
         order = _group_channels(merge.order, finer.channels)
         self.norm = _norm_in_order(merge.norm, order) if merge.version == 1 else merge.norm
         weight = merge.reduction.weight
         self.reduction = linear(weight if order is None else weight[:, order], None)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, k * b, c) of the finer grid -> (slots, b, 2c), in the order of the coarser."""
-        t, c = self.slots, self.channels
-        x = x.reshape(self.arriving, -1, c).index_select(0, self.groups)
+    def forward(self, stream: Stream) -> Stream:
+        """The stream of the finer grid -> (slots, b, 2c), in the order of the coarser."""
+        x = stream.gather(self.groups, self._by_group)  # (slots, b, 4, c)
         if self.present is not None:
             x = x * self.present  # beyond an odd side: zeros, as the checkpoint's library pads
-        x = x.reshape(t, 4, -1, c).transpose(1, 2).reshape(t, -1, 4 * c)
+        x = x.reshape(self.slots, -1, 4 * self.channels)
         if self.version == 1:
-            return self.reduction(self.norm(x))  # type: ignore[no-any-return]
-        return self.norm(self.reduction(x))  # type: ignore[no-any-return]
+            return Stream(self.reduction(self.norm(x)))
+        return Stream(self.norm(self.reduction(x)))
+
+    def _by_group(self, x: Tensor) -> Tensor:
+        """(slots * 4, b, c) -> (slots, b, 4, c)."""
+        return x.reshape(self.slots, 4, -1, self.channels).transpose(1, 2)
 
 
 def _group_channels(order: str, c: int) -> Tensor | None:
@@ -114,6 +118,7 @@ class FrozenBlock(nn.Module):
 
     Args:
         block: The trained block.
+        attn: Its attention in export form.
         order: Of its windows.
         steps: Where each of its slots finds its token in the stream that arrives; None if the
             stream is already in this block's order.
@@ -122,32 +127,25 @@ class FrozenBlock(nn.Module):
     steps: Tensor | None
     present: Tensor | None
 
-    def __init__(self, block: SwinBlock, order: Tensor, steps: Tensor | None) -> None:
+    def __init__(
+        self, block: SwinBlock, attn: FrozenAttention, order: Tensor, steps: Tensor | None
+    ) -> None:
         super().__init__()
-        self.version, self.stage = block.version, block.stage
+        self.version, self.attn = block.version, attn
         self.register_buffer("steps", steps, persistent=False)
         present = order != PADDED
-        keep = present.float().view(self.stage.window_tokens, -1, 1, 1)
-        self.register_buffer("present", None if present.all() else keep, persistent=False)
-        self.attn = freeze_attention(block.attn, block.mask, block.stage)
-        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
+        keep = None if present.all() else present.float().view(-1, 1, 1)
+        self.register_buffer("present", keep, persistent=False)
+        self.norm1, self.norm2, self.mlp = attn.norm1_of(block), block.norm2, block.mlp
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, k * b, c) -> (n, k * b, c)."""
-        stage = self.stage
-        n, k, c = stage.window_tokens, stage.windows, stage.channels
-        if self.steps is not None:
-            x = x.reshape(n * k, -1, c).index_select(0, self.steps)
-        x = x.reshape(n, -1, c)  # three axes into every matrix product: at four, epilogues fall out
+    def forward(self, stream: Stream) -> Stream:
+        x = stream.gather(self.steps)  # (n * k, b, c)
         if self.version == 1:
             x = x + self.attn(self._padded_with_zeros(self.norm1(x)))
-            return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+            return Stream(x + self.mlp(self.norm2(x)))
         x = x + self.norm1(self.attn(self._padded_with_zeros(x)))
-        return x + self.norm2(self.mlp(x))  # type: ignore[no-any-return]
+        return Stream(x, self.mlp(x), self.norm2)
 
     def _padded_with_zeros(self, x: Tensor) -> Tensor:
-        """Attention sees zeros where a window holds no token: (n, k * b, c) -> the same."""
-        if self.present is None:
-            return x
-        n, k, c = self.stage.window_tokens, self.stage.windows, self.stage.channels
-        return (x.reshape(n, k, -1, c) * self.present).reshape(n, -1, c)
+        """Attention sees zeros where a window holds no token: (n * k, b, c) -> the same."""
+        return x if self.present is None else x * self.present

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from swin_deploy.export_form.blocks import FrozenBlock, FrozenMerge, FrozenPatchEmbed
+from swin_deploy.export_form.forms import Form
 from swin_deploy.export_form.order import invert, steps_between, window_order
+from swin_deploy.export_form.stream import Stream
 from swin_deploy.geometry import StageGeometry, stage_geometry
 from swin_deploy.model.blocks import SwinBlock
 from swin_deploy.model.swin import SwinStage, SwinTransformer
@@ -24,6 +26,7 @@ class FrozenStage(nn.Module):
         geometry: Its grid.
         rolls_first: Whether its grid rolls before it is padded.
         norm: Of its feature map; None if that has none.
+        form: Of its attentions.
     """
 
     back: Tensor | None
@@ -35,6 +38,7 @@ class FrozenStage(nn.Module):
         geometry: StageGeometry,
         rolls_first: bool,
         norm: nn.Module | None,
+        form: Form,
     ) -> None:
         super().__init__()
         self.enter = enter
@@ -44,7 +48,7 @@ class FrozenStage(nn.Module):
         for block in cast("Sequence[SwinBlock]", stage.blocks):
             there = window_order(geometry, block.shift, rolls_first)
             steps = None if torch.equal(here, there) else steps_between(here, there)
-            blocks.append(FrozenBlock(block, there, steps))
+            blocks.append(FrozenBlock(block, form.attention(block), there, steps))
             here = there
         self.blocks = nn.ModuleList(blocks)
         self.order = here  # of the stream that leaves the stage
@@ -52,21 +56,20 @@ class FrozenStage(nn.Module):
         self.register_buffer("back", invert(here) if moved else None, persistent=False)
         self.map_norm = norm
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The stream that arrives -> (n, k * b, c)."""
-        x = self.enter(x)
+    def forward(self, stream: Stream | Tensor) -> Stream:
+        """The stream of the stage before, or the image -> the stream that leaves."""
+        entered: Stream = self.enter(stream)
         for block in self.blocks:
-            x = block(x)
-        return x
+            entered = block(entered)
+        return entered
 
-    def feature_map(self, x: Tensor) -> Tensor:
-        """The stream that leaves, (n, k * b, c), in image order -> (b, h, w, c)."""
-        (h, w), c = self.geometry.grid, self.geometry.channels
-        if self.back is not None:
-            x = x.reshape(len(self.order), -1, c).index_select(0, self.back)
+    def feature_map(self, stream: Stream) -> Tensor:
+        """The stream that leaves, in image order -> (b, h, w, c)."""
+        h, w = self.geometry.grid
+        x = stream.gather(self.back)
         if self.map_norm is not None:
             x = self.map_norm(x)
-        return x.reshape(h, w, -1, c).permute(2, 0, 1, 3)
+        return x.reshape(h, w, -1, self.geometry.channels).permute(2, 0, 1, 3)
 
 
 class FrozenSwin(nn.Module):
@@ -74,7 +77,7 @@ class FrozenSwin(nn.Module):
 
     tokens: Tensor | None
 
-    def __init__(self, model: SwinTransformer) -> None:
+    def __init__(self, model: SwinTransformer, form: Form) -> None:
         super().__init__()
         geometry = stage_geometry(model.config)
         rolls_first = model.config.semantics.padding == "after_roll"
@@ -87,9 +90,8 @@ class FrozenSwin(nn.Module):
                 there = window_order(grid, (0, 0), rolls_first)
                 enter = FrozenMerge(merge, geometry[index - 1], stages[-1].order, there)
             norm = dict(model.stage_norms.items()).get(str(index))
-            stages.append(FrozenStage(enter, layer, grid, rolls_first, norm))
+            stages.append(FrozenStage(enter, layer, grid, rolls_first, norm, form))
         self.layers = nn.ModuleList(stages)
-        self.slots = len(stages[-1].order)
         tokens = invert(stages[-1].order) if geometry[-1].is_padded else None
         self.register_buffer("tokens", tokens, persistent=False)
         if model.config.num_classes:
@@ -97,10 +99,11 @@ class FrozenSwin(nn.Module):
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """The output of every stage, in image order as the eager network has it: (b, h, w, c)."""
-        x, outputs = image, []
+        stream: Any = image  # of the image the first stage makes a stream
+        outputs = []
         for layer in cast("Sequence[FrozenStage]", self.layers):
-            x = layer(x)
-            outputs.append(layer.feature_map(x))
+            stream = layer(stream)
+            outputs.append(layer.feature_map(stream))
         return outputs
 
     def landmarks(self, image: Tensor) -> dict[str, Tensor]:
@@ -108,21 +111,20 @@ class FrozenSwin(nn.Module):
         return {f"stage {n}": x for n, x in enumerate(self.stages(image), start=1)}
 
     def forward(self, image: Tensor) -> Tensor:
-        x = image
+        stream: Any = image
         for layer in self.layers:
-            x = layer(x)
-        x = x.reshape(self.slots, -1, x.shape[-1])
-        if self.tokens is not None:
-            x = x.index_select(0, self.tokens)
+            stream = layer(stream)
+        x = stream.gather(self.tokens)
         return self.head(self.norm(x).mean(dim=0))  # type: ignore[no-any-return]
 
 
-def freeze_swin(model: SwinTransformer) -> FrozenSwin:
+def freeze_swin(model: SwinTransformer, form: Form) -> FrozenSwin:
     """Bring ``model`` into export form.
 
     Args:
-        model: In eval mode. Untouched; the result shares all its weights but the scaled
-            projections, so that a large network is not held twice.
+        model: In eval mode. Untouched; the result shares all its weights but those that its
+            attentions change, so that a large network is not held twice.
+        form: Of its attentions.
     """
     with torch.no_grad():
-        return FrozenSwin(model).eval().requires_grad_(False)
+        return FrozenSwin(model, form).eval().requires_grad_(False)

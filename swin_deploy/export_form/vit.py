@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_deploy.export_form.attention import linear
-from swin_deploy.model.vit import LANDMARK_EVERY, GlobalAttention, VisionTransformer, VitBlock
+from swin_deploy.export_form.linear import linear, scaled_query
+from swin_deploy.model.vit import LANDMARK_EVERY, VisionTransformer, VitBlock
 from swin_deploy.vit_architecture import patch_grid
 
 
@@ -56,7 +56,7 @@ class FrozenVitBlock(nn.Module):
     def __init__(self, block: VitBlock) -> None:
         super().__init__()
         self.heads = block.attn.heads
-        self.qkv = scaled_query(block.attn)
+        self.qkv = scaled_query(block.attn.qkv, block.attn.heads)
         self.norm1, self.proj = block.norm1, block.attn.proj
         self.norm2, self.mlp = block.norm2, block.mlp
 
@@ -116,11 +116,3 @@ class FrozenVit(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))  # type: ignore[no-any-return]
-
-
-def scaled_query(attention: GlobalAttention) -> nn.Linear:
-    """A copy of the projection that multiplies the query rows by 1 / sqrt(d)."""
-    qkv, c = attention.qkv, attention.qkv.in_features
-    scale = torch.ones(3 * c)
-    scale[:c] = (c // attention.heads) ** -0.5
-    return linear(qkv.weight * scale[:, None], qkv.bias * scale)

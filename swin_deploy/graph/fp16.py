@@ -21,11 +21,14 @@ FP16_MAX = 65504.0  # IEEE 754 binary16
 # its own zero or with a constant, converted like any weight. Another has to be looked at first.
 KNOWN_OPERATORS = {
     *("Add", "Concat", "Gather", "Gelu", "Gemm", "LayerNormalization", "MatMul", "Mul", "Pad"),
-    *("ReduceMean", "Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Transpose"),
+    *("ReduceMean", "Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Sub", "Transpose"),
 }
-# The unit vectors of cosine attention. A sum of squares overflows in FP16, and the smallest norm
-# that a vector is divided by, 1e-12, is zero there: a padded key would become NaN.
+# The lengths of vectors in cosine attention, and what is divided by them. A sum of squares
+# overflows in FP16, and the smallest length, 1e-12, is zero there.
 FP32_OPERATORS = {"Clip", "Div", "ReduceL2"}
+# Their results may be beyond FP16: the factor of a padded key is about 1e12, and infinity times its
+# zeros would be NaN. So they are cut off at the largest number that FP16 has.
+UNBOUNDED_OPERATORS = {"Div"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,30 @@ def _cast_around_fp32(graph: ir.Graph) -> None:
             if not uses or value.dtype not in (DataType.FLOAT, DataType.FLOAT16):
                 continue
             if value.dtype != dtype:
-                cast = _cast(value, dtype, suffix)
+                cut = _cut_off(graph, value, uses[0][0]) if dtype == DataType.FLOAT16 else value
+                cast = _cast(cut, dtype, suffix)
                 graph.insert_before(uses[0][0], cast)
                 for node, index in uses:
                     node.replace_input_with(index, cast.outputs[0])
+
+
+def _cut_off(graph: ir.Graph, value: ir.Value, reader: ir.Node) -> ir.Value:
+    """``value``, an FP32 one, within the range of FP16."""
+    producer = value.producer()
+    if producer is None or producer.op_type not in UNBOUNDED_OPERATORS:
+        return value
+    name = f"{value.name}.range"
+    limits = [
+        ir.Value(name=f"{name}.{side}", const_value=ir.tensor(np.float32(limit)))
+        for side, limit in (("low", -FP16_MAX), ("high", FP16_MAX))
+    ]
+    for limit in limits:
+        graph.register_initializer(limit)
+    clip = ir.node("Clip", [value, *limits], name=f"{name}/Clip")
+    result = clip.outputs[0]
+    result.name, result.shape, result.dtype = name, value.shape, DataType.FLOAT
+    graph.insert_before(reader, clip)
+    return result
 
 
 def _cast(value: ir.Value, dtype: DataType, suffix: str) -> ir.Node:

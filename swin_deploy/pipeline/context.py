@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet, PhotoFolder, make_noise
+from swin_deploy.export_form.choice import FormName
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 LABELS = "labels.json"  # of its classes, by index, where they came with it
@@ -26,6 +27,7 @@ class RunContext:
     """What the stages of one run share. Networks are built when a stage first needs them."""
 
     request: ExportRequest
+    form: FormName
     folder: RunFolder
     photos: PhotoFolder | None
     note: Callable[[str], None]
@@ -49,7 +51,7 @@ class RunContext:
         if "frozen" not in self._networks:
             from swin_deploy.export_form.entry import freeze
 
-            self._networks["frozen"] = freeze(self.eager)
+            self._networks["frozen"] = freeze(self.eager, self.form)
         return self._networks["frozen"]  # type: ignore[no-any-return]
 
     def as_asked(self, network: nn.Module) -> nn.Module:

@@ -18,7 +18,7 @@ from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
+from swin_deploy.pipeline.stages import VERIFY, Stage, plan_form, plan_stages
 
 
 class Listener(Protocol):
@@ -79,7 +79,7 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
 
     with open_run(request.out, request.wait_s) as folder:
         folder.refuse_foreign(name for stage in stages for name in stage.outputs)
-        context = RunContext(request, folder, photos, note)
+        context = RunContext(request, plan_form(request), folder, photos, note)
         for stage in stages:
             if _is_current(stage, folder):
                 current.append(stage.name)

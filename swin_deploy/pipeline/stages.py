@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from swin_deploy.architecture import SwinConfig
 from swin_deploy.artifacts.files import sha256, write_json
 from swin_deploy.checkpoints.files import checkpoint_file
 from swin_deploy.config import ExportRequest, Precision
 from swin_deploy.data.inputs import PhotoFolder, load_photos
 from swin_deploy.engine.targets import TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
 
 RAW, SIMPLE, FP16, VERIFY = "model.raw.onnx", "model.onnx", "model.fp16.onnx", "verify.json"
@@ -79,7 +81,8 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
             title="exporting ONNX",
             inputs=loaded,
             outputs=(RAW,),
-            spec=network | {"batch": str(request.batch), "outputs": request.outputs},
+            spec=network
+            | {"batch": str(request.batch), "outputs": request.outputs, "form": plan_form(request)},
             packages=("torch", "onnx", "onnxscript", "onnx-ir"),
             action=_export,
         ),
@@ -142,6 +145,15 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
     return stages
 
 
+def plan_form(request: ExportRequest) -> FormName:
+    """The form of attention that all targets of a run have in common.
+
+    Raises:
+        ConfigError: They have none, or ``plan_stages`` would refuse the targets.
+    """
+    return choose_form({target.kind for target, _ in _plan_engines(request)}, request.batch.static)
+
+
 def _plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
     if request.targets is None:
         targets = list(TARGETS.values())
@@ -196,6 +208,7 @@ def _export(context: RunContext) -> dict[str, Any]:
     export_graph(network, config, context.request.batch, path, output_names(network))
     return {
         "parameters": count_parameters(context.eager),
+        "form": context.form if isinstance(config, SwinConfig) else None,
         "nodes": count_nodes(path),
         "outputs": read_outputs(path),
     }

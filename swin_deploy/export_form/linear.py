@@ -1,0 +1,28 @@
+"""Linear layers around tensors that are computed, not trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer around given tensors: weight (out, in), bias (out,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
+
+
+def query_scale(channels: int, heads: int) -> float:
+    """1 / sqrt(d)."""
+    return float((channels // heads) ** -0.5)
+
+
+def scaled_query(qkv: nn.Linear, heads: int) -> nn.Linear:
+    """A copy of the projection that multiplies the query rows by 1 / sqrt(d)."""
+    c = qkv.in_features
+    scale = torch.ones(3 * c)
+    scale[:c] = query_scale(c, heads)
+    return linear(qkv.weight * scale[:, None], None if qkv.bias is None else qkv.bias * scale)

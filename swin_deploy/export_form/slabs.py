@@ -1,0 +1,91 @@
+"""Frozen attention of V1 whose query, key and value are read where the projection leaves them.
+
+TensorRT's compilers copy all three in front of a fused attention, the largest kernel of a block,
+unless (measured, see docs/fusion.md):
+
+- they come from one batched product, a slab each, with nothing added to it afterwards;
+- the attention has three axes;
+- the bias is not *added* to the logits: MatMul and Add are taken for a product with a bias, and
+  all that goes into that is copied. So the query is negated, and the logits are subtracted.
+
+Nothing may be added to the product, yet the projections have biases. They go elsewhere, exactly:
+
+- The key's adds the same number to all logits of a query: it cancels in the softmax.
+- The value's leaves the attention as it went in, since the weights of a query sum to 1: it is added
+  to the bias of ``proj``.
+- The query's, and what the bias of norm 1 adds to all three, come from the norm. Normalised
+  channels sum to zero, so each one is minus the sum of all others, and the product can do without
+  it. In its place the norm writes a 1, by a weight of 0 and a bias of 1, and the product's row for
+  it holds those biases. The weight of the trained norm is in the product too. A slot without a
+  token holds zeros, there as well: its key and value are their biases alone, as they should be,
+  and its query is never read.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from swin_deploy.export_form.attention import FrozenAttention
+from swin_deploy.export_form.linear import linear, query_scale
+from swin_deploy.model.attention import WindowAttention
+from swin_deploy.model.blocks import SwinBlock
+
+
+class SlabAttention(FrozenAttention):
+    """softmax(bias - (-q) k^T) v in every window: (n * k, b, c) -> the same.
+
+    Norm 1 is not the trained one: one of its channels is the constant 1.
+    """
+
+    def __init__(self, block: SwinBlock) -> None:
+        super().__init__(block)
+        qkv, norm, c = block.attn.qkv, block.norm1, self.stage.channels
+        assert isinstance(block.attn, WindowAttention)
+        weight = qkv.weight.double().view(3, c, c)
+        bias = torch.zeros(3, c).double() if qkv.bias is None else qkv.bias.double().view(3, c)
+        products = (weight * norm.weight.double()).transpose(1, 2).contiguous()  # (3, c in, c out)
+        ones = weight @ norm.bias.double()  # (3, c): what a channel of 1 contributes
+        ones[0] += bias[0]
+        self.unit = unit = cheapest_channel(products)
+        products -= products[:, unit, None].clone()
+        products[:, unit] = ones
+        products[0] *= -query_scale(c, self.stage.heads)
+        self.weight = nn.Parameter(products.float(), requires_grad=False)
+        self.proj = shifted(block.attn.proj, bias[2])
+
+    def norm1_of(self, block: SwinBlock) -> nn.LayerNorm:
+        return constant_channel(block.norm1, self.unit)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stage = self.stage
+        n, k, a, c = stage.window_tokens, stage.windows, stage.heads, stage.channels
+        slabs = x.reshape(1, -1, c) @ self.weight  # (3, n * k * b, c)
+        q, key, v = (slab.reshape(n, -1, c // a).transpose(0, 1) for slab in slabs.unbind(0))
+        negated = (q @ key.transpose(1, 2)).reshape(k, -1, a, n, n)  # q is (k * b * a, n, d)
+        weights = (self.bias - negated).reshape(-1, n, n).softmax(dim=-1)  # (k * b * a, n, n)
+        out = (weights @ v).transpose(0, 1).reshape(n * k, -1, c)
+        return self.proj(out)  # type: ignore[no-any-return]
+
+
+def cheapest_channel(products: Tensor) -> int:
+    """The channel that carries least; what is put together from the others rounds a little more."""
+    return int(products.square().sum(dim=(0, 2)).argmin())
+
+
+def constant_channel(norm: nn.LayerNorm, channel: int) -> nn.LayerNorm:
+    """The norm without weight and bias, but for a 1 in ``channel``."""
+    copy = nn.LayerNorm(norm.normalized_shape, norm.eps)
+    weight, bias = torch.ones_like(norm.weight), torch.zeros_like(norm.bias)
+    weight[channel], bias[channel] = 0, 1
+    copy.weight = nn.Parameter(weight, requires_grad=False)
+    copy.bias = nn.Parameter(bias, requires_grad=False)
+    return copy
+
+
+def shifted(proj: nn.Linear, value_bias: Tensor) -> nn.Linear:
+    """The output projection, for values that lack their bias: (c,) float64."""
+    bias = proj.weight.double() @ value_bias
+    if proj.bias is not None:
+        bias = bias + proj.bias.double()
+    return linear(proj.weight, bias.float())
