@@ -11,6 +11,9 @@ import torch
 
 from conftest import KINDS, PADDED, SMALL
 from damage import DAMAGES, SLAB_DAMAGES
+from swin_deploy.errors import ConfigError
+from swin_deploy.export_form.attention import even_heads
+from swin_deploy.export_form.choice import CHOICE, choose_form
 from swin_deploy.export_form.forms import FORMS, FormName
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.export_form.order import invert, merge_groups, steps_between, window_order
@@ -182,3 +185,27 @@ def test_a_damaged_form_misses_the_floor_by_far(
     with torch.inference_mode():
         found = sqnr_db(eager(images).numpy(), frozen(images).numpy())
     assert found < FLOORS_DB["fp32"] - 40
+
+
+def test_the_form_is_the_one_that_all_targets_want(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_form({"tensorrt", "onnxruntime"}, static=True) == "slabs"
+    assert choose_form({"tensorrt"}, static=False) == "packed"
+    monkeypatch.setitem(CHOICE, ("onnxruntime", True), "packed")
+    with pytest.raises(ConfigError, match="tensorrt: slabs") as caught:
+        choose_form(["onnxruntime", "tensorrt"], static=True)
+    assert caught.value.exit_code == 2
+
+
+def test_heads_of_any_length_are_brought_near_one_without_rounding() -> None:
+    """Keys of V2 a million times too long would overflow FP16 in their product."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(48, 16), torch.randn(48)
+    weight[:8] *= 1e6  # the first of two heads of the query
+    weight[24:32] = 0  # a head that gives nothing but its bias
+    even = even_heads(weight, bias, heads=2)
+    lengths = even.weight.view(6, 8, 16).norm(dim=-1).square().mean(dim=1).sqrt()
+    assert all(0.7 < length < 1.5 for length in lengths[[0, 1, 2]])
+    assert torch.equal(even.weight[32:], weight[32:])  # the value stays as it is
+    factor = (even.weight / weight).view(6, 8, 16)[:, :1, :1].squeeze()[[0, 1, 2]]
+    assert torch.equal(factor, factor.log2().round().exp2())
+    assert torch.equal(even.bias[:8], bias[:8] * factor[0])

@@ -74,6 +74,30 @@ def test_unit_vectors_are_made_in_fp32(tmp_path: Path) -> None:
     np.testing.assert_allclose(logits, [[0, 0], [4 / 2**0.5, 6 / 2**0.5]], atol=5e-3)
 
 
+FACTOR = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[b, 3] image) => (float[b, 3] logits)
+<int64[1] axes = {1}, float low = {1e-12}, float root = {3}, float[3, 3] w =
+ {1, 0, 0, 0, 1, 0, 0, 0, 1}, float[b, 3] x, float[b, 1] norm, float[b, 1] length,
+ float[b, 1] factor> {
+    x = MatMul(image, w)
+    norm = ReduceL2(x, axes)
+    length = Clip(norm, low)
+    factor = Div(root, length)
+    logits = Mul(x, factor)
+}"""
+
+
+def test_the_factor_of_a_vector_of_zeros_is_cut_off(tmp_path: Path) -> None:
+    """Three by 1e-12 is beyond FP16, and infinity times zero would be NaN."""
+    model = convert(tmp_path, FACTOR)
+    assert [node.op_type for node in model.graph.node].count("Clip") == 2
+    image = np.array([[0, 0, 0], [3, 4, 0], [1e-4, 0, 0]], dtype=np.float32)
+    with OnnxRuntimeRunner(tmp_path / "out.onnx") as runner:
+        logits = runner.run(image)["logits"]
+    np.testing.assert_allclose(logits, [[0, 0, 0], [1.8, 2.4, 0], [3, 0, 0]], rtol=2e-3)
+
+
 def test_a_value_without_a_type_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its outputs have no type"):
         convert(tmp_path, GRAPH.replace("float[b, 2] t,", ""))
