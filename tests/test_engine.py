@@ -12,7 +12,7 @@ import pytest
 from conftest import POCKET
 from swin_deploy.config import BatchRange
 from swin_deploy.engine.build import build_engine
-from swin_deploy.engine.listing import read_listing
+from swin_deploy.engine.listing_log import read_listing
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS, find_target
 from swin_deploy.errors import (
