@@ -120,13 +120,13 @@ def cost_listing(listing: Listing, graph: GraphFacts, gpu: Gpu | None = None) ->
     owners = {node.name: _owner(node, listing.kernels) for node in graph.nodes.values()}
     kernels = []
     for index, kernel in enumerate(listing.kernels):
-        own = (graph.nodes[n] for n in dict.fromkeys(kernel.onnx_nodes) if owners.get(n) == index)
-        flops = total(node.flops for node in own)
+        own = [name for name in dict.fromkeys(kernel.onnx_nodes) if owners.get(name) == index]
+        flops = total(graph.nodes[name].flops for name in own)
         moved = total((kernel.activation_bytes, kernel.constant_bytes))
         estimate: tuple[float | None, str] = (None, "")
         if gpu is not None and moved is not None and flops is not None:
             estimate = estimate_s(gpu, moved, flops, kernel.operand_dtype)
-        kernels.append(KernelCost(kernel, places.place(kernel.onnx_nodes), flops, *estimate))
+        kernels.append(KernelCost(kernel, places.place(kernel.onnx_nodes, own), flops, *estimate))
     return Cost(
         kernels=tuple(kernels),
         attentions=graph.attentions,
@@ -135,7 +135,7 @@ def cost_listing(listing: Listing, graph: GraphFacts, gpu: Gpu | None = None) ->
         unattributed=tuple(
             node.name
             for node in graph.nodes.values()
-            if node.flops != 0 and owners[node.name] is None
+            if node.flops != 0 and not node.constant and owners[node.name] is None
         ),
         unplaced=not places.known,
     )

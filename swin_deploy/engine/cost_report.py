@@ -86,7 +86,7 @@ def describe_cost(subject: Subject, cost: Cost) -> dict[str, Any]:
         "name": subject.name,
         "path": str(subject.path),
         "compiler": subject.compiler,
-        "batch": asdict_batch(subject),
+        "batch": {"low": subject.batch.low, "high": subject.batch.high},
         "attentions": cost.attentions,
         "fused_attentions": cost.fused_attentions,
         "totals": _sums(cost.totals),
@@ -96,11 +96,6 @@ def describe_cost(subject: Subject, cost: Cost) -> dict[str, Any]:
         "unattributed": list(cost.unattributed),
         "warnings": warnings,
     }
-
-
-def asdict_batch(subject: Subject) -> dict[str, int]:
-    """The batch that it was compiled for, as manifests have it."""
-    return {"low": subject.batch.low, "high": subject.batch.high}
 
 
 def _sums(sums: Sums) -> dict[str, Any]:

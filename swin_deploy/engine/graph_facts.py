@@ -28,14 +28,16 @@ class GraphNode:
         name: As the compiler's metadata has it.
         module: Dotted path of the module that it came from; "" for the network itself.
         role: "product" of two activations, "linear" with a weight, "softmax", "norm", "bias" of a
-            linear layer, "move" of data, "shape" without any, or "math".
+            linear layer, "scale" by a number, "move" of data, "shape" without any, or "math".
         flops: None where the batch is dynamic.
+        constant: Whether it depends on constants alone: most of these the compiler computes itself.
     """
 
     name: str
     module: str
     role: str
     flops: int | None = 0
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,7 @@ class GraphFacts:
     """A graph.
 
     Attributes:
-        nodes: By name, in the order in which they run. Nodes that depend on constants alone, which
-            the compiler computes once and for all, are not among them.
+        nodes: By name, in the order in which they run.
         attentions: How many attentions it has.
         batch: Its fixed batch; None where dynamic.
     """
@@ -70,15 +71,16 @@ def read_graph(path: Path) -> GraphFacts:
     constants = {tensor.name for tensor in model.graph.initializer}
     nodes: dict[str, GraphNode] = {}
     for node in model.graph.node:
-        if all(name in constants for name in node.input if name):
+        constant = all(name in constants for name in node.input if name)
+        if constant:
             constants.update(node.output)
-            continue
         name = node.name or f"node_of_{node.output[0]}"  # as TensorRT's parser names it
         flops = count_flops(node, shapes)
         if name in nodes:
             other = nodes[name].flops
             flops = None if flops is None or other is None else flops + other
-        nodes[name] = GraphNode(name, _module(node), _role(node, constants, shapes), flops)
+        role = "math" if constant else _role(node, constants, shapes)
+        nodes[name] = GraphNode(name, _module(node), role, flops, constant)
     image = model.graph.input[0].type.tensor_type.shape.dim
     return GraphFacts(
         nodes=nodes,
@@ -136,6 +138,8 @@ def _role(node: onnx.NodeProto, constants: set[str], shapes: Shapes) -> str:
         return "linear" if any(name in constants for name in node.input[:2]) else "product"
     if operator == "Add" and any(len(shapes.get(name) or ()) == 1 for name in weights):
         return "bias"
+    if operator in ("Mul", "Div") and any(shapes.get(name) in ([], [1]) for name in weights):
+        return "scale"
     for role, operators in (("move", _MOVES), ("shape", _SHAPES), ("norm", _NORMS)):
         if operator in operators:
             return role

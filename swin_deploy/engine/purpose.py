@@ -16,7 +16,7 @@ another is named beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from swin_deploy.engine.graph_facts import GraphNode
@@ -26,6 +26,7 @@ _BLOCK = re.compile(
     r"(?:.*?\.)?(?:blocks\.\d+|features\.[1-9]\d*\.\d+|encoder_layer_\d+"
     r"|layers?\.\d+(?=\.(?:attention|intermediate|output|layernorm|mlp)))(?![^.])"
 )
+_PRODUCT = re.compile(r"/(product|linear)$")
 _ATTENTION = r"block:(?:attn|attention|self_attention|qkv|proj)\b[^/]*"
 
 # What a node stands for is written "place:module/role"; the first row that fits any node of a
@@ -43,7 +44,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("attention", rf"{_ATTENTION}/math$"),
         ("mlp", r"block:(mlp|intermediate|output)\b[^/]*/math$"),
         ("permutation", r"block:/move$"),
-        ("relayout", rf"{_ATTENTION}/(move|shape|bias)$"),
+        ("relayout", rf"{_ATTENTION}/(move|shape|bias|scale)$"),
         ("relayout", r"block:/shape$"),
         ("mlp", r"block:(mlp|intermediate|output)\b"),
     )
@@ -98,9 +99,19 @@ class Map:
                 place = "before" if index < first else "after" if index > last else "between"
                 self._places[node.name] = "", f"{place}:{node.module}/{node.role}"
 
-    def place(self, onnx_nodes: Sequence[str]) -> Placement:
-        """The purpose and the block of a kernel that computes these nodes."""
-        places = [self._places[name] for name in onnx_nodes if name in self._places]
+    def place(self, onnx_nodes: Sequence[str], owned: Collection[str]) -> Placement:
+        """The purpose and the block of a kernel.
+
+        Args:
+            onnx_nodes: That it names.
+            owned: Those that it computes. A matrix product that another kernel computes is named by
+                copies of its operands, too.
+        """
+        places = []
+        for name in onnx_nodes:
+            if name in self._places:
+                block, text = self._places[name]
+                places.append((block, text if name in owned else _PRODUCT.sub("/move", text)))
         for purpose, pattern in _RULES:
             for block, text in places:
                 if pattern.match(text):

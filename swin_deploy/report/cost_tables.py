@@ -11,6 +11,7 @@ from swin_deploy.engine.purpose import PURPOSES
 from swin_deploy.report.console import make_table
 
 _DYNAMIC = "dynamic"
+_NODES_WIDTH = 44
 
 
 def print_cost(report: dict[str, Any], console: Console, blocks: bool, kernels: bool) -> None:
@@ -106,7 +107,6 @@ def _print_kernels(engine: dict[str, Any], gpu: dict[str, Any] | None, console: 
     )  # fmt: skip
     for number, kernel in enumerate(engine["kernels"]):
         purpose = kernel["purpose"] + (" + permutation" if kernel["permutes"] else "")
-        nodes = kernel["onnx_nodes"]
         table.add_row(
             str(number),
             purpose,
@@ -117,9 +117,8 @@ def _print_kernels(engine: dict[str, Any], gpu: dict[str, Any] | None, console: 
             _scaled(kernel["weight_bytes"], 1e3),
             _scaled(kernel["flops"], 1e6),
             *([*_time(kernel, gpu), kernel["bound"]] if gpu else []),
-            ", ".join(_short(node, kernel["block"]) for node in nodes),
+            _cut(", ".join(_short(node, kernel["block"]) for node in kernel["onnx_nodes"])),
         )
-    table.columns[-1].overflow = "fold"
     console.print(table)
 
 
@@ -224,6 +223,11 @@ def _micro(value: float | None) -> str:
 
 def _short(node: str, block: str) -> str:
     return node.removeprefix(block).lstrip("./") if block else node
+
+
+def _cut(text: str) -> str:
+    """As much as a line has room for; --json has all of it."""
+    return text if len(text) <= _NODES_WIDTH else f"{text[: _NODES_WIDTH - 3]}..."
 
 
 def _batch(engine: dict[str, Any]) -> str:
