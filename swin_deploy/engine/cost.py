@@ -76,7 +76,6 @@ class Cost:
         kernels: In the order in which they run.
         attentions: Of the graph.
         fused_attentions: How many of them are one kernel each.
-        batch: None where dynamic.
         unattributed: Nodes with FLOPs that no kernel names: the sums lack those.
         unplaced: Whether no block was recognised in the graph's names.
     """
@@ -84,7 +83,6 @@ class Cost:
     kernels: tuple[KernelCost, ...]
     attentions: int
     fused_attentions: int
-    batch: int | None
     unattributed: tuple[str, ...] = ()
     unplaced: bool = False
 
@@ -131,7 +129,6 @@ def cost_listing(listing: Listing, graph: GraphFacts, gpu: Gpu | None = None) ->
         kernels=tuple(kernels),
         attentions=graph.attentions,
         fused_attentions=listing.fused_attentions,
-        batch=graph.batch,
         unattributed=tuple(
             node.name
             for node in graph.nodes.values()

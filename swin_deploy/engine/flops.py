@@ -18,6 +18,7 @@ _UNCOUNTED = {
     *("ConvInteger", "DeformConv", "Einsum", "GRU", "LSTM", "MatMulInteger"),
     *("QLinearConv", "QLinearMatMul", "RNN"),
 }
+_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 _LARGE_BYTES = 1 << 16
 
 
@@ -32,7 +33,7 @@ def read_shapes(model: onnx.ModelProto) -> Shapes:
     """
     shapes: Shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     for tensor in model.graph.initializer:
-        if len(tensor.raw_data) > _LARGE_BYTES:
+        if tensor.data_type in _FLOATS and len(tensor.raw_data) > _LARGE_BYTES:
             tensor.ClearField("raw_data")
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     for value in (*graph.input, *graph.value_info, *graph.output):

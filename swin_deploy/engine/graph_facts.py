@@ -47,12 +47,10 @@ class GraphFacts:
     Attributes:
         nodes: By name, in the order in which they run.
         attentions: How many attentions it has.
-        batch: Its fixed batch; None where dynamic.
     """
 
     nodes: dict[str, GraphNode]
     attentions: int
-    batch: int | None
 
 
 def read_graph(path: Path) -> GraphFacts:
@@ -81,11 +79,9 @@ def read_graph(path: Path) -> GraphFacts:
             flops = None if flops is None or other is None else flops + other
         role = "math" if constant else _role(node, constants, shapes)
         nodes[name] = GraphNode(name, _module(node), role, flops, constant)
-    image = model.graph.input[0].type.tensor_type.shape.dim
     return GraphFacts(
         nodes=nodes,
         attentions=sum(node.op_type in ("Softmax", "Attention") for node in model.graph.node),
-        batch=image[0].dim_value or None if image else 1,
     )
 
 
@@ -126,8 +122,11 @@ def module_of(name: str) -> str:
 def _module(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
-            scopes = ast.literal_eval(entry.value)  # outermost module first, the operation last
-            return str(scopes[-2]) if len(scopes) > 1 else ""
+            try:
+                scopes = ast.literal_eval(entry.value)  # outermost module first, operation last
+                return str(scopes[-2]) if len(scopes) > 1 else ""
+            except (ValueError, SyntaxError, TypeError, KeyError) as error:
+                raise InputError(f"{node.name}: its {_SCOPES} are no list of names") from error
     return module_of(node.name)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from swin_deploy.engine.purpose import PURPOSES
 from swin_deploy.report.console import make_table
 
 _DYNAMIC = "dynamic"
-_NODES_WIDTH = 44
 
 
 def print_cost(report: dict[str, Any], console: Console, blocks: bool, kernels: bool) -> None:
@@ -103,22 +103,25 @@ def _print_kernels(engine: dict[str, Any], gpu: dict[str, Any] | None, console: 
     console.print("every kernel, in the order in which they run; FLOPs in millions", soft_wrap=True)
     table = make_table(
         "", ">#", "purpose", "block", "kind", "dtype", ">act kB", ">weight kB", ">MFLOPs",
-        *([">us", "bound"] if gpu else []), "ONNX nodes",
+        *([">us"] if gpu else []), "ONNX nodes",
     )  # fmt: skip
     for number, kernel in enumerate(engine["kernels"]):
-        purpose = kernel["purpose"] + (" + permutation" if kernel["permutes"] else "")
+        purpose = kernel["purpose"] + ("+permute" if kernel["permutes"] else "")
+        nodes = ", ".join(_short(node, kernel["block"]) for node in kernel["onnx_nodes"])
         table.add_row(
             str(number),
             purpose,
             kernel["block"],
-            "fused attention" if kernel["fused_attention"] else kernel["kind"],
+            "fused mha" if kernel["fused_attention"] else kernel["kind"],
             kernel["dtype"],
             _scaled(kernel["activation_bytes"], 1e3),
             _scaled(kernel["weight_bytes"], 1e3),
             _scaled(kernel["flops"], 1e6),
-            *([*_time(kernel, gpu), kernel["bound"]] if gpu else []),
-            _cut(", ".join(_short(node, kernel["block"]) for node in kernel["onnx_nodes"])),
+            *_time(kernel, gpu),
+            Text(nodes, no_wrap=True, overflow="ellipsis"),  # what fits; --json has all of it
         )
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     console.print(table)
 
 
@@ -223,11 +226,6 @@ def _micro(value: float | None) -> str:
 
 def _short(node: str, block: str) -> str:
     return node.removeprefix(block).lstrip("./") if block else node
-
-
-def _cut(text: str) -> str:
-    """As much as a line has room for; --json has all of it."""
-    return text if len(text) <= _NODES_WIDTH else f"{text[: _NODES_WIDTH - 3]}..."
 
 
 def _batch(engine: dict[str, Any]) -> str:
