@@ -64,6 +64,11 @@ BAD_INPUT = {
     "bench a text": ("bench --engine {config}", 8, "is listed in no manifest"),
     "bench batch": ("bench --engine {run} --batches 0", 2, "must be at least 1"),
     "bench threads": ("bench --engine {run} --threads 0", 2, "threads = 0"),
+    "bench a listing": (
+        "bench --engine {run}/engines/rtx-fp16.kernels.json",
+        8,
+        "is not an engine that",
+    ),
     "cost nothing": ("cost {p}/none.plan", 3, "does not exist"),
     "cost no run": ("cost {p}", 3, "holds no finished run"),
     "cost a text": ("cost {config}", 8, "is listed in no manifest"),

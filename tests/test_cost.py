@@ -109,10 +109,13 @@ def test_a_vit_is_placed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_run_and_its_plan_are_read_and_its_graph_compiled(
-    fixed_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    fixed_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All three give the same kernels; only the graph is compiled, and nothing is left of it."""
-    scratch = tempfile.mkdtemp()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     compiled = report(capsys, fixed_run / "model.fp16.onnx")["engines"][0]
     monkeypatch.setattr(cost_subject, "run_in_child", None)  # from here on nothing is compiled
     whole = report(capsys, fixed_run)["engines"][0]
@@ -122,7 +125,7 @@ def test_a_run_and_its_plan_are_read_and_its_graph_compiled(
     assert whole["totals"] == compiled["totals"]
     assert whole["totals"]["kernels"] == len(whole["kernels"])
     assert whole["batch"] == {"low": 2, "high": 2}
-    assert not list(Path(scratch).parent.glob("swin-deploy-cost.*"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dynamic_batch_has_counts_and_no_sizes(
