@@ -29,6 +29,7 @@ def place(*nodes: tuple[str, str], named_only: tuple[str, ...] = ()) -> Placemen
         ([(f"{OURS}.attn", "shape"), (f"{OURS}.attn", "move")], OURS, "relayout"),
         ([(f"{OURS}.attn.qkv", "bias"), (f"{OURS}.attn", "move")], OURS, "relayout"),
         ([(f"{OURS}.attn", "math")], OURS, "attention"),  # unit vectors of V2, masks
+        ([("div_1.fp16", "shape"), (f"{OURS}.attn", "math")], OURS, "attention"),
         ([(f"{OURS}.mlp.fc1", "linear"), (f"{OURS}.mlp", "math")], OURS, "mlp"),
         ([(f"{OURS}.norm2", "norm"), (f"{OURS}.attn.proj", "bias")], OURS, "norm"),
         ([(OURS, "move")], OURS, "permutation"),

@@ -37,9 +37,9 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("attention", r"block:[^/]*/(product|softmax)$"),
         ("projection", rf"{_ATTENTION}/linear$"),
         ("mlp", r"block:[^/]*/linear$"),
-        ("embed", r"before:"),
-        ("head", r"after:|between:stage\d"),
-        ("merge", r"between:"),
+        ("embed", r"before:[^/]*/(?!shape)"),
+        ("head", r"after:[^/]*/(?!shape)|between:stage\d"),
+        ("merge", r"between:[^/]*/(?!shape)"),
         ("norm", r"block:[^/]*/norm$"),
         ("attention", rf"{_ATTENTION}/math$"),
         ("mlp", r"block:(mlp|intermediate|output)\b[^/]*/math$"),
@@ -47,6 +47,9 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("relayout", rf"{_ATTENTION}/(move|shape|bias|scale)$"),
         ("relayout", r"block:/shape$"),
         ("mlp", r"block:(mlp|intermediate|output)\b"),
+        ("embed", r"before:"),  # casts, which are named after values, wherever they are
+        ("head", r"after:"),
+        ("merge", r"between:"),
     )
 )
 PURPOSES = (
