@@ -145,7 +145,7 @@ def test_doctor_fails_where_a_needed_package_is_missing(
     assert "pip install onnxsim" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["", "export", "bench", "variants", "doctor"])
+@pytest.mark.parametrize("command", ["", "export", "bench", "cost", "variants", "doctor"])
 def test_every_command_has_help_with_an_example(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,21 @@ BAD_INPUT = {
     "bench a text": ("bench --engine {config}", 8, "is listed in no manifest"),
     "bench batch": ("bench --engine {run} --batches 0", 2, "must be at least 1"),
     "bench threads": ("bench --engine {run} --threads 0", 2, "threads = 0"),
+    "bench a listing": (
+        "bench --engine {run}/engines/rtx-fp16.kernels.json",
+        8,
+        "is not an engine that",
+    ),
+    "cost nothing": ("cost {p}/none.plan", 3, "does not exist"),
+    "cost no run": ("cost {p}", 3, "holds no finished run"),
+    "cost a text": ("cost {config}", 8, "is listed in no manifest"),
+    "cost a foreign plan": ("cost {foreign}.plan", 8, "is listed in no manifest"),
+    "cost an empty file": ("cost {foreign}.empty.onnx", 3, "is empty"),
+    "cost a web page": ("cost {foreign}.page.onnx", 3, "is a web page"),
+    "cost half a graph": ("cost {foreign}.half.onnx", 3, "is not a valid ONNX model"),
+    "cost gpu": ("cost {run} --gpu a1000", 2, "unknown GPU 'a1000'; try: a100 or a10"),
+    "cost compare": ("cost {run} --compare {p}/no.onnx", 3, "does not exist"),
+    "cost unlisted": ("cost {run}/verify.json", 8, "is not an engine that"),
     "no such option": ("export --fast", 2, "No such option"),
     "no such command": ("exprot", 2, "No such command"),
 }
@@ -81,7 +96,19 @@ def test_bad_input_is_one_clear_line_and_nothing_is_lost(
 ) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
-    names = {"p": folder, "config": config, "run": pocket_run.path, "empty": ""}
+    foreign = tmp_path / "foreign"
+    graph = (pocket_run.path / "model.onnx").read_bytes()
+    page = b"<!DOCTYPE html><html></html>"
+    contents = {"plan": b"x", "empty.onnx": b"", "page.onnx": page, "half.onnx": graph[:-1000]}
+    for suffix, content in contents.items():
+        Path(f"{foreign}.{suffix}").write_bytes(content)
+    names = {
+        "p": folder,
+        "config": config,
+        "run": pocket_run.path,
+        "empty": "",
+        "foreign": foreign,
+    }
     words = [word.format(**names) for word in line.split(" ")]
     before = snapshot(pocket_run.path), snapshot(tmp_path)
     assert cli.run(words) == code

@@ -10,9 +10,12 @@ import onnx
 import pytest
 
 from conftest import POCKET
+from swin_deploy.artifacts.files import read_json
 from swin_deploy.config import BatchRange
+from swin_deploy.engine import build
 from swin_deploy.engine.build import build_engine
-from swin_deploy.engine.listing import read_listing
+from swin_deploy.engine.listing import Listing, from_dict
+from swin_deploy.engine.listing_log import read_listing
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS, find_target
 from swin_deploy.errors import (
@@ -35,11 +38,15 @@ GEMM = (
     "Format: (Linear) Row major linear format }], TacticName: , StreamId: 0, Metadata: "
     "[ONNX Layer: layers.0.blocks.0.qkv/MatMul][ONNX Layer: layers.0.blocks.0.qkv/Add]"
 )
+SHAPES = (
+    "Name: __mye50223_0_myl0_0, LayerType: shape_call, Inputs: [], Constants: [], Outputs: [], "
+    "TacticName: , StreamId: 0, Metadata: "
+)
 WAIT = "Name: wait_1, LayerType: wait, Inputs: [], Constants: [], Outputs: [], TacticName: wait"
 
 
 def test_a_kernel_is_read_with_its_bytes_and_nodes() -> None:
-    listing = read_listing(["chatter", f"Engine Layer Information:\n{GEMM}\n{WAIT}"])
+    listing = read_listing(["chatter", f"Engine Layer Information:\n{SHAPES}\n{GEMM}\n{WAIT}"])
     (kernel,) = listing.kernels
     assert kernel.kind == "runtime_fusion"
     assert kernel.activation_bytes == 50176 * (96 * 2 + 288 * 4)
@@ -54,6 +61,25 @@ def test_fused_attention_and_dynamic_sizes_are_seen() -> None:
     listing = read_listing([line])
     assert listing.fused_attentions == 1
     assert listing.activation_bytes is None
+
+
+def test_an_engine_whose_kernels_cannot_be_read_is_built_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake_child(function: object, log: Path, timeout_s: float, *args: object) -> object:
+        final = args[2]
+        assert isinstance(final, Path)
+        final.write_bytes(b"a plan")
+        return Listing((), "another layout"), "12.0"
+
+    monkeypatch.setattr(build, "run_in_child", fake_child)
+    built = build_engine(
+        *(TARGETS["rtx"], tmp_path / "x.onnx", tmp_path / "x.plan", BatchRange(), tmp_path / "log"),
+        tmp_path / "x.kernels.json",
+    )
+    assert built.kernels is None
+    assert built.notes == ("engine x.plan is fine, its kernels are not known: another layout",)
+    assert from_dict(read_json(tmp_path / "x.kernels.json") or {}, "x").problem == "another layout"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ Export = Callable[[str, str], RunResult]
 KERNELS = {
     ("swin_t", "1"): 107,
     ("swin_t", "16"): 107,
-    ("swin_t", "1:16"): 108,
+    ("swin_t", "1:16"): 107,
     ("swin_s", "1"): 203,
     ("swin_b_384", "1"): 203,
     ("cifar10_swin", "1"): 185,

@@ -39,6 +39,7 @@ FILES = {
     "model.fp16.onnx",
     "engines/cpu-fp32.onnx",
     "engines/rtx-fp16.plan",
+    "engines/rtx-fp16.kernels.json",
     "verify.json",
 }
 
@@ -124,7 +125,8 @@ def test_another_seed_brings_everything_back(run_copy: Path, listener: Silent) -
     result = run_export(pocket_request(run_copy, seed=1), listener)
     assert result.current == ()
     after = snapshot(run_copy)
-    assert all(after[name] != before[name] for name in FILES)
+    same = {name for name in FILES if after[name] == before[name]}
+    assert same == {"engines/rtx-fp16.kernels.json"}  # what the compiler makes needs no numbers
 
 
 def test_a_damaged_file_is_made_again(run_copy: Path, listener: Silent) -> None:

@@ -79,7 +79,8 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
             graph, precision = run.checked(name), _graphs()[name]
             subject.candidates.append((OnnxRuntimeRunner(graph, threads, name), precision))
             return subject
-        stages = [stage for stage in stages if name in run.manifest.stages[stage].outputs]
+        listed = run.manifest.stages
+        stages = [s for s in stages if name in listed[s].outputs and path.suffix != ".json"]
         if not stages:
             raise UnsafeError(f"{path} is not an engine that {run.path / MANIFEST} lists")
     for stage in stages:

@@ -14,6 +14,7 @@ import click
 
 import swin_deploy
 from swin_deploy.cli.bench import bench
+from swin_deploy.cli.cost import cost
 from swin_deploy.cli.doctor import doctor
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
@@ -34,7 +35,7 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, bench, inspect, variants, doctor):
+for _command in (export, bench, cost, inspect, variants, doctor):
     main.add_command(_command)
 
 

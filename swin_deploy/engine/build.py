@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.artifacts.files import atomic_path
+from swin_deploy.artifacts.files import atomic_path, write_json
 from swin_deploy.child import run_in_child
 from swin_deploy.config import BatchRange
 from swin_deploy.engine.targets import Target
@@ -25,6 +25,7 @@ class BuiltEngine:
         fused_attentions: Attentions that are one kernel each; None likewise.
         activation_bytes: Read and written by one inference; None likewise, or where the batch is
             dynamic.
+        notes: What the user has to know of it.
     """
 
     module: str
@@ -32,10 +33,16 @@ class BuiltEngine:
     kernels: int | None = None
     fused_attentions: int | None = None
     activation_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build_engine(
-    target: Target, source: Path, final: Path, batch: BatchRange, log: Path
+    target: Target,
+    source: Path,
+    final: Path,
+    batch: BatchRange,
+    log: Path,
+    listing_path: Path | None = None,
 ) -> BuiltEngine:
     """Compile ``source`` for ``target``, in a child process.
 
@@ -45,6 +52,7 @@ def build_engine(
         final: Replaced by the engine if the build succeeds.
         batch: The batch sizes of the graph.
         log: Gets what the compiler said.
+        listing_path: Replaced by the listing of its kernels, if the runtime has any.
 
     Raises:
         EnvironmentMissingError: The runtime, or the GPU that it builds on, is not here.
@@ -63,9 +71,13 @@ def build_engine(
         listing, version = run_in_child(
             build_tensorrt, log, TIMEOUT_S, target.module, source, scratch, batch
         )
+    if listing_path is not None:
+        write_json(listing_path, listing.as_dict())
+    problem = f"engine {final.name} is fine, its kernels are not known: {listing.problem}"
     return BuiltEngine(
         module=target.module,
         version=version,
+        notes=(problem,) if listing.problem else (),
         kernels=len(listing.kernels) or None,
         fused_attentions=listing.fused_attentions if listing.kernels else None,
         activation_bytes=listing.activation_bytes if listing.kernels else None,

@@ -1,51 +1,86 @@
-"""What the compiler made of the graph, read from its own verbose listing: one line per kernel."""
+"""What the compiler made of a graph, as data: one entry per kernel, in the order in which they run.
+
+Read from the verbose log of TensorRT-RTX (``listing_log``) or from TensorRT's engine inspector
+(``listing_inspector``), kept beside the engine as JSON.
+"""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from swin_deploy.errors import InputError
 
-_KERNEL = re.compile(
-    r"Name: (?P<name>[^,]+), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], "
-    r"Constants: \[(?P<constants>.*?)\], Outputs: \[(?P<outputs>.*?)\], TacticName:.*?"
-    r"(?:Metadata: (?P<metadata>.*))?$"
-)
-_TENSOR = re.compile(r"Dimensions: \[(?P<dims>[-\d,]*)\].*?Datatype: (?P<dtype>\w+)")
-_ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
-_STREAM_SYNC = {"signal", "wait"}  # events between streams, not kernels
-_BYTES = {
-    "Float": 4,
-    "Half": 2,
-    "BFloat16": 2,
-    "Int8": 1,
-    "UInt8": 1,
-    "FP8": 1,
-    "Bool": 1,
-    "Int32": 4,
-    "Int64": 8,
+SCHEMA_VERSION = 1
+UNKNOWN = "Unknown"  # where the inspector shows no format, which is so with a dynamic batch
+# Events between streams, shapes that the host computes, and names without work: not kernels.
+NOT_KERNELS = {"signal", "wait", "shape_call", "NoOp"}
+BITS = {
+    "Float": 32,
+    "Half": 16,
+    "BFloat16": 16,
+    "FP8": 8,
+    "FP4": 4,
+    "Int8": 8,
+    "UInt8": 8,
+    "Int4": 4,
+    "Bool": 8,
+    "Int32": 32,
+    "Int64": 64,
 }
+_MATRIX_KINDS = {"gemm", "runtime_fusion", "fusion", "correlation", "CaskGemmMatrixMultiply"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What a kernel reads or writes.
+
+    Attributes:
+        dtype: A key of ``BITS``, or ``UNKNOWN``.
+        dims: Sizes; -1 where dynamic.
+
+    Raises:
+        InputError: The datatype has no known size.
+    """
+
+    dtype: str
+    dims: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in BITS and self.dtype != UNKNOWN:
+            raise InputError(f"unknown datatype {self.dtype} in the compiler's listing")
+
+    @property
+    def size_bytes(self) -> int | None:
+        """None where a size is dynamic or the datatype is not shown."""
+        if self.dtype == UNKNOWN or min(self.dims, default=0) < 0:
+            return None
+        return math.ceil(math.prod(self.dims) * BITS[self.dtype] / 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """One kernel of an engine.
 
+    Bytes are an upper bound: of a tensor that is read in part, through a Slice, the compiler lists
+    the dimensions of the whole.
+
     Attributes:
         name: As the compiler calls it.
         kind: Its LayerType: kgen, gemm, runtime_fusion, correlation.
-        activation_bytes: Read and written; None where a dimension is dynamic.
-        constant_bytes: Weights read.
+        inputs: Activations read.
+        constants: Weights read.
+        outputs: Activations written.
         onnx_nodes: The nodes that it computes, or parts of.
     """
 
     name: str
     kind: str
-    activation_bytes: int | None
-    constant_bytes: int
+    inputs: tuple[Tensor, ...]
+    constants: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
     onnx_nodes: tuple[str, ...]
 
     @property
@@ -53,12 +88,46 @@ class Kernel:
         """Whether it computes a whole softmax(q k^T + bias) v; gemv where there is one query."""
         return "_gemm_mha" in self.name or "_gemv_mha" in self.name
 
+    @property
+    def matrix(self) -> bool:
+        """Whether its kind is one of those that multiply matrices."""
+        return self.kind in _MATRIX_KINDS or "Convolution" in self.kind or "Matrix" in self.kind
+
+    @property
+    def activation_bytes(self) -> int | None:
+        """Read and written; None where a dimension is dynamic."""
+        return total(tensor.size_bytes for tensor in self.inputs + self.outputs)
+
+    @property
+    def constant_bytes(self) -> int | None:
+        """Weights read; None where their datatype is not shown."""
+        return total(tensor.size_bytes for tensor in self.constants)
+
+    @property
+    def dtype(self) -> str:
+        """Of what it writes; Int8 of a matrix product with Int8 operands, whatever it writes."""
+        if self.matrix and any(tensor.dtype == "Int8" for tensor in self.inputs):
+            return "Int8"
+        return "+".join(dict.fromkeys(tensor.dtype for tensor in self.outputs)) or "none"
+
+    @property
+    def operand_dtype(self) -> str:
+        """The narrowest of the float and Int8 activations that it reads: what it multiplies in."""
+        operands = [t.dtype for t in self.inputs if t.dtype not in ("Bool", "Int32", "Int64")]
+        return min(operands, key=lambda dtype: BITS.get(dtype, 64), default=self.dtype)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All kernels of an engine, in the order in which they run."""
+    """All kernels of an engine, in the order in which they run.
+
+    Attributes:
+        kernels: Empty where ``problem`` says why they are not known.
+        problem: What kept the compiler's listing from being read.
+    """
 
     kernels: tuple[Kernel, ...]
+    problem: str = ""
 
     @property
     def fused_attentions(self) -> int:
@@ -68,48 +137,40 @@ class Listing:
     @property
     def activation_bytes(self) -> int | None:
         """Read and written by all kernels of one inference; None where that is dynamic."""
-        sizes = [kernel.activation_bytes for kernel in self.kernels]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
+        return total(kernel.activation_bytes for kernel in self.kernels)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object that ``from_dict`` reads back."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
-def read_listing(messages: Iterable[str]) -> Listing:
-    """Find the kernels in what the builder logged at verbose level.
-
-    Args:
-        messages: Log messages, each of one or more lines. The builder's profiling verbosity has
-            to be DETAILED.
+def from_dict(data: dict[str, Any], where: str) -> Listing:
+    """A listing that ``as_dict`` wrote.
 
     Raises:
-        InputError: A kernel's line has a datatype of unknown size, or another layout.
+        InputError: It is none, or of another schema version.
     """
-    kernels = []
-    for message in messages:
-        for line in message.splitlines():
-            if line.startswith("Name: ") and "LayerType: " in line:
-                if (match := _KERNEL.match(line)) is None:
-                    raise InputError(f"cannot read the compiler's line {line[:120]!r}")
-                if match["kind"] not in _STREAM_SYNC:
-                    kernels.append(_kernel(match))
-    return Listing(tuple(kernels))
+    try:
+        if data["schema_version"] != SCHEMA_VERSION:
+            raise InputError(f"{where} has schema version {data['schema_version']}", "export again")
+        kernels = tuple(_kernel(**entry) for entry in data["kernels"])
+        return Listing(kernels, data["problem"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where} is no listing of kernels: {error!r}", "export again") from error
 
 
-def _kernel(match: re.Match[str]) -> Kernel:
-    return Kernel(
-        name=match["name"],
-        kind=match["kind"],
-        activation_bytes=_bytes(match["inputs"] + match["outputs"]),
-        constant_bytes=_bytes(match["constants"]) or 0,
-        onnx_nodes=tuple(_ONNX_NODE.findall(match["metadata"] or "")),
-    )
+def _kernel(
+    name: str, kind: str, inputs: Any, constants: Any, outputs: Any, onnx_nodes: Any
+) -> Kernel:
+    nodes = tuple(map(str, onnx_nodes))
+    return Kernel(name, kind, _tensors(inputs), _tensors(constants), _tensors(outputs), nodes)
 
 
-def _bytes(tensors: str) -> int | None:
-    total = 0
-    for match in _TENSOR.finditer(tensors):
-        dims = [int(size) for size in match["dims"].split(",") if size]
-        if min(dims, default=0) < 0:
-            return None
-        if match["dtype"] not in _BYTES:
-            raise InputError(f"unknown datatype {match['dtype']} in the compiler's listing")
-        total += math.prod(dims) * _BYTES[match["dtype"]]
-    return total
+def _tensors(entries: list[dict[str, Any]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(entry["dtype"], tuple(map(int, entry["dims"]))) for entry in entries)
+
+
+def total(sizes: Iterable[int | None]) -> int | None:
+    """The sum; None if any is not known."""
+    known = list(sizes)
+    return None if None in known else sum(size for size in known if size is not None)

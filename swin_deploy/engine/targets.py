@@ -48,6 +48,10 @@ class Target:
         """Path of its engine inside a run folder."""
         return f"engines/{self.name}-{precision}.{self.suffix}"
 
+    def listing_name(self, precision: Precision) -> str | None:
+        """Path of the listing of its kernels; None where the runtime lists none."""
+        return f"engines/{self.name}-{precision}.kernels.json" if self.kind == "tensorrt" else None
+
 
 TARGETS: dict[str, Target] = {
     target.name: target

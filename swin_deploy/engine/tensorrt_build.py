@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.config import BatchRange
-from swin_deploy.engine.listing import Listing, read_listing
+from swin_deploy.engine.listing import Listing
+from swin_deploy.engine.listing_inspector import read_inspector
+from swin_deploy.engine.listing_log import read_listing
 from swin_deploy.errors import EnvironmentMissingError, InputError, ResourceError
 
 
@@ -23,7 +25,7 @@ def build_tensorrt(
         batch: Becomes one optimisation profile, tuned for its largest size, if it is dynamic.
 
     Returns:
-        The kernels, empty if the compiler did not list them, and the library's version.
+        The kernels, or why they cannot be read, and the library's version.
 
     Raises:
         EnvironmentMissingError: The library cannot start here, for want of a GPU for example.
@@ -57,7 +59,18 @@ def build_tensorrt(
             "a smaller batch, or more free GPU memory",
         )
     final.write_bytes(plan)
-    return read_listing(logger.messages), trt.__version__
+    try:
+        if module == "tensorrt_rtx":  # lists them as it builds; reading its engine takes a GPU
+            return read_listing(logger.messages), trt.__version__
+        runtime = trt.Runtime(logger)
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise ResourceError(f"{module} cannot read the engine that it built: {logger.errors()}")
+        inspector = engine.create_engine_inspector()
+        text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+        return read_inspector(text), trt.__version__
+    except InputError as error:  # the engine is as good as ever; whoever asks for kernels is told
+        return Listing((), error.problem), trt.__version__
 
 
 def _import(module: str) -> Any:

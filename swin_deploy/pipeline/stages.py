@@ -114,7 +114,7 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
                 name=f"engine:{target.name}-{precision}",
                 title=f"compiling {precision} for {target.name}",
                 inputs=(GRAPHS[precision],),
-                outputs=(target.engine_name(precision),),
+                outputs=_engine_files(target, precision),
                 spec={"batch": str(request.batch)},
                 packages=(target.distribution,),
                 action=_engine_action(target, precision),
@@ -169,6 +169,11 @@ def _plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
             )
         engines += [(target, precision) for precision in precisions]
     return engines
+
+
+def _engine_files(target: Target, precision: Precision) -> tuple[str, ...]:
+    listing = target.listing_name(precision)
+    return (target.engine_name(precision), *([listing] if listing else []))
 
 
 def _load_weights(context: RunContext) -> dict[str, Any]:
@@ -240,12 +245,14 @@ def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext
     def build(context: RunContext) -> dict[str, Any]:
         from swin_deploy.engine.build import build_engine
 
+        listing = target.listing_name(precision)
         engine = build_engine(
             target,
             context.folder.file(GRAPHS[precision]),
             context.folder.scratch(target.engine_name(precision)),
             context.request.batch,
             context.log(f"engine-{target.name}-{precision}"),
+            context.folder.scratch(listing) if listing else None,
         )
         return {"target": target.name, "precision": precision} | asdict(engine)
 

@@ -1,0 +1,146 @@
+"""What ``cost`` was pointed at: a run, an engine in one, or an ONNX file, compiled to find out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from swin_deploy.artifacts.files import read_json
+from swin_deploy.artifacts.manifest import MANIFEST, StageRecord
+from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
+from swin_deploy.child import run_in_child
+from swin_deploy.config import BatchRange
+from swin_deploy.engine.build import TIMEOUT_S, require_installed
+from swin_deploy.engine.graph_facts import GraphFacts, profile_of, read_graph
+from swin_deploy.engine.listing import Listing, from_dict
+from swin_deploy.engine.targets import TARGETS
+from swin_deploy.engine.tensorrt_build import build_tensorrt
+from swin_deploy.errors import InputError, UnsafeError
+
+COMPILER = TARGETS["rtx"]  # the one that needs no GPU
+DYNAMIC = BatchRange(low=1, high=16)  # what an ONNX file with a dynamic batch is compiled for
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An engine whose kernels are known.
+
+    Attributes:
+        name: What tables call it.
+        path: The engine, or the ONNX file that was compiled.
+        compiler: Module and version.
+        batch: That it was compiled for.
+        listing: Its kernels.
+        graph: What it was compiled from.
+    """
+
+    name: str
+    path: Path
+    compiler: str
+    batch: BatchRange
+    listing: Listing
+    graph: GraphFacts
+
+
+def open_subjects(path: Path, progress: Callable[[str], None]) -> list[Subject]:
+    """The engines at ``path``, at least one. Nothing is left on the disk.
+
+    Args:
+        path: A run folder, an engine in one, or an ONNX file.
+        progress: Hears what takes long.
+
+    Raises:
+        InputError: Nothing there has kernels to list.
+        UnsafeError: A file of a run is not the one that was recorded, or an engine lies in none.
+        EnvironmentMissingError: The compiler for an ONNX file is not installed.
+        ResourceError: It gave up.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
+    run = require_run(path) if path.is_dir() else find_run(path)
+    if run is None:
+        return [_compile(path, path, progress)]
+    if path.is_dir():
+        return _of_run(run)
+    name = str(path.absolute().relative_to(run.path))
+    for stage, record in _engines(run).items():
+        target = TARGETS[record.details["target"]]
+        if name == target.engine_name(record.details["precision"]):
+            if target.listing_name(record.details["precision"]) is None:
+                raise InputError(
+                    f"{path} is an engine of {target.module}, which lists no kernels",
+                    f"swin-deploy cost {run.path / _graph_name(record)}",
+                )
+            return [_from_run(run, stage, record)]
+    if name not in run.manifest.outputs() or path.suffix != ".onnx":
+        raise UnsafeError(f"{path} is not an engine that {run.path / MANIFEST} lists")
+    return [_compile(run.checked(name), path, progress)]
+
+
+def _of_run(run: FinishedRun) -> list[Subject]:
+    subjects = [
+        _from_run(run, stage, record)
+        for stage, record in _engines(run).items()
+        if TARGETS[record.details["target"]].listing_name(record.details["precision"])
+    ]
+    if not subjects:
+        raise InputError(
+            f"{run.path} has no engine whose runtime lists its kernels",
+            "swin-deploy export --target rtx, or cost with one of its ONNX files",
+        )
+    return subjects
+
+
+def _engines(run: FinishedRun) -> dict[str, StageRecord]:
+    stages = {n: r for n, r in run.manifest.stages.items() if n.startswith("engine:")}
+    for name, record in stages.items():
+        if record.details.get("target") not in TARGETS or "precision" not in record.details:
+            raise InputError(f"{run.path / MANIFEST} has no known target in {name}", "export again")
+    return stages
+
+
+def _graph_name(record: StageRecord) -> str:
+    precision = record.details["precision"]
+    return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
+
+
+def _from_run(run: FinishedRun, stage: str, record: StageRecord) -> Subject:
+    target, precision = TARGETS[record.details["target"]], record.details["precision"]
+    engine = run.checked(target.engine_name(precision))
+    listing_name = target.listing_name(precision) or ""
+    if listing_name not in record.outputs:
+        raise InputError(
+            f"{run.path} was exported by a version that kept no listing of kernels", "export again"
+        )
+    listing = from_dict(read_json(run.checked(listing_name)) or {}, f"{run.path / listing_name}")
+    network = run.manifest.header.get("variant", {}).get("name", run.path.name)
+    return Subject(
+        name=f"{network} {stage.removeprefix('engine:')}",
+        path=engine,
+        compiler=f"{record.details['module']} {record.details['version']}",
+        batch=BatchRange(**run.manifest.header["batch"]),
+        listing=listing,
+        graph=read_graph(run.checked(_graph_name(record))),
+    )
+
+
+def _compile(path: Path, shown: Path, progress: Callable[[str], None]) -> Subject:
+    if path.is_file() and path.suffix != ".onnx" and path.stat().st_size:
+        raise UnsafeError(
+            f"{path} is listed in no manifest; an engine is native code and is read only if this "
+            "tool recorded its hash",
+            "export again on this machine, or cost with the ONNX file",
+        )
+    progress(f"reading {shown.name}")
+    graph = read_graph(path)
+    batch = profile_of(path, DYNAMIC)
+    require_installed(COMPILER)
+    progress(f"compiling {shown.name} with {COMPILER.module}")
+    with tempfile.TemporaryDirectory(prefix="swin-deploy-cost.") as folder:
+        log, plan = Path(folder) / "log", Path(folder) / "plan"
+        listing, version = run_in_child(
+            build_tensorrt, log, TIMEOUT_S, COMPILER.module, path.absolute(), plan, batch
+        )
+    return Subject(shown.name, shown, f"{COMPILER.module} {version}", batch, listing, graph)
