@@ -50,12 +50,12 @@ def build_timm(config: SwinConfig, model: SwinTransformer) -> nn.Module:
         qkv_bias=config.qkv_bias,
     )
     network.load_state_dict(
-        {_timm_name(name): value for name, value in model.named_parameters()}, strict=True
+        {parameter_name(name): value for name, value in model.named_parameters()}, strict=True
     )
     return network.eval()  # type: ignore[no-any-return]
 
 
-def _timm_name(name: str) -> str:
+def parameter_name(name: str) -> str:
     """Timm moves each merge to the stage after it, and puts the head one level down."""
     parts = name.replace("head.", "head.fc.").split(".")
     if "downsample" in parts:
