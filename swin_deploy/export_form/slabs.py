@@ -5,8 +5,9 @@ unless (measured, see docs/fusion.md):
 
 - they come from one batched product, a slab each, with nothing added to it afterwards;
 - the attention has three axes;
-- the bias is not *added* to the logits: MatMul and Add are taken for a product with a bias, and
-  all that goes into that is copied. So the query is negated, and the logits are subtracted.
+- and, for small heads, the bias is not *added* to the logits: MatMul and Add can be taken for a
+  product with a bias, and of heads of 16 channels not every attention fuses then. So the query is
+  negated, and the logits are subtracted.
 
 Nothing may be added to the product, yet the projections have biases. They go elsewhere, exactly:
 
