@@ -94,8 +94,8 @@ def constant_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """The channel that carries the biases of the projection is 0."""
     make = slabs.constant_channel
 
-    def damaged(norm: nn.LayerNorm, channel: int) -> nn.LayerNorm:
-        copy = make(norm, channel)
+    def damaged(norm: nn.LayerNorm, channel: int, constant: int) -> nn.LayerNorm:
+        copy = make(norm, channel, constant)
         copy.bias.data.zero_()
         return copy
 
@@ -103,20 +103,32 @@ def constant_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def channel_of_another_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The norm writes its 1 into another channel than the product expects."""
+    """The norm writes its constant into another channel than the product expects."""
     make = slabs.constant_channel
     monkeypatch.setattr(
-        slabs, "constant_channel", lambda norm, channel: make(norm, (channel + 1) % len(norm.bias))
+        slabs,
+        "constant_channel",
+        lambda norm, channel, constant: make(norm, (channel + 1) % len(norm.bias), constant),
     )
 
 
 def forgotten_value_bias(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bias of the value is not in that of the output projection."""
-    monkeypatch.setattr(slabs, "shifted", lambda proj, value_bias: proj)
+    make = slabs.shifted
+    monkeypatch.setattr(
+        slabs, "shifted", lambda proj, bias, factor: make(proj, torch.zeros_like(bias), factor)
+    )
+
+
+def uneven_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output projection does not know what the values were multiplied by."""
+    make = slabs.shifted
+    monkeypatch.setattr(slabs, "shifted", lambda proj, bias, factor: make(proj, bias))
 
 
 SLAB_DAMAGES = {
-    d.__name__: d for d in (constant_of_zero, channel_of_another_norm, forgotten_value_bias)
+    d.__name__: d
+    for d in (constant_of_zero, channel_of_another_norm, forgotten_value_bias, uneven_value)
 }
 
 

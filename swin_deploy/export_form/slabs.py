@@ -16,10 +16,13 @@ Nothing may be added to the product, yet the projections have biases. They go el
   to the bias of ``proj``.
 - The query's, and what the bias of norm 1 adds to all three, come from the norm. Normalised
   channels sum to zero, so each one is minus the sum of all others, and the product can do without
-  it. In its place the norm writes a 1, by a weight of 0 and a bias of 1, and the product's row for
-  it holds those biases. The weight of the trained norm is in the product too. A slot without a
-  token holds zeros, there as well: its key and value are their biases alone, as they should be,
-  and its query is never read.
+  it. In its place the norm writes a constant, by a weight of 0 and a bias of 1, 2 or 4, and the
+  product's row for it holds those biases, divided by it. The weight of the trained norm is in the
+  product too. A slot without a token holds zeros, there as well: its key and value are their biases
+  alone, as they should be, and its query is never read.
+
+The slabs are brought to the same size, which changes nothing either (``even_slabs``): in INT8 they
+have to share their scales.
 """
 
 from __future__ import annotations
@@ -52,11 +55,14 @@ class SlabAttention(FrozenAttention):
         products -= products[:, unit, None].clone()
         products[:, unit] = ones
         products[0] *= -query_scale(c, self.stage.heads)
+        factor = even_slabs(products)
+        self.constant = fitting_constant(products, unit)
+        products[:, unit] /= self.constant
         self.weight = nn.Parameter(products.float(), requires_grad=False)
-        self.proj = shifted(block.attn.proj, bias[2])
+        self.proj = shifted(block.attn.proj, bias[2], factor)
 
     def norm1_of(self, block: SwinBlock) -> nn.LayerNorm:
-        return constant_channel(block.norm1, self.unit)
+        return constant_channel(block.norm1, self.unit, self.constant)
 
     def forward(self, x: Tensor) -> Tensor:
         stage = self.stage
@@ -74,19 +80,62 @@ def cheapest_channel(products: Tensor) -> int:
     return int(products.square().sum(dim=(0, 2)).argmin())
 
 
-def constant_channel(norm: nn.LayerNorm, channel: int) -> nn.LayerNorm:
-    """The norm without weight and bias, but for a 1 in ``channel``."""
+def even_slabs(products: Tensor) -> float:
+    """Bring query, key and value to about the same size, in place.
+
+    In INT8 all three share a scale, and so do their weights (see ``graph.int8``). Each channel of
+    the key is divided by what the query's is multiplied by, which their product does not see. The
+    values are multiplied by one number.
+
+    Args:
+        products: (3, c in, c out).
+
+    Returns:
+        That number, by which their readers have to divide.
+    """
+    sizes = products.square().sum(dim=1).sqrt()  # (3, c): as of the outputs for unit variance
+    query, key, _ = torch.where(sizes > 0, sizes, 1.0)
+    products[0] *= (key / query).sqrt()
+    products[1] *= (query / key).sqrt()
+    squares = products.square().sum(dim=(1, 2))
+    if not squares.all():
+        return 1.0
+    factor = float((squares[:2].mean() / squares[2]).sqrt())
+    products[2] *= factor
+    return factor
+
+
+def fitting_constant(products: Tensor, unit: int) -> int:
+    """The power of two from 1 to 4 that keeps the row of the constant in the others' range.
+
+    In INT8 one larger row would cost all others precision. 4 is well within what normalised
+    channels reach, so the norm's own range does not grow.
+    """
+    others = products.abs()
+    row = float(others[:, unit].max())
+    others[:, unit] = 0
+    return next((n for n in (1, 2) if row <= n * float(others.max())), 4)
+
+
+def constant_channel(norm: nn.LayerNorm, channel: int, constant: int) -> nn.LayerNorm:
+    """The norm without weight and bias, but for a constant in ``channel``."""
     copy = nn.LayerNorm(norm.normalized_shape, norm.eps)
     weight, bias = torch.ones_like(norm.weight), torch.zeros_like(norm.bias)
-    weight[channel], bias[channel] = 0, 1
+    weight[channel], bias[channel] = 0, constant
     copy.weight = nn.Parameter(weight, requires_grad=False)
     copy.bias = nn.Parameter(bias, requires_grad=False)
     return copy
 
 
-def shifted(proj: nn.Linear, value_bias: Tensor) -> nn.Linear:
-    """The output projection, for values that lack their bias: (c,) float64."""
+def shifted(proj: nn.Linear, value_bias: Tensor, factor: float = 1.0) -> nn.Linear:
+    """The output projection, for values that lack their bias and are ``factor`` times as large.
+
+    Args:
+        proj: The trained one.
+        value_bias: (c,) float64.
+        factor: Of the values.
+    """
     bias = proj.weight.double() @ value_bias
     if proj.bias is not None:
         bias = bias + proj.bias.double()
-    return linear(proj.weight, bias.float())
+    return linear((proj.weight.double() / factor).float(), bias.float())

@@ -22,6 +22,7 @@ FP16_MAX = 65504.0  # IEEE 754 binary16
 KNOWN_OPERATORS = {
     *("Add", "Concat", "Gather", "Gelu", "Gemm", "LayerNormalization", "MatMul", "Mul", "Pad"),
     *("ReduceMean", "Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Sub", "Transpose"),
+    *("QuantizeLinear", "DequantizeLinear"),  # of FP16 by FP16 scales
 }
 # The lengths of vectors in cosine attention, and what is divided by them. A sum of squares
 # overflows in FP16, and the smallest length, 1e-12, is zero there.
@@ -59,14 +60,15 @@ def convert_to_fp16(source: Path, final: Path) -> Fp16Graph:
         InputError: A weight does not fit in FP16, or the graph has an operator with other rules.
     """
     model = ir.load(source)
-    result = _convert(model)
+    result = convert_model_to_fp16(model)
     with atomic_path(final) as scratch:
         ir.save(model, scratch)
         check_graph(scratch)
     return result
 
 
-def _convert(model: ir.Model) -> Fp16Graph:
+def convert_model_to_fp16(model: ir.Model) -> Fp16Graph:
+    """``convert_to_fp16`` of a model in memory, in place."""
     graph = model.graph
     for node in graph:
         if node.op_type not in KNOWN_OPERATORS | FP32_OPERATORS or node.domain:

@@ -1,0 +1,1 @@
+"""INT8 as pairs of QuantizeLinear and DequantizeLinear in the graph."""
