@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from swin_deploy.architecture import Size
-from swin_deploy.artifacts.files import digest, refuse_impostors, sha256
+from swin_deploy.artifacts.files import digest, sha256
 from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.data.arrays import ImageArray, find_images
 from swin_deploy.data.images import load_photo
-from swin_deploy.data.inputs import MAX_UNREADABLE, SUFFIXES, list_photos
+from swin_deploy.data.inputs import MAX_UNREADABLE, list_photos
+from swin_deploy.data.photo_list import read_list
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.metrics import FloatArray
 from swin_deploy.variants import Preprocessing
 
 FEW_IMAGES = 100  # below this the ranges depend on which images they were
-MAX_LIST_BYTES = 64 * 2**20
 # Farthest that 8 bits go once normalised with ImageNet's mean and std is 2.64; this tells those
 # from pixels of 0 to 255 whatever the mean and std.
 MAX_NORMALISED = 30.0
@@ -102,7 +102,7 @@ def find_calibration(source: Path, count: int | None = None, seed: int = 0) -> C
     if source.is_dir():
         names = sorted(path.relative_to(source).as_posix() for path in list_photos(source))
     else:
-        names = sorted(_read_list(source))
+        names = sorted(read_list(source))
     chosen = [names[index] for index in _sample(len(names), count, seed)]
     images = tuple(CalibrationImage(name, sha256(folder / name)) for name in chosen)
     return CalibrationSet(
@@ -187,33 +187,6 @@ def _require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
         "(channels, height, width)",
         hint,
     )
-
-
-def _read_list(path: Path) -> list[str]:
-    """The paths in a text file, each of which is a file."""
-    if path.suffix.lower() in SUFFIXES:
-        raise InputError(f"{path} is one photo", _HINT)
-    refuse_impostors(path, "a list of photos")
-    if (size := path.stat().st_size) > MAX_LIST_BYTES:
-        raise InputError(f"{path} has {size} bytes, and a list at most {MAX_LIST_BYTES}", _HINT)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text file: {error}", _HINT) from error
-    if "\0" in text:
-        raise InputError(f"{path} is no text file: it has zero bytes", _HINT)
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-    wanted = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    if not wanted:
-        raise InputError(f"{path} lists no photos in its {len(lines)} lines", _HINT)
-    missing = [(number, name) for number, name in wanted if not (path.parent / name).is_file()]
-    if missing:
-        first = ", ".join(f"{name} (line {number})" for number, name in missing[:3])
-        raise InputError(
-            f"{path} lists {len(wanted)} photos, and {len(missing)} are no files: {first}",
-            "paths relative to the list",
-        )
-    return [name for _, name in wanted]
 
 
 def _sample_array(path: Path, count: int | None, seed: int) -> CalibrationSet:

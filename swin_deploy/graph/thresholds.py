@@ -90,7 +90,8 @@ def _least(loss: Callable[[_Histogram, float], float], counts: Counts) -> float:
     edges = bin_edges(len(counts))
     candidates = edges[[*range(first, len(counts), _STEP), len(counts)]].tolist()
     histogram = _coarsen(counts, start // PER_OCTAVE)
-    return min(reversed(candidates), key=lambda threshold: loss(histogram, threshold))
+    losses = [loss(histogram, threshold) for threshold in reversed(candidates)]
+    return float(candidates[-1 - int(np.argmin(losses))])
 
 
 def _coarsen(counts: Counts, octave: int) -> _Histogram:
@@ -151,4 +152,7 @@ def _divergence(histogram: _Histogram, threshold: float) -> float:
     return float(p @ np.log((p / p.sum()) / (q / q.sum())))
 
 
-_LOSSES = {"entropy": _divergence, "mse": _squared_error}
+_LOSSES: dict[str, Callable[[_Histogram, float], float]] = {
+    "entropy": _divergence,
+    "mse": _squared_error,
+}
