@@ -134,14 +134,13 @@ def divergence(values: np.ndarray, limit: float) -> float:
     fine, _ = np.histogram(np.abs(values), bins=2**14, range=(0, 32))
     inside = round(limit * 512)
     p, q = fine[:inside].astype(float), np.zeros(inside)
-    p[-1] += fine[inside:].sum()
+    p[np.flatnonzero(p)[-1]] += fine[inside:].sum()
     level = np.arange(inside) * 128 // inside
     for k in range(128):
         members = (level == k) & (p > 0)
         q[members] = fine[:inside][level == k].sum() / max(members.sum(), 1)
     p, q = p[p > 0] / p.sum(), q[p > 0] / q.sum()
-    with np.errstate(divide="ignore"):
-        return float(p @ np.log(p / q))
+    return float(p @ np.log(p / q))
 
 
 def test_entropy_finds_the_least_divergence_of_the_definition() -> None:
@@ -150,7 +149,7 @@ def test_entropy_finds_the_least_divergence_of_the_definition() -> None:
     least = min(divergence(values, limit) for limit in np.arange(2.5, 31, 1 / 16))
     assert divergence(values, found) < 1.1 * least
     assert divergence(values, 3.0) > 2 * least
-    assert divergence(values, 30.0) > 2 * least
+    assert divergence(values, 30.0) > 1.5 * least
 
 
 @pytest.mark.parametrize("method", CALIBRATION_METHODS)

@@ -97,6 +97,10 @@ def _identify(graph: Path, tensors: list[str], identity: dict[str, Any]) -> dict
 
 def _observe(source: Path, tensors: list[str], final: Path) -> Path:
     """Write ``source`` to ``final`` with ``tensors`` as its outputs."""
+    try:
+        onnx.checker.check_model(str(source))
+    except onnx.checker.ValidationError as error:
+        raise InputError(f"{source} is not a valid ONNX model: {error}") from error
     model = onnx.load(source)
     made = {name for node in model.graph.node for name in node.output}
     given = {value.name for value in model.graph.input}

@@ -60,7 +60,6 @@ def find_threshold(
 
 def _percentile(counts: Counts, percentile: float) -> float:
     reached = np.cumsum(counts)
-    # In integers, since 99.99 % of 2**40 values is more than a float32 can tell apart.
     index = int(np.searchsorted(reached, np.ceil(reached[-1] * (percentile / 100))))
     if index == 0:  # so many zeros that the percentile is one: they need no range, the others do
         index = len(counts) - 1
@@ -135,10 +134,10 @@ def _divergence(histogram: _Histogram, threshold: float) -> float:
 
     As in S. Migacz, "8-bit inference with TensorRT", GTC 2017: P is the distribution up to the
     threshold, with all that is cut off in its last bin; Q is the same without that, merged to 128
-    levels and spread over those bins of P that are not empty. There P has 2048 bins from zero to
-    the largest value, so that one far outlier puts all others in one bin, and nothing seems lost.
-    Here they are at most 1/8 of a level at every threshold, and so unequal that Q is spread by
-    their width.
+    levels and spread over the same bins; empty bins count nowhere. There P has 2048 bins from zero
+    to the largest value, so that one far outlier puts all others in one bin, and nothing seems
+    lost. Here bins are at most 1/8 of a level at every threshold, and not of one width, by which Q
+    is spread.
     """
     inside = int(np.searchsorted(histogram.upper, threshold, side="right"))
     kept = histogram.counts[:inside]
@@ -147,7 +146,7 @@ def _divergence(histogram: _Histogram, threshold: float) -> float:
     cut_off = histogram.counts[inside:].sum()
     p = kept.copy()
     p[-1] += cut_off
-    room = np.bincount(level, weights=width)
+    room = np.bincount(level, weights=width)  # of the bins in each level
     q = (np.bincount(level, weights=kept) / np.maximum(room, np.finfo(float).tiny))[level] * width
     return float(p @ np.log((p / p.sum()) / (q / q.sum())))
 
