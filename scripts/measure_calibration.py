@@ -1,4 +1,4 @@
-"""Time and peak memory of a calibration, and the thresholds of every method.
+"""Time and peak memory of a calibration, and what share of its range each method keeps.
 
     scripts/measure_calibration.py --variant swin_t --images 64 --photos DIR
 
@@ -50,14 +50,16 @@ def print_measurement(variant: str, images: int, batch: int, photos: Path) -> No
         log = Path(folder) / "log"
         tensors = run_in_child(export, log, TIMEOUT_S, variant, batch, graph)
         calibrate, arguments = measure, (variant, batch, graph, tensors, listing)
-        seconds, decoding, peak, statistics = run_in_child(calibrate, log, TIMEOUT_S, *arguments)
+        seconds, cpu, decoding, peak, statistics = run_in_child(
+            calibrate, log, TIMEOUT_S, *arguments
+        )
         again, *_ = run_in_child(calibrate, log, TIMEOUT_S, *arguments)
         cache = graph.with_suffix(".npz").stat().st_size
     print(
         f"{variant}, batch {batch}: {images} images, {len(tensors)} tensors, {seconds:.1f} s "
-        f"({1e3 * seconds / images:.0f} ms an image, {1e3 * decoding / images:.0f} of them for "
-        f"decoding), peak memory {peak / 2**30:.2f} GiB; from the cache {again:.1f} s, "
-        f"{cache / 2**20:.1f} MiB"
+        f"({1e3 * seconds / images:.0f} ms an image, {1e3 * cpu / images:.0f} ms of CPU time, "
+        f"{1e3 * decoding / images:.0f} ms for decoding), "
+        f"peak memory {peak / 2**30:.2f} GiB; from the cache {again:.1f} s, {cache / 2**20:.1f} MiB"
     )
     print(f"{'method':12} {'ms a tensor':>11} {'mean':>6} {'least':>6}  of the largest magnitude")
     for method in CALIBRATION_METHODS:
@@ -83,8 +85,8 @@ def export(variant: str, batch: int, path: Path) -> list[str]:
 
 def measure(
     variant: str, batch: int, graph: Path, tensors: list[str], listing: Path
-) -> tuple[float, float, float, dict[str, TensorStatistics]]:
-    """Seconds, seconds of decoding among them, peak bytes of this process, statistics."""
+) -> tuple[float, float, float, float, dict[str, TensorStatistics]]:
+    """Seconds, CPU seconds, seconds of decoding, peak bytes of this process, statistics."""
     network = VARIANTS[variant]
     size, preprocessing = network.config.image_size, network.preprocessing
     decoding = 0.0
@@ -97,12 +99,13 @@ def measure(
             yield images
             begin = time.perf_counter()
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     calibration = find_calibration(listing)
     identity = calibration.identity(size, preprocessing)
     cache = graph.with_suffix(".npz")
     statistics = collect_statistics(graph, tensors, batches, cache, identity)
-    return time.perf_counter() - start, decoding, peak_bytes(), statistics
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return seconds, cpu, decoding, peak_bytes(), statistics
 
 
 def peak_bytes() -> int:
