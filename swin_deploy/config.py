@@ -21,6 +21,8 @@ Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 Outputs = Literal["logits", "stages"]
 OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
+CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
+CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "entropy", "mse")
 LOGITS: Outputs = "logits"  # also what that output is called in every file
 
 

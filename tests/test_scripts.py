@@ -76,6 +76,25 @@ def test_measuring_an_export_gives_time_and_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_measuring_a_calibration_prints_a_row_per_method(photos: Path) -> None:
+    script = ROOT / "scripts" / "measure_calibration.py"
+    done = subprocess.run(
+        [
+            *(sys.executable, str(script), "--variant", "swin_pocket"),
+            *("--images", "5", "--photos", str(photos)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    head, _, *rows = done.stdout.splitlines()
+    assert head.startswith("swin_pocket, batch 1: 5 images, ")
+    assert [row.split()[0] for row in rows] == ["minmax", "percentile", "entropy", "mse"]
+
+
+@pytest.mark.slow
 def test_measuring_floors_prints_a_row_per_network(photos: Path) -> None:
     script = ROOT / "scripts" / "measure_floors.py"
     done = subprocess.run(

@@ -55,22 +55,38 @@ def make_noise(count: int, channels: int, size: Size) -> InputSet:
     return InputSet(f"noise x{count}", images)
 
 
-def find_photos(folder: Path) -> PhotoFolder:
-    """Look through ``folder`` and all below it; links to folders are not followed.
+def list_photos(folder: Path) -> list[Path]:
+    """All photos in ``folder`` and below it, sorted; links to folders are not followed.
+
+    A photo is told by its name here, and by its content where it is read.
 
     Raises:
         InputError: It is no folder, or holds no photos.
+        OSError: A folder below it cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder of photos")
-    files = sorted(
-        Path(root) / name
-        for root, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and (Path(root) / name).is_file()
-    )
-    if not files:
-        raise InputError(f"{folder} holds no photos", f"files named {', '.join(sorted(SUFFIXES))}")
+    photos, others = [], 0
+    for root, _, names in os.walk(folder, onerror=_raise):
+        paths = [Path(root) / name for name in names]
+        kept = [p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()]
+        photos += kept
+        others += len(paths) - len(kept)
+    if not photos:
+        raise InputError(
+            f"{folder} holds no photos" + (f", only {others} other files" if others else ""),
+            f"files named {', '.join(sorted(SUFFIXES))}",
+        )
+    return sorted(photos)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def find_photos(folder: Path) -> PhotoFolder:
+    """The photos to verify on, of those in ``folder`` and below it; errors of ``list_photos``."""
+    files = list_photos(folder)
     step = max(1.0, len(files) / MAX_PHOTOS)
     chosen = tuple(files[int(index * step)] for index in range(min(len(files), MAX_PHOTOS)))
     names = {str(path.relative_to(folder)): sha256(path) for path in chosen}

@@ -1,0 +1,184 @@
+"""Images in ``.npy`` and ``.npz`` files, read one at a time and never as pickles."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from swin_deploy.artifacts.files import refuse_impostors
+from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.metrics import FloatArray
+
+KEY = "images"  # of the array to take where an .npz holds several
+MAX_BYTES = 16 * 2**30  # of an array, unpacked: 28,000 images of 224x224
+MAX_IMAGE_BYTES = 256 * 2**20  # of one image in it: 4700x4700 in colour
+_CHUNK = 2**20
+_FLOAT32 = np.dtype("<f4")
+_PICKLE = b"\x80"  # how a pickle of protocol 2 or later begins
+_HINT = "float32, normalised, (n, channels, height, width), saved with np.save"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageArray:
+    """An array of images in a file, of which the header has been checked.
+
+    Attributes:
+        path: The ``.npy`` or ``.npz`` file.
+        member: The array's file inside an ``.npz``; None in an ``.npy``.
+        count: Images in it.
+        shape: (channels, height, width) of each.
+    """
+
+    path: Path
+    member: str | None
+    count: int
+    shape: tuple[int, int, int]
+
+    @property
+    def key(self) -> str:
+        """What a message calls the array."""
+        return f"{self.path}" + (f"[{self.member.removesuffix('.npy')}]" if self.member else "")
+
+    def read(self, indices: Sequence[int]) -> Iterator[FloatArray]:
+        """The images at ascending ``indices``, (channels, height, width) float32 each.
+
+        Packed arrays are read to their end, because only there their checksum is compared.
+
+        Raises:
+            InputError: The file is damaged, or an image holds NaN or infinity.
+        """
+        size = math.prod(self.shape) * _FLOAT32.itemsize
+        position = 0
+        with _opened(self.path, self.member) as stream:
+            _read_header(stream, self.key)
+            for index in indices:
+                _skip(stream, (index - position) * size)
+                content = stream.read(size)
+                if len(content) != size:
+                    raise InputError(f"{self.key} ends within image {index} of {self.count}")
+                image = np.frombuffer(content, dtype=_FLOAT32).reshape(self.shape)
+                if not np.isfinite(image).all():
+                    raise InputError(
+                        f"{self.key}: image {index} holds "
+                        f"{np.count_nonzero(~np.isfinite(image))} values that are NaN or infinite"
+                    )
+                yield image
+                position = index + 1
+            if self.member is not None:
+                _skip(stream, (self.count - position) * size)
+                stream.read(1)
+
+
+def find_images(path: Path) -> ImageArray:
+    """Look at the header of an ``.npy``, or of the one array in an ``.npz`` that holds images.
+
+    Of several arrays in an ``.npz`` the one called ``images`` is taken.
+
+    Raises:
+        InputError: The file is missing or damaged, is too large, or holds no such array.
+        UnsafeError: It holds pickled objects, which run code when they are read.
+    """
+    refuse_impostors(path, "an array of images")
+    member = _only_member(path) if path.suffix.lower() == ".npz" else None
+    array = ImageArray(path, member, 0, (0, 0, 0))
+    with _opened(path, member) as stream:
+        shape = _read_header(stream, array.key)
+        expected = stream.tell() + math.prod(shape) * _FLOAT32.itemsize
+    if (size := _unpacked_bytes(path, member)) != expected:
+        raise InputError(
+            f"{array.key} has {size} bytes, and its header says {expected}: {shape} float32",
+            "make or copy it again",
+        )
+    return ImageArray(path, member, shape[0], (shape[1], shape[2], shape[3]))
+
+
+def _only_member(path: Path) -> str:
+    with _archive(path) as archive:
+        names = archive.namelist()
+    arrays = [name for name in names if name.endswith(".npy")]
+    if len(set(names)) != len(names):
+        raise InputError(f"{path} holds several arrays of one name")
+    if len(arrays) == 1:
+        return arrays[0]
+    if f"{KEY}.npy" in arrays:
+        return f"{KEY}.npy"
+    keys = ", ".join(name.removesuffix(".npy") for name in arrays[:5])
+    raise InputError(
+        f"{path} holds {len(arrays)} arrays, none of them called {KEY}: {keys}"
+        if arrays
+        else f"{path} holds no arrays",
+        f"np.savez(path, {KEY}=...)",
+    )
+
+
+def _unpacked_bytes(path: Path, member: str | None) -> int:
+    if member is None:
+        return path.stat().st_size
+    with _archive(path) as archive:
+        return archive.getinfo(member).file_size
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged: {error}", "make or copy it again") from error
+
+
+@contextmanager
+def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+    if member is None:
+        with path.open("rb") as stream:
+            yield stream
+    else:
+        with _archive(path) as archive, archive.open(member) as stream:
+            yield stream
+
+
+def _skip(stream: IO[bytes], count: int) -> None:
+    """Go ``count`` bytes ahead, by reading: a packed stream then compares its checksum."""
+    if not isinstance(stream, zipfile.ZipExtFile):
+        stream.seek(count, 1)
+        return
+    while count > 0 and (chunk := stream.read(min(count, _CHUNK))):
+        count -= len(chunk)
+
+
+def _read_header(stream: IO[bytes], name: str) -> tuple[int, int, int, int]:
+    """The shape of the array that follows in ``stream``, of which nothing else is read."""
+    first = stream.peek(1)[:1]  # type: ignore[attr-defined]
+    if first == _PICKLE:
+        raise UnsafeError(f"{name} is a pickle, which runs code when it is read", _HINT)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):  # the others are for long headers, which may be of any length
+            raise InputError(f"{name} has version {version} of the format, not (1, 0)", _HINT)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except ValueError as error:
+        raise InputError(f"{name} is not a NumPy array: {error}", _HINT) from error
+    if dtype.hasobject:
+        raise UnsafeError(f"{name} holds Python objects, which run code when they are read", _HINT)
+    if dtype != _FLOAT32:
+        raise InputError(f"{name} is {dtype}, not float32", _HINT)
+    if len(shape) != 4 or min(shape) < 1:
+        raise InputError(f"{name} has the shape {shape}, not (n, channels, height, width)", _HINT)
+    if fortran:
+        raise InputError(f"{name} is in Fortran order", "np.ascontiguousarray before np.save")
+    per_image = math.prod(shape[1:]) * _FLOAT32.itemsize
+    for what, size, limit in (
+        ("an image of it", per_image, MAX_IMAGE_BYTES),
+        ("it", per_image * shape[0], MAX_BYTES),
+    ):
+        if size > limit:
+            raise InputError(f"{name}: {what} has {size} bytes, and {limit} is the most", _HINT)
+    return shape

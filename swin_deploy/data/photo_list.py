@@ -1,0 +1,46 @@
+"""A text file that lists photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swin_deploy.artifacts.files import refuse_impostors
+from swin_deploy.data.inputs import SUFFIXES
+from swin_deploy.errors import InputError
+
+MAX_LIST_BYTES = 64 * 2**20
+_HINT = "a folder of photos, a text file with one path a line, or an .npy or .npz"
+
+
+def read_list(path: Path) -> list[str]:
+    """The paths in a text file, one a line, as they stand there: relative to its folder.
+
+    Empty lines and those that begin with ``#`` are left out; a byte order mark and Windows line
+    ends do not matter.
+
+    Raises:
+        InputError: It is no text file, lists nothing, or lists what is no file.
+    """
+    if path.suffix.lower() in SUFFIXES:
+        raise InputError(f"{path} is one photo", _HINT)
+    refuse_impostors(path, "a list of photos")
+    if (size := path.stat().st_size) > MAX_LIST_BYTES:
+        raise InputError(f"{path} has {size} bytes, and a list at most {MAX_LIST_BYTES}", _HINT)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text file: {error}", _HINT) from error
+    if "\0" in text:
+        raise InputError(f"{path} is no text file: it has zero bytes", _HINT)
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    wanted = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    if not wanted:
+        raise InputError(f"{path} lists no photos in its {len(lines)} lines", _HINT)
+    missing = [(number, name) for number, name in wanted if not (path.parent / name).is_file()]
+    if missing:
+        first = ", ".join(f"{name} (line {number})" for number, name in missing[:3])
+        raise InputError(
+            f"{path} lists {len(wanted)} photos, and {len(missing)} are no files: {first}",
+            "paths relative to the list",
+        )
+    return [name for _, name in wanted]
