@@ -172,6 +172,16 @@ def pocket_run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 
 @pytest.fixture(scope="session")
+def fixed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pocket network at batch 2, so that everything has a size. Tests must not change it."""
+    out = tmp_path_factory.mktemp("fixed run")
+    request = ExportRequest(
+        variant=POCKET, out=out, batch=BatchRange(low=2, high=2), targets=("rtx",)
+    )
+    return run_export(request, Silent()).path
+
+
+@pytest.fixture(scope="session")
 def export_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], RunResult]:
     """A finished run of a full-size network, made when it is first asked for."""
     runs: dict[tuple[str, str], RunResult] = {}

@@ -8,50 +8,29 @@ from pathlib import Path
 import pytest
 
 from conftest import EVERY, FULL_SIZE, VITS, Silent
+from kernel_records import CASES, Case, compile_case, params, require_recorded
 from swin_deploy.config import ExportRequest
+from swin_deploy.engine.cost_subject import open_subjects
 from swin_deploy.networks import summarise
 from swin_deploy.pipeline.run import RunResult, run_export
 
 Export = Callable[[str, str], RunResult]
 
-# Kernels of one inference in the FP16 engine of target rtx (tensorrt-rtx 1.7.1, default compute
-# capabilities). What the compiler makes of a graph is deterministic, so these are exact.
-KERNELS = {
-    ("swin_t", "1"): 95,
-    ("swin_t", "16"): 95,
-    ("swin_t", "1:16"): 107,
-    ("swin_s", "1"): 179,
-    ("swin_b_384", "1"): 179,
-    ("cifar10_swin", "1"): 163,
-    ("swinv2_t_w8", "1"): 107,
-    ("swinv2_s_w16", "1"): 203,
-    ("swin_t, padded after the roll", "1"): 95,
-    ("swinv2_t_w8, padded after the roll", "1"): 107,
-    ("vit_t_16", "1"): 102,
-    ("vit_b_16", "1"): 100,
-}
-QUICK = {("swin_t", "1"), ("cifar10_swin", "1")}
 
-
-@pytest.mark.parametrize(
-    ("name", "batch"),
-    [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in KERNELS],
-)
-def test_every_attention_fuses_and_everything_agrees(
-    name: str, batch: str, export_once: Export
-) -> None:
-    result = export_once(name, batch)
-    engine = result.stages["engine:rtx-fp16"].details
-    depths = summarise(EVERY[name].config).depths
-    assert engine["fused_attentions"] == sum(depths)
-    assert engine["kernels"] == KERNELS[name, batch]
+@pytest.mark.parametrize("case", params(case for case in CASES if case.whole_run))
+def test_every_attention_fuses_and_everything_agrees(case: Case, export_once: Export) -> None:
+    result = export_once(case.network, case.batch)
+    (subject,) = open_subjects(result.path, lambda title: None)
+    require_recorded(case, subject)
+    depths = summarise(EVERY[case.network].config).depths
+    assert subject.listing.fused_attentions == sum(depths)
     simplified = result.stages["simplify"].details
     assert simplified["failure"] == ""
     assert simplified["nodes_after"] <= simplified["nodes_before"]
     verification = result.verification
     assert verification["passed"]
     assert {row["candidate"] for row in verification["comparisons"]} >= {
-        "form, class token" if name in VITS else f"form, stage {len(depths)}",
+        "form, class token" if case.network in VITS else f"form, stage {len(depths)}",
         "onnx, exported",
         "onnx, simplified",
         "onnx, fp16",
@@ -59,14 +38,24 @@ def test_every_attention_fuses_and_everything_agrees(
     }
 
 
+@pytest.mark.parametrize("case", params(case for case in CASES if not case.whole_run))
+def test_large_batches_compile_as_recorded(case: Case) -> None:
+    subject = compile_case(case)
+    require_recorded(case, subject)
+    assert subject.listing.fused_attentions == sum(summarise(EVERY[case.network].config).depths)
+
+
 @pytest.mark.slow
-def test_the_maps_of_the_stages_cost_no_kernel_more_than_the_head(tmp_path: Path) -> None:
+def test_the_maps_of_the_stages_cost_no_kernel_more_than_the_head(
+    tmp_path: Path, export_once: Export
+) -> None:
     """Three transpositions take the place of the head's three kernels; the rest fuses."""
     request = ExportRequest(variant=FULL_SIZE["swin_t"], out=tmp_path, outputs="stages")
     result = run_export(request, Silent())
     engine = result.stages["engine:rtx-fp16"].details
     assert engine["fused_attentions"] == 12
-    assert engine["kernels"] == KERNELS["swin_t", "1"] == 95
+    with_head = export_once("swin_t", "1").stages["engine:rtx-fp16"].details
+    assert engine["kernels"] == with_head["kernels"]
     assert engine["activation_bytes"] <= 90e6
     assert result.verification["passed"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -174,15 +174,20 @@ def kernel_lines(cost: Cost) -> list[str]:
     """A line per kernel, without what changes from build to build: to keep, and to compare."""
     return [
         f"{c.placement.purpose:11} {c.placement.block or '-':20} {c.kernel.kind:14} "
-        f"{_COUNTERS.sub('', c.kernel.name)} {_bytes(c.kernel)}"
+        f"{_short_name(c)} {_bytes(c.kernel)}"
         for c in cost.kernels
     ]
 
 
-def diff_listings(old: Cost, new: Cost) -> str:
-    """What changed from one engine to another, kernel by kernel: a unified diff; "" if nothing."""
-    before, after = kernel_lines(old), kernel_lines(new)
-    return "\n".join(difflib.unified_diff(before, after, "old", "new", lineterm="", n=1))
+def diff_listings(old: Sequence[str], new: Sequence[str]) -> str:
+    """What changed from some ``kernel_lines`` to others: a unified diff; "" if nothing."""
+    return "\n".join(difflib.unified_diff(old, new, "old", "new", lineterm="", n=1))
+
+
+def _short_name(cost: KernelCost) -> str:
+    """Without counters, the compiler's prefix, and the block, which has a column of its own."""
+    name = _COUNTERS.sub("", cost.kernel.name).removeprefix("__myl_")
+    return name.removeprefix(f"{cost.placement.block}.")
 
 
 def _bytes(kernel: Kernel) -> str:

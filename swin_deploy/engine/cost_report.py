@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.engine.cost import Cost, KernelCost, Sums, cost_listing, diff_listings
+from swin_deploy.engine.cost import (
+    Cost,
+    KernelCost,
+    Sums,
+    cost_listing,
+    diff_listings,
+    kernel_lines,
+)
 from swin_deploy.engine.cost_subject import Subject, open_subjects
 from swin_deploy.engine.gpus import Gpu, find_gpu
 from swin_deploy.errors import ConfigError, InputError
@@ -136,7 +143,7 @@ def _compare(subject: Subject, cost: Cost, other: Subject, reference: Cost) -> d
                 for name in names
             },
         },
-        "kernel_diff": diff_listings(reference, cost),
+        "kernel_diff": diff_listings(kernel_lines(reference), kernel_lines(cost)),
     }
 
 
