@@ -17,8 +17,11 @@ from swin_deploy.networks import NetworkConfig, require_size
 from swin_deploy.variants import Preprocessing, Variant
 from swin_deploy.vit_architecture import VitConfig
 
-Precision = Literal["fp32", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+HalfPrecision = Literal["fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+HALF_PRECISIONS: tuple[HalfPrecision, ...] = ("fp16", "bf16")
 Outputs = Literal["logits", "stages"]
 OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
 LOGITS: Outputs = "logits"  # also what that output is called in every file
@@ -134,7 +137,7 @@ class ExportRequest:
     labels: tuple[str, ...] = ()
     batch: BatchRange = BatchRange()
     outputs: Outputs = LOGITS
-    precisions: tuple[Precision, ...] = PRECISIONS
+    precisions: tuple[Precision, ...] = DEFAULT_PRECISIONS
     targets: tuple[str, ...] | None = None
     images: Path | None = None
     strict: bool = False

@@ -77,6 +77,12 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
         name = str(path.absolute().relative_to(run.path))
         if name in _graphs():
             graph, precision = run.checked(name), _graphs()[name]
+            if precision == "bf16":
+                raise EnvironmentMissingError(
+                    f"{path} cannot run here: ONNX Runtime has no BF16 kernels for a CPU",
+                    f"swin-deploy bench --engine {run.path / 'engines' / 'rtx-bf16.plan'}, on a "
+                    "machine with that GPU",
+                )
             subject.candidates.append((OnnxRuntimeRunner(graph, threads, name), precision))
             return subject
         listed = run.manifest.stages

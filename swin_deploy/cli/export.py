@@ -20,6 +20,7 @@ from swin_deploy.cli.types import (
     to_precision,
 )
 from swin_deploy.config import (
+    DEFAULT_PRECISIONS,
     LOGITS,
     OUTPUTS,
     PRECISIONS,
@@ -56,10 +57,10 @@ from swin_deploy.interrupts import import_torch
 @click.option(
     "--precision",
     type=ListType(to_precision, ",".join(PRECISIONS)),
-    default=",".join(PRECISIONS),
+    default=",".join(DEFAULT_PRECISIONS),
     show_default=True,
     metavar="LIST",
-    help="Graphs to build engines from.",
+    help=f"Graphs to build engines from, of {', '.join(PRECISIONS)}.",
 )
 @click.option(
     "--target",

@@ -9,15 +9,19 @@ from typing import Any
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.artifacts.files import sha256, write_json
 from swin_deploy.checkpoints.files import checkpoint_file
-from swin_deploy.config import ExportRequest, Precision
+from swin_deploy.config import HALF_PRECISIONS, ExportRequest, HalfPrecision, Precision
 from swin_deploy.data.inputs import PhotoFolder, load_photos
 from swin_deploy.engine.targets import TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
 
-RAW, SIMPLE, FP16, VERIFY = "model.raw.onnx", "model.onnx", "model.fp16.onnx", "verify.json"
-GRAPHS: dict[Precision, str] = {"fp32": SIMPLE, "fp16": FP16}
+RAW, SIMPLE, VERIFY = "model.raw.onnx", "model.onnx", "verify.json"
+GRAPHS: dict[Precision, str] = {
+    "fp32": SIMPLE,
+    "fp16": "model.fp16.onnx",
+    "bf16": "model.bf16.onnx",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,8 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
     network = {"config": asdict(request.variant.config), "seed": seed}
     loaded = () if weights is None else (WEIGHTS,)
     engines = _plan_engines(request)
-    graphs = [RAW, SIMPLE, *([FP16] if "fp16" in request.precisions else [])]
+    halves = [precision for precision in HALF_PRECISIONS if precision in request.precisions]
+    graphs = [RAW, SIMPLE, *(GRAPHS[precision] for precision in halves)]
     stages = []
     if weights is not None:
         stages.append(
@@ -96,18 +101,18 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
             action=_simplify,
         ),
     ]
-    if FP16 in graphs:
-        stages.append(
-            Stage(
-                name="fp16",
-                title="converting to FP16",
-                inputs=(SIMPLE,),
-                outputs=(FP16,),
-                spec={},
-                packages=("onnx", "onnx-ir"),
-                action=_to_fp16,
-            )
+    stages += [
+        Stage(
+            name=precision,
+            title=f"converting to {precision.upper()}",
+            inputs=(SIMPLE,),
+            outputs=(GRAPHS[precision],),
+            spec={},
+            packages=("onnx", "onnx-ir"),
+            action=_half_action(precision),
         )
+        for precision in halves
+    ]
     for target, precision in engines:
         stages.append(
             Stage(
@@ -235,10 +240,14 @@ def _simplify(context: RunContext) -> dict[str, Any]:
     return asdict(result)
 
 
-def _to_fp16(context: RunContext) -> dict[str, Any]:
-    from swin_deploy.graph.fp16 import convert_to_fp16
+def _half_action(precision: HalfPrecision) -> Callable[[RunContext], dict[str, Any]]:
+    def convert(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.graph.half import convert_to_half
 
-    return asdict(convert_to_fp16(context.folder.file(SIMPLE), context.folder.scratch(FP16)))
+        final = context.folder.scratch(GRAPHS[precision])
+        return asdict(convert_to_half(context.folder.file(SIMPLE), final, precision))
+
+    return convert
 
 
 def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext], dict[str, Any]]:
@@ -260,7 +269,7 @@ def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext
 
 
 def _verify(context: RunContext) -> dict[str, Any]:
-    from swin_deploy.pipeline.gate import verify_run
+    from swin_deploy.pipeline.gate import require_conversions, verify_run
 
     request = context.request
     inputs = [context.noise(count) for count in request.batch.checked_sizes]
@@ -274,9 +283,11 @@ def _verify(context: RunContext) -> dict[str, Any]:
             context.note(f"left out: {problem}")
     verification = verify_run(context, inputs)
     verification.require()
+    converted = require_conversions(context)
     write_json(context.folder.scratch(VERIFY), verification.as_dict())
     return {
         "comparisons": len(verification.comparisons),
+        "converted_exactly": converted,
         "not_run": verification.not_run,
         "fp32_floors_db": verification.fp32_floors_db,  # bench holds its outputs to the same
     }

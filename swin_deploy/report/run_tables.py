@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from swin_deploy.artifacts.manifest import StageRecord
+from swin_deploy.config import HALF_PRECISIONS
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.console import make_table
 from swin_deploy.report.outputs import fold_outputs
@@ -82,7 +83,7 @@ def _describe(stage: str, record: StageRecord) -> str:
     if stage == "simplify":
         kept = " (kept as exported)" if details["failure"] else ""
         return f"{details['nodes_before']} -> {details['nodes_after']} nodes{kept}"
-    if stage == "fp16":
+    if stage in HALF_PRECISIONS:
         return f"{details['weights']} tensors, largest {details['largest']:.4g}"
     if stage == "verify":
         return f"{details['comparisons']} comparisons passed"
