@@ -118,6 +118,8 @@ class ExportRequest:
         batch: The batch sizes that the graph accepts.
         outputs: The logits, or the map of every stage without the head that makes logits of them.
         precisions: Which graphs to build engines from.
+        fp32_nodes: Names, or patterns with ``*``, of nodes that compute in FP32 in graphs of half
+            precision, beside those whose values FP16 cannot hold.
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
         out: The run folder.
@@ -138,6 +140,7 @@ class ExportRequest:
     batch: BatchRange = BatchRange()
     outputs: Outputs = LOGITS
     precisions: tuple[Precision, ...] = DEFAULT_PRECISIONS
+    fp32_nodes: tuple[str, ...] = ()
     targets: tuple[str, ...] | None = None
     images: Path | None = None
     strict: bool = False
@@ -150,6 +153,12 @@ class ExportRequest:
             raise ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
             raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
+        if self.fp32_nodes and not set(HALF_PRECISIONS) & set(self.precisions):
+            raise ConfigError(
+                f"--fp32-nodes {','.join(self.fp32_nodes)} is for graphs in half precision, and "
+                f"--precision {','.join(self.precisions)} makes none",
+                "--precision fp16",
+            )
         config = self.variant.config
         if self.outputs == LOGITS and not config.num_classes:
             raise ConfigError(

@@ -109,11 +109,11 @@ def test_a_second_run_does_nothing_and_says_so(run_copy: Path, listener: Silent)
     assert snapshot(run_copy) == before
 
 
-def test_photos_alone_bring_only_the_verification_back(
+def test_photos_alone_bring_only_the_verification_and_the_ranges_back(
     run_copy: Path, listener: Silent, photos: Path
 ) -> None:
     result = run_export(pocket_request(run_copy, images=photos), listener)
-    assert set(result.stages) - set(result.current) == {"verify"}
+    assert set(result.stages) - set(result.current) == {"fp16", "verify"}
     rows = [r for r in result.verification["comparisons"] if r["inputs"].startswith("photos")]
     assert {row["inputs"] for row in rows} == {"photos x20"}
     assert {row["candidate"] for row in rows} >= {"onnx, simplified", "onnx, fp16"}

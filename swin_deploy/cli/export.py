@@ -63,6 +63,14 @@ from swin_deploy.interrupts import import_torch
     help=f"Graphs to build engines from, of {', '.join(PRECISIONS)}.",
 )
 @click.option(
+    "--fp32-nodes",
+    type=ListType(str, "layers.3.*"),
+    default=(),
+    metavar="LIST",
+    help="Nodes to keep in FP32 in the FP16 and BF16 graphs: names or patterns like 'layers.3.*', "
+    "beside those whose values FP16 cannot hold, which are found by themselves.",
+)
+@click.option(
     "--target",
     "targets",
     multiple=True,
@@ -105,6 +113,7 @@ def export(
     batch: BatchRange,
     outputs: Outputs,
     precision: tuple[Precision, ...],
+    fp32_nodes: tuple[str, ...],
     targets: tuple[str, ...],
     images: Path | None,
     weights: str | None,
@@ -168,6 +177,7 @@ def export(
         batch=batch,
         outputs=outputs,
         precisions=precision,
+        fp32_nodes=fp32_nodes,
         targets=targets or None,
         images=images,
         strict=strict,

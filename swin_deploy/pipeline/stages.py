@@ -9,12 +9,13 @@ from typing import Any
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.artifacts.files import sha256, write_json
 from swin_deploy.checkpoints.files import checkpoint_file
-from swin_deploy.config import HALF_PRECISIONS, ExportRequest, HalfPrecision, Precision
-from swin_deploy.data.inputs import PhotoFolder, load_photos
+from swin_deploy.config import HALF_PRECISIONS, ExportRequest, Precision
+from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.engine.targets import TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
+from swin_deploy.pipeline.half import half_action, half_spec
 
 RAW, SIMPLE, VERIFY = "model.raw.onnx", "model.onnx", "verify.json"
 GRAPHS: dict[Precision, str] = {
@@ -62,6 +63,11 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
     engines = _plan_engines(request)
     halves = [precision for precision in HALF_PRECISIONS if precision in request.precisions]
     graphs = [RAW, SIMPLE, *(GRAPHS[precision] for precision in halves)]
+    seen = {
+        "batch": str(request.batch),
+        "photos": photos and photos.sha256,
+        "preprocessing": asdict(request.variant.preprocessing),
+    }
     stages = []
     if weights is not None:
         stages.append(
@@ -107,9 +113,9 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
             title=f"converting to {precision.upper()}",
             inputs=(SIMPLE,),
             outputs=(GRAPHS[precision],),
-            spec={},
-            packages=("onnx", "onnx-ir"),
-            action=_half_action(precision),
+            spec=half_spec(request, precision, seen),
+            packages=("onnx", "onnx-ir", "onnxruntime", "pillow"),
+            action=half_action(precision, SIMPLE, GRAPHS[precision]),
         )
         for precision in halves
     ]
@@ -136,13 +142,7 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
                 *(target.engine_name(precision) for target, precision in engines),
             ),
             outputs=(VERIFY,),
-            spec=network
-            | {
-                "batch": str(request.batch),
-                "outputs": request.outputs,
-                "photos": photos and photos.sha256,
-                "preprocessing": asdict(request.variant.preprocessing),
-            },
+            spec=network | {"outputs": request.outputs} | seen,
             packages=("torch", "onnxruntime", "pillow", "cuda-bindings"),
             action=_verify,
         )
@@ -240,16 +240,6 @@ def _simplify(context: RunContext) -> dict[str, Any]:
     return asdict(result)
 
 
-def _half_action(precision: HalfPrecision) -> Callable[[RunContext], dict[str, Any]]:
-    def convert(context: RunContext) -> dict[str, Any]:
-        from swin_deploy.graph.half import convert_to_half
-
-        final = context.folder.scratch(GRAPHS[precision])
-        return asdict(convert_to_half(context.folder.file(SIMPLE), final, precision))
-
-    return convert
-
-
 def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext], dict[str, Any]]:
     def build(context: RunContext) -> dict[str, Any]:
         from swin_deploy.engine.build import build_engine
@@ -271,17 +261,7 @@ def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext
 def _verify(context: RunContext) -> dict[str, Any]:
     from swin_deploy.pipeline.gate import require_conversions, verify_run
 
-    request = context.request
-    inputs = [context.noise(count) for count in request.batch.checked_sizes]
-    if context.photos is not None:
-        variant = request.variant
-        photos, problems = load_photos(
-            context.photos, variant.config.image_size, variant.preprocessing
-        )
-        inputs.append(photos)
-        for problem in problems:
-            context.note(f"left out: {problem}")
-    verification = verify_run(context, inputs)
+    verification = verify_run(context, context.inputs)
     verification.require()
     converted = require_conversions(context)
     write_json(context.folder.scratch(VERIFY), verification.as_dict())

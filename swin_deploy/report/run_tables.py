@@ -84,7 +84,8 @@ def _describe(stage: str, record: StageRecord) -> str:
         kept = " (kept as exported)" if details["failure"] else ""
         return f"{details['nodes_before']} -> {details['nodes_after']} nodes{kept}"
     if stage in HALF_PRECISIONS:
-        return f"{details['weights']} tensors, largest {details['largest']:.4g}"
+        kept = f", {len(details['fp32_nodes'])} nodes in FP32" if details["fp32_nodes"] else ""
+        return f"{details['weights']} tensors, largest {details['largest']:.4g}{kept}"
     if stage == "verify":
         return f"{details['comparisons']} comparisons passed"
     return _describe_engine(details)
