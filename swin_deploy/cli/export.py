@@ -31,6 +31,7 @@ from swin_deploy.config import (
     Precision,
 )
 from swin_deploy.errors import ConfigError
+from swin_deploy.interface import IOS, Interface, Io
 from swin_deploy.interrupts import import_torch
 
 
@@ -53,6 +54,21 @@ from swin_deploy.interrupts import import_torch
     default=LOGITS,
     show_default=True,
     help="Classes, or one map per stage (b, c, h, w) for a detector.",
+)
+@click.option(
+    "--io",
+    type=click.Choice(IOS),
+    default="fp32",
+    show_default=True,
+    help="Ends of the graphs: float32; float16, of the FP16 graph; or raw pixels, 0 to 255, "
+    "(b, height, width, c), normalised inside.",
+)
+@click.option("--softmax", is_flag=True, help="Give probabilities in place of logits.")
+@click.option(
+    "--topk",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Give the K best scores and classes in place of all.",
 )
 @click.option(
     "--precision",
@@ -112,6 +128,9 @@ def export(
     image: Size | None,
     batch: BatchRange,
     outputs: Outputs,
+    io: Io,
+    softmax: bool,
+    topk: int | None,
     precision: tuple[Precision, ...],
     fp32_nodes: tuple[str, ...],
     targets: tuple[str, ...],
@@ -132,6 +151,7 @@ def export(
     swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
     swin-deploy export --weights finetuned.safetensors
     swin-deploy export --variant swin_s --outputs stages
+    swin-deploy export --variant swin_t --io uint8 --softmax --topk 5
     swin-deploy export --variant swin_pocket --weights bundled
     swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
     swin-deploy export --config mine.toml --out runs/mine
@@ -176,6 +196,7 @@ def export(
         labels=source.facts.labels if source else (),
         batch=batch,
         outputs=outputs,
+        interface=Interface(io=io, softmax=softmax, topk=topk),
         precisions=precision,
         fp32_nodes=fp32_nodes,
         targets=targets or None,

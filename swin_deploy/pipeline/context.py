@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise
+from swin_deploy.data.pixels import ImageInput
 from swin_deploy.export_form.choice import FormName
+from swin_deploy.interface import Io
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 LABELS = "labels.json"  # of its classes, by index, where they came with it
@@ -71,19 +73,31 @@ class RunContext:
 
     @property
     def inputs(self) -> list[InputSet]:
-        """What the run is verified on: noise at several batch sizes, and the photos."""
+        """What the run is verified on: noise at several batch sizes, and the photos.
+
+        All are exact in the input of every graph, so that all get the same images.
+        """
         if "inputs" not in self._made:
-            inputs = [self.noise(count) for count in self.request.batch.checked_sizes]
+            config, taken = self.request.variant.config, self.image_input(self.request.interface.io)
+            inputs = [
+                taken.make_noise(count, config.in_channels, config.image_size)
+                for count in self.request.batch.checked_sizes
+            ]
             if self.photos is not None:
                 variant = self.request.variant
                 photos, problems = load_photos(
                     self.photos, variant.config.image_size, variant.preprocessing
                 )
-                inputs.append(photos)
+                inputs.append(InputSet(photos.name, taken.round(photos.images)))
                 for problem in problems:
                     self.note(f"left out: {problem}")
             self._made["inputs"] = inputs
         return self._made["inputs"]  # type: ignore[no-any-return]
+
+    def image_input(self, io: Io) -> ImageInput:
+        """What a graph of the run takes."""
+        steps = self.request.variant.preprocessing
+        return ImageInput(io, steps.mean, steps.std)
 
     def log(self, stage: str) -> Path:
         """Where a child process of this stage writes."""

@@ -31,7 +31,10 @@ def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
     """
     not_run: dict[str, str] = {}
     comparisons = compare_runners(
-        TorchRunner(context.as_asked(context.eager)), _candidates(context, not_run), inputs
+        TorchRunner(context.as_asked(context.eager)),
+        _candidates(context, not_run),
+        inputs,
+        context.request.interface,
     )
     if context.request.outputs == LOGITS:  # else the stages are the outputs
         comparisons = _compare_landmarks(context, inputs[0]) + comparisons
@@ -58,11 +61,12 @@ def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Compariso
 def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
     yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
     yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, exported"), "fp32"
-    present = context.folder.current.outputs()
+    present, io = context.folder.current.outputs(), context.request.interface.io_of
     for precision, name in GRAPHS.items():
         if name in present:
             label = "onnx, simplified" if precision == "fp32" else f"onnx, {precision}"
-            yield OnnxRuntimeRunner(_runnable(context, precision), name=label), precision
+            path, taken = _runnable(context, precision), context.image_input(io(precision))
+            yield OnnxRuntimeRunner(path, name=label, image_input=taken), precision
     for stage, record in context.folder.current.stages.items():
         if not stage.startswith("engine:"):
             continue
@@ -71,7 +75,8 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         if (reason := why_not_here(target)) is not None:
             not_run[f"engine {target.name}-{precision}"] = reason
             continue
-        yield open_engine(target, precision, path), precision
+        taken = context.image_input(io(precision))
+        yield open_engine(target, precision, path, image_input=taken), precision
 
 
 def _runnable(context: RunContext, precision: Precision) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from swin_deploy.config import ExportRequest, HalfPrecision
 from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.interface import interface_spec
 
 _NAMED = 4  # nodes that a note names; the manifest has all
 
@@ -22,7 +23,7 @@ def half_spec(
         precision: BF16 holds whatever FP32 does, so no images are run for it.
         seen: What the images of the run depend on.
     """
-    named = {"fp32_nodes": request.fp32_nodes}
+    named = {"fp32_nodes": request.fp32_nodes, **interface_spec(request)}
     return named | {"images": seen} if precision == "fp16" else named
 
 
@@ -32,6 +33,7 @@ def half_action(
     """The action that converts ``source`` into ``final``, both names of files of the run."""
 
     def convert(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.graph.dress import dress_graph
         from swin_deploy.graph.half import HALVES, convert_to_half
         from swin_deploy.graph.ranges import LIMIT, find_large, match_nodes
 
@@ -41,7 +43,11 @@ def half_action(
         if HALVES[precision].limit is not None:
             large = find_large(graph, (images.images for images in context.inputs))
         kept = dict.fromkeys(named) | large
-        result = convert_to_half(graph, context.folder.scratch(final), precision, kept)
+        scratch, request = context.folder.scratch(final), context.request
+        result = convert_to_half(graph, scratch, precision, kept)
+        if not request.interface.plain:
+            steps = request.variant.preprocessing
+            dress_graph(scratch, scratch, request.interface, steps, precision)
         notes = []
         if large:
             names = list(large)

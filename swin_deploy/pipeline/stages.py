@@ -16,8 +16,10 @@ from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
 from swin_deploy.pipeline.half import half_action, half_spec
+from swin_deploy.pipeline.interface import interface_action, interface_spec
 
 RAW, SIMPLE, VERIFY = "model.raw.onnx", "model.onnx", "verify.json"
+PLAIN = "model.sim.onnx"  # simplified, where the interface is not that of the export
 GRAPHS: dict[Precision, str] = {
     "fp32": SIMPLE,
     "fp16": "model.fp16.onnx",
@@ -66,8 +68,10 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
     seen = {
         "batch": str(request.batch),
         "photos": photos and photos.sha256,
+        "io": request.interface.io,
         "preprocessing": asdict(request.variant.preprocessing),
     }
+    plain = SIMPLE if request.interface.plain else PLAIN
     stages = []
     if weights is not None:
         stages.append(
@@ -101,21 +105,33 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
             name="simplify",
             title="simplifying",
             inputs=(RAW,),
-            outputs=(SIMPLE,),
-            spec={"strict": request.strict},
+            outputs=(plain,),
+            spec={"strict": request.strict, "output": plain},
             packages=("onnx", "onnxsim", "onnxruntime"),
-            action=_simplify,
+            action=_simplify_action(plain),
         ),
     ]
+    if plain != SIMPLE:
+        stages.append(
+            Stage(
+                name="interface",
+                title="setting inputs and outputs",
+                inputs=(plain,),
+                outputs=(SIMPLE,),
+                spec=interface_spec(request),
+                packages=("onnx", "onnx-ir"),
+                action=interface_action(plain, SIMPLE),
+            )
+        )
     stages += [
         Stage(
             name=precision,
             title=f"converting to {precision.upper()}",
-            inputs=(SIMPLE,),
+            inputs=(plain,),
             outputs=(GRAPHS[precision],),
             spec=half_spec(request, precision, seen),
             packages=("onnx", "onnx-ir", "onnxruntime", "pillow"),
-            action=half_action(precision, SIMPLE, GRAPHS[precision]),
+            action=half_action(precision, plain, GRAPHS[precision]),
         )
         for precision in halves
     ]
@@ -142,7 +158,7 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
                 *(target.engine_name(precision) for target, precision in engines),
             ),
             outputs=(VERIFY,),
-            spec=network | {"outputs": request.outputs} | seen,
+            spec=network | {"outputs": request.outputs, **interface_spec(request)} | seen,
             packages=("torch", "onnxruntime", "pillow", "cuda-bindings"),
             action=_verify,
         )
@@ -224,20 +240,23 @@ def _export(context: RunContext) -> dict[str, Any]:
     }
 
 
-def _simplify(context: RunContext) -> dict[str, Any]:
-    from swin_deploy.graph.simplify import simplify_graph
+def _simplify_action(final: str) -> Callable[[RunContext], dict[str, Any]]:
+    def simplify(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.graph.simplify import simplify_graph
 
-    folder = context.folder
-    result = simplify_graph(
-        folder.file(RAW),
-        folder.scratch(SIMPLE),
-        context.noise(context.request.batch.high).images,
-        context.log("simplify"),
-        context.request.strict,
-    )
-    if result.failure:
-        context.note(f"the graph is not simplified: {result.failure}")
-    return asdict(result)
+        folder = context.folder
+        result = simplify_graph(
+            folder.file(RAW),
+            folder.scratch(final),
+            context.noise(context.request.batch.high).images,
+            context.log("simplify"),
+            context.request.strict,
+        )
+        if result.failure:
+            context.note(f"the graph is not simplified: {result.failure}")
+        return asdict(result)
+
+    return simplify
 
 
 def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext], dict[str, Any]]:
