@@ -3,7 +3,8 @@
     scripts/measure_floors.py --seeds 10 --images PHOTOS --outputs logits [NAME or FILE.toml ...]
 
 Prints a row per network: the lowest SQNR against eager FP32 over all seeds, inputs and outputs,
-for the export form and the simplified graph (FP32) and for the FP16 graph on ONNX Runtime.
+for the export form and the exported graph (FP32) and for the FP16 and BF16 graphs, computed in FP32
+with every result rounded (``swin_deploy.graph.widen``), all on ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -13,19 +14,28 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from swin_deploy.config import LOGITS, OUTPUTS, BatchRange, Outputs, read_config
+from swin_deploy.config import (
+    HALF_PRECISIONS,
+    LOGITS,
+    OUTPUTS,
+    BatchRange,
+    Outputs,
+    Precision,
+    read_config,
+)
 from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.export_form.forms import FORMS
 from swin_deploy.graph.export import export_graph
-from swin_deploy.graph.fp16 import convert_to_fp16
+from swin_deploy.graph.half import convert_to_half
+from swin_deploy.graph.widen import round_every_result
 from swin_deploy.model.build import build_model
 from swin_deploy.model.outputs import output_names, with_outputs
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.variants import VARIANTS, Variant
-from swin_deploy.verify import Comparison, compare_runners
+from swin_deploy.verify import FLOORS_DB, Comparison, compare_runners
 
 
 def main() -> None:
@@ -36,7 +46,7 @@ def main() -> None:
     parser.add_argument("--outputs", choices=OUTPUTS, default=LOGITS)
     parser.add_argument("--form", choices=FORMS, default="slabs", help="of Swin's attentions")
     arguments = parser.parse_args()
-    print(f"{'network':14} {'fp32 dB':>8} {'fp16 dB':>8} {'fp16 top-1':>10}   inputs")
+    print(f"{'network':14} {'fp32 dB':>8} {'fp16 dB':>8} top-1  {'bf16 dB':>8} top-1   inputs")
     for name in arguments.networks:
         variant = read_config(Path(name)) if name.endswith(".toml") else VARIANTS[name]
         rows = [
@@ -44,13 +54,15 @@ def main() -> None:
             for seed in range(arguments.seeds)
             for row in measure(variant, seed, arguments.images, arguments.outputs, arguments.form)
         ]
-        half = [row for row in rows if row.candidate == "onnx fp16"]
-        full = [row for row in rows if row.candidate != "onnx fp16"]
-        agreements = [row.top1_agreement for row in half if row.top1_agreement is not None]
-        agreement = f"{sum(agreements) / len(agreements):.1%}" if agreements else "-"
+        cells = []
+        for precision in HALF_PRECISIONS:
+            half = [row for row in rows if row.candidate == f"onnx {precision}"]
+            agreements = [row.top1_agreement for row in half if row.top1_agreement is not None]
+            agreement = f"{sum(agreements) / len(agreements):.1%}" if agreements else "-"
+            cells.append(f"{min(r.sqnr_db for r in half):8.1f} {agreement:>6}")
+        full = [row.sqnr_db for row in rows if row.floor_db == FLOORS_DB["fp32"]]
         print(
-            f"{variant.name:14} {min(r.sqnr_db for r in full):8.1f} "
-            f"{min(r.sqnr_db for r in half):8.1f} {agreement:>10}   "
+            f"{variant.name:14} {min(full):8.1f} {' '.join(cells)}   "
             f"{', '.join(dict.fromkeys(r.inputs for r in rows))}, {arguments.seeds} seeds",
             flush=True,
         )
@@ -65,16 +77,21 @@ def measure(
         with_outputs(module, outputs, variant.name) for module in (network, freeze(network, form))
     )
     with tempfile.TemporaryDirectory() as folder:
-        full, half = Path(folder) / "model.onnx", Path(folder) / "model.fp16.onnx"
+        full = Path(folder) / "fp32.onnx"
         batch = BatchRange(low=1, high=4)
         export_graph(frozen, variant.config, batch, full, output_names(frozen))
-        convert_to_fp16(full, half)
+        halves: list[tuple[OnnxRuntimeRunner, Precision]] = []
+        for precision in HALF_PRECISIONS:
+            half = Path(folder) / f"{precision}.onnx"
+            convert_to_half(full, half, precision)
+            round_every_result(half, half)
+            halves.append((OnnxRuntimeRunner(half, name=f"onnx {precision}"), precision))
         yield from compare_runners(
             TorchRunner(eager),
             [
                 (TorchRunner(frozen, "export form"), "fp32"),
                 (OnnxRuntimeRunner(full, name="onnx fp32"), "fp32"),
-                (OnnxRuntimeRunner(half, name="onnx fp16"), "fp16"),
+                *halves,
             ],
             inputs_for(variant, photos),
         )

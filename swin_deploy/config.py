@@ -13,12 +13,16 @@ from typing import Any, Literal
 
 from swin_deploy.architecture import Semantics, Size, SwinConfig
 from swin_deploy.errors import ConfigError
+from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.networks import NetworkConfig, require_size
 from swin_deploy.variants import Preprocessing, Variant
 from swin_deploy.vit_architecture import VitConfig
 
-Precision = Literal["fp32", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+HalfPrecision = Literal["fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+HALF_PRECISIONS: tuple[HalfPrecision, ...] = ("fp16", "bf16")
 Outputs = Literal["logits", "stages"]
 OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
 CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
@@ -116,7 +120,10 @@ class ExportRequest:
         labels: Name of each class, where they are known.
         batch: The batch sizes that the graph accepts.
         outputs: The logits, or the map of every stage without the head that makes logits of them.
+        interface: What the deployed graphs take and give.
         precisions: Which graphs to build engines from.
+        fp32_nodes: Names, or patterns with ``*``, of nodes that compute in FP32 in graphs of half
+            precision, beside those whose values FP16 cannot hold.
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
         out: The run folder.
@@ -136,7 +143,9 @@ class ExportRequest:
     labels: tuple[str, ...] = ()
     batch: BatchRange = BatchRange()
     outputs: Outputs = LOGITS
-    precisions: tuple[Precision, ...] = PRECISIONS
+    interface: Interface = AS_EXPORTED
+    precisions: tuple[Precision, ...] = DEFAULT_PRECISIONS
+    fp32_nodes: tuple[str, ...] = ()
     targets: tuple[str, ...] | None = None
     images: Path | None = None
     strict: bool = False
@@ -149,16 +158,48 @@ class ExportRequest:
             raise ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
             raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
+        if self.fp32_nodes and not set(HALF_PRECISIONS) & set(self.precisions):
+            raise ConfigError(
+                f"--fp32-nodes {','.join(self.fp32_nodes)} is for graphs in half precision, and "
+                f"--precision {','.join(self.precisions)} makes none",
+                "--precision fp16",
+            )
         config = self.variant.config
         if self.outputs == LOGITS and not config.num_classes:
             raise ConfigError(
                 f"{config.name} has no head, so it gives no logits", "--outputs stages"
             )
+        self._require_interface()
         if self.outputs != LOGITS and isinstance(config, VitConfig):
             raise ConfigError(
                 f"{config.name} has no stages whose maps it could give", "--outputs logits"
             )
         require_size(config)
+
+    def _require_interface(self) -> None:
+        interface, config = self.interface, self.variant.config
+        if (interface.softmax or interface.topk is not None) and self.outputs != LOGITS:
+            raise ConfigError(
+                f"--softmax and --topk are of logits, and --outputs {self.outputs} gives none",
+                "--outputs logits",
+            )
+        if interface.topk is not None and interface.topk > config.num_classes:
+            raise ConfigError(
+                f"--topk {interface.topk}: {config.name} has {config.num_classes} classes",
+                f"--topk {config.num_classes}",
+            )
+        if interface.io == "fp16" and ("fp16" not in self.precisions or "bf16" in self.precisions):
+            raise ConfigError(
+                f"--io fp16 is for FP16 graphs, not for --precision {','.join(self.precisions)}",
+                "--precision fp32,fp16",
+            )
+        means = self.variant.preprocessing.mean
+        if interface.io == "uint8" and len(means) != config.in_channels:
+            raise ConfigError(
+                f"--io uint8: {config.name} takes {config.in_channels} channels, and its "
+                f"preprocessing has {len(means)} means",
+                "mean and std of every channel in [preprocessing]",
+            )
 
 
 def read_config(path: Path, image_size: Size | None = None) -> Variant:

@@ -69,3 +69,15 @@ def max_abs_error(reference: FloatArray, candidate: FloatArray) -> float:
 def top1_agreement(reference: FloatArray, candidate: FloatArray) -> float:
     """Share of images, 0 to 1, for which both arrays of logits (b, classes) name the same class."""
     return float((reference.argmax(axis=1) == candidate.argmax(axis=1)).mean())
+
+
+def softmax(logits: FloatArray) -> NDArray[np.float64]:
+    """Logits (b, classes) -> probabilities, in float64."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def best(values: FloatArray, k: int) -> FloatArray:
+    """The k largest of each row, in descending order: (b, classes) -> (b, k)."""
+    return -np.sort(-values, axis=1)[:, :k]

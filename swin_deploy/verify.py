@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from swin_deploy.best_classes import problem_of_classes, worst_of_classes
 from swin_deploy.config import LOGITS, Precision
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
+from swin_deploy.interface import AS_EXPORTED, CLASSES, PROBABILITIES, SCORES, Interface
 from swin_deploy.metrics import (
     FloatArray,
     cosine_similarity,
     max_abs_error,
     mean_power,
+    softmax,
     sqnr_db,
     top1_agreement,
 )
@@ -29,7 +32,7 @@ SCHEMA_VERSION = 2  # 2: a row per output, where there was one per candidate and
 # the worst is 114 dB, and the damage that the tests do leaves less than 35. FP16: the worst is
 # 46.6 dB, of the smallest network with two classes; the floor is 6 dB below, room for twice the
 # error.
-FLOORS_DB: dict[Precision, float] = {"fp32": 110.0, "fp16": 40.0}
+FLOORS_DB: dict[Precision, float] = {"fp32": 110.0, "fp16": 40.0, "bf16": 14.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,7 @@ def compare(
     output: str = LOGITS,
     signal_power: float | None = None,
     floor_db: float | None = None,
+    agreement: float | None = None,
 ) -> Comparison:
     """Compare one output of two networks for the same inputs.
 
@@ -156,12 +160,12 @@ def compare(
         signal_power: ``mean_power`` of the eager outputs over all images of the verification, of
             which these may be few; None for these.
         floor_db: What FP32 has to reach, where it is not the usual floor.
+        agreement: Share of images, 0 to 1, of one class, where the outputs do not tell it.
     """
     floor = FLOORS_DB[precision]
     if floor_db is not None and precision == "fp32":
         floor = floor_db
     reason, numbers = "", (-math.inf, math.nan, math.nan)
-    agreement: float | None = None
     if reference is None or outputs is None:
         reason = f"{'it' if outputs is None else 'the eager network'} has no such output"
     elif reference.shape != outputs.shape:
@@ -176,7 +180,8 @@ def compare(
             cosine_similarity(reference, outputs),
             max_abs_error(reference, outputs),
         )
-        agreement = top1_agreement(reference, outputs) if output == LOGITS else None
+        if output in (LOGITS, PROBABILITIES):
+            agreement = top1_agreement(reference, outputs)
         if not numbers[0] >= floor:
             reason = f"SQNR {numbers[0]:.1f} dB, needs {floor:.0f} dB"
         elif precision == "fp32" and agreement is not None and agreement < 1:
@@ -221,9 +226,20 @@ def compare_outputs(
     precision: Precision,
     signal_powers: Mapping[str, float] | None = None,
     floors_db: Mapping[str, float] | None = None,
+    interface: Interface = AS_EXPORTED,
 ) -> list[Comparison]:
-    """``compare`` for every output by name; one that only one of the two has is a failure."""
+    """``compare`` for every output by name; one that only one of the two has is a failure.
+
+    Where the reference gives logits and the candidate does not, it has to give what ``interface``
+    makes of them.
+    """
     powers, floors = signal_powers or {}, floors_db or {}
+    if LOGITS in reference and LOGITS not in outputs:
+        every = softmax(reference[LOGITS]) if interface.softmax else reference[LOGITS]
+        if interface.topk is not None:
+            floor = floors.get(SCORES)
+            return [compare_best(candidate, inputs, every, outputs, precision, floor)]
+        reference = {PROBABILITIES if interface.softmax else LOGITS: every}
     return [
         compare(
             candidate,
@@ -239,14 +255,56 @@ def compare_outputs(
     ]
 
 
+def compare_best(
+    candidate: str,
+    inputs: str,
+    every: FloatArray,
+    outputs: Mapping[str, FloatArray],
+    precision: Precision,
+    floor_db: float | None = None,
+) -> Comparison:
+    """``compare`` for the scores of the best classes.
+
+    Args:
+        candidate: Name for the tables.
+        inputs: Name for the tables.
+        every: The eager network's values of all classes, (b, classes): logits or probabilities.
+        outputs: "scores" (b, k) and "classes" (b, k) of the candidate.
+        precision: As ``compare`` takes it.
+        floor_db: As ``compare`` takes it.
+    """
+    if problem := problem_of_classes(outputs, every):
+        row = compare(candidate, inputs, None, None, precision, SCORES)
+        return replace(row, reason=problem)
+    scores = outputs[SCORES]
+    reference, agreement = worst_of_classes(scores, outputs[CLASSES], every)
+    return compare(
+        candidate,
+        inputs,
+        reference,
+        scores,
+        precision,
+        SCORES,
+        floor_db=floor_db,
+        agreement=agreement,
+    )
+
+
 def compare_runners(
     reference: Runner,
     candidates: Iterable[tuple[Runner, Precision]],
     inputs: Sequence[InputSet],
+    interface: Interface = AS_EXPORTED,
 ) -> tuple[Comparison, ...]:
     """Compare every candidate with the reference on every set of inputs, output by output.
 
     One candidate is open at a time, so that large networks do not pile up in memory.
+
+    Args:
+        reference: The eager network.
+        candidates: With the precision that selects the floor.
+        inputs: Images.
+        interface: What candidates give that do not give the outputs of the reference.
     """
     with reference:
         expected = [run_all(reference, images.images) for images in inputs]
@@ -257,7 +315,13 @@ def compare_runners(
             for images, arrays in zip(inputs, expected, strict=True):
                 outputs = run_all(runner, images.images)
                 comparisons += compare_outputs(
-                    runner.name, images.name, arrays, outputs, precision, powers
+                    runner.name,
+                    images.name,
+                    arrays,
+                    outputs,
+                    precision,
+                    powers,
+                    interface=interface,
                 )
     return tuple(comparisons)
 

@@ -24,7 +24,7 @@ from swin_deploy.engine.cost_subject import COMPILER, Subject, open_subjects
 from swin_deploy.export_form.choice import choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
-from swin_deploy.graph.fp16 import convert_to_fp16
+from swin_deploy.graph.half import convert_to_half
 from swin_deploy.graph.simplify import simplify_graph
 from swin_deploy.model.build import build_model
 
@@ -97,7 +97,7 @@ def compile_case(case: Case) -> Subject:
         if case.whole_run:
             noise = make_noise(batch.high, config.in_channels, config.image_size)
             simplify_graph(graph, graph, noise.images, log, strict=True)
-        convert_to_fp16(graph, graph)
+        convert_to_half(graph, graph, "fp16")
         (subject,) = open_subjects(graph, lambda title: None)
     if subject.batch != batch:
         raise AssertionError(f"{case} was compiled for batch {subject.batch}")

@@ -43,6 +43,9 @@ class Sleeper:
     def __exit__(self, *error: object) -> None:
         return None
 
+    def prepare(self, images: FloatArray) -> FloatArray:
+        return images
+
     def run(self, images: FloatArray) -> dict[str, FloatArray]:
         self.order.append(self.name)
         time.sleep(self.call_s)

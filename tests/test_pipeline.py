@@ -27,7 +27,7 @@ from swin_deploy.errors import (
     InputError,
     VerificationError,
 )
-from swin_deploy.graph import fp16
+from swin_deploy.graph import half
 from swin_deploy.pipeline import stages
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.cuda import device_problem
@@ -109,11 +109,11 @@ def test_a_second_run_does_nothing_and_says_so(run_copy: Path, listener: Silent)
     assert snapshot(run_copy) == before
 
 
-def test_photos_alone_bring_only_the_verification_back(
+def test_photos_alone_bring_only_the_verification_and_the_ranges_back(
     run_copy: Path, listener: Silent, photos: Path
 ) -> None:
     result = run_export(pocket_request(run_copy, images=photos), listener)
-    assert set(result.stages) - set(result.current) == {"verify"}
+    assert set(result.stages) - set(result.current) == {"fp16", "verify"}
     rows = [r for r in result.verification["comparisons"] if r["inputs"].startswith("photos")]
     assert {row["inputs"] for row in rows} == {"photos x20"}
     assert {row["candidate"] for row in rows} >= {"onnx, simplified", "onnx, fp16"}
@@ -177,14 +177,14 @@ def scale_weights(path: Path, factor: float) -> None:
 def test_a_bad_fp16_graph_fails_the_gate(
     tmp_path: Path, listener: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert = fp16.convert_to_fp16
+    convert = half.convert_to_half
 
-    def damaged(source: Path, final: Path) -> fp16.Fp16Graph:
-        result = convert(source, final)
+    def damaged(source: Path, final: Path, *rest: object) -> half.HalfGraph:
+        result = convert(source, final, *rest)  # type: ignore[arg-type]
         scale_weights(final, 1.2)
         return result
 
-    monkeypatch.setattr(fp16, "convert_to_fp16", damaged)
+    monkeypatch.setattr(half, "convert_to_half", damaged)
     with pytest.raises(VerificationError, match="onnx, fp16 disagrees") as caught:
         run_export(pocket_request(tmp_path, targets=("rtx",)), listener)
     failed = [
@@ -237,7 +237,7 @@ def test_a_target_without_an_engine_in_that_precision_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="target rtx has no engine in fp32") as caught:
         run_export(pocket_request(tmp_path, targets=("rtx",), precisions=("fp32",)), listener)
-    assert caught.value.hint == "--precision fp16"
+    assert caught.value.hint == "--precision fp16,bf16"
 
 
 def test_only_what_was_asked_for_is_made(tmp_path: Path, listener: Silent) -> None:

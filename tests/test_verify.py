@@ -97,6 +97,9 @@ class Scaled:
     def __exit__(self, *error: object) -> None:
         return None
 
+    def prepare(self, images: FloatArray) -> FloatArray:
+        return images
+
     def run(self, images: FloatArray) -> dict[str, FloatArray]:
         self.calls.append(len(images))
         outputs = self.inner.run(images)

@@ -17,7 +17,7 @@ from swin_deploy.cli import main as cli
 from swin_deploy.config import BatchRange, ExportRequest
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.export_form.entry import freeze
-from swin_deploy.graph.fp16 import KNOWN_OPERATORS
+from swin_deploy.graph.half import KNOWN_OPERATORS
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.model.vit import VisionTransformer

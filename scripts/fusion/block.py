@@ -14,7 +14,7 @@ from swin_deploy.engine.listing import Kernel
 from swin_deploy.engine.targets import find_target
 from swin_deploy.engine.tensorrt_build import build_tensorrt
 from swin_deploy.graph.export import export_graph
-from swin_deploy.graph.fp16 import convert_to_fp16
+from swin_deploy.graph.half import convert_to_half
 
 BLOCK = "layers.0.blocks.1"  # the first that shifts
 _MOVES = ("Reshape", "Transpose", "Slice", "Squeeze", "Cast", "Unsqueeze")  # compute nothing
@@ -29,7 +29,7 @@ def block_table(row: Row) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         graph, plan, log = (Path(folder) / name for name in ("model.onnx", "plan", "log"))
         export_graph(our_network(row), row.config, row.batches, graph)
-        convert_to_fp16(graph, graph)
+        convert_to_half(graph, graph, "fp16")
         module = find_target(TARGET).module
         listing, _ = run_in_child(build_tensorrt, log, TIMEOUT_S, module, graph, plan, row.batches)
     kernels = [

@@ -16,7 +16,7 @@ from swin_deploy.engine.targets import find_target
 from swin_deploy.export_form.choice import choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
-from swin_deploy.graph.fp16 import convert_to_fp16
+from swin_deploy.graph.half import convert_to_half
 from swin_deploy.model.build import build_model
 from swin_deploy.networks import NetworkConfig
 
@@ -49,7 +49,7 @@ def compile_frozen(network: nn.Module, config: NetworkConfig, batch: BatchRange)
 
     def write(path: Path) -> None:
         export_graph(network, config, batch, path)
-        convert_to_fp16(path, path)
+        convert_to_half(path, path, "fp16")
 
     return compile_written(write, batch)
 

@@ -19,7 +19,7 @@ from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.export_form.choice import choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
-from swin_deploy.graph.fp16 import convert_to_fp16
+from swin_deploy.graph.half import convert_to_half
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.runners.onnxruntime import open_session, session_options
@@ -65,7 +65,7 @@ def measure(row: Row, form: str, seed: int, images: FloatArray) -> tuple[float, 
 
     def ours(path: Path) -> None:
         export_graph(frozen, row.config, ONE, path)
-        convert_to_fp16(path, path)
+        convert_to_half(path, path, "fp16")
 
     half = sqnr_db(reference, run_graph(ours, images))
     theirs = holding_ours(row.config, eager)

@@ -32,7 +32,7 @@ class TriedForm:
         version: Of the Swin that it is for.
         make: Trained network -> network of this form.
         opset: That its graph needs; None for the one of every export.
-        ours: Whether ``convert_to_fp16`` knows its operators; others become FP16 by ``.half()``.
+        ours: Whether ``convert_to_half`` knows its operators; others become FP16 by ``.half()``.
     """
 
     name: str

@@ -28,7 +28,7 @@ BATCHES = ("16", "1", "1:16")
 
 
 class InHalf(nn.Module):
-    """A network in FP16 with an FP32 image and FP32 logits, as ``convert_to_fp16`` leaves it.
+    """A network in FP16 with an FP32 image and FP32 logits, as ``convert_to_half`` leaves it.
 
     That function knows the operators of our own forms only; ``.half()`` takes any.
     """

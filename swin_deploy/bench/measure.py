@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swin_deploy.config import Precision
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import ConfigError
+from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import Runner
 from swin_deploy.verify import Comparison, Verification, compare_outputs
@@ -114,6 +116,7 @@ def run_bench(
     progress: Callable[[str], None],
     check: bool = True,
     floors_db: Mapping[str, float] | None = None,
+    interface: Interface = AS_EXPORTED,
 ) -> BenchResult:
     """Measure candidates beside a baseline; each has to give the baseline's outputs first.
 
@@ -125,6 +128,7 @@ def run_bench(
         progress: Told what is being measured.
         check: Compare outputs first; False only where the candidates' weights are unknown.
         floors_db: As ``compare_outputs`` takes them.
+        interface: As ``compare_outputs`` takes it.
 
     Raises:
         ConfigError: A candidate does not take one of the batch sizes.
@@ -142,9 +146,15 @@ def run_bench(
             images = make_images(batch)
             expected = baseline.run(images.images)
             for runner, precision in candidates if check else ():
-                outputs = runner.run(images.images)
+                outputs = runner.run(runner.prepare(images.images))
                 checks += compare_outputs(
-                    runner.name, images.name, expected, outputs, precision, floors_db=floors_db
+                    runner.name,
+                    images.name,
+                    expected,
+                    outputs,
+                    precision,
+                    floors_db=floors_db,
+                    interface=interface,
                 )
             if check:
                 Verification(tuple(checks), {}).require()
@@ -172,17 +182,18 @@ def _time_in_turns(
 ) -> list[list[list[float]]]:
     """Seconds per call, as [runner][turn][call]."""
     calls = []
-    for runner in runners:
-        slowest = max(_time_calls(runner, images, max(1, spec.warmup)))
+    inputs = [runner.prepare(images) for runner in runners]  # not a part of what is timed
+    for runner, own in zip(runners, inputs, strict=True):
+        slowest = max(_time_calls(runner, own, max(1, spec.warmup)))
         calls.append(max(1, round(MIN_ROUND_S / slowest)))
     times: list[list[list[float]]] = [[] for _ in runners]
     for _ in range(spec.rounds):
         for index, runner in enumerate(runners):
-            times[index].append(_time_calls(runner, images, calls[index]))
+            times[index].append(_time_calls(runner, inputs[index], calls[index]))
     return times
 
 
-def _time_calls(runner: Runner, images: FloatArray, calls: int) -> list[float]:
+def _time_calls(runner: Runner, images: NDArray[Any], calls: int) -> list[float]:
     seconds = []
     for _ in range(calls):
         start = time.perf_counter()

@@ -9,9 +9,11 @@ from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
 from swin_deploy.config import LOGITS, OUTPUTS, PRECISIONS, Outputs, Precision
+from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -28,6 +30,8 @@ class Subject:
         weights: The file that the run keeps them in; None for random ones.
         outputs: What the engines give, and the baseline therefore should.
         floors_db: Output -> what the run held its FP32 files to.
+        interface: What its engines take and give.
+        mean: Per channel, with which pixels are normalised; std likewise.
         known: Whether these are the weights of the engine, so that outputs can be compared.
         candidates: Engines with the precision of their graph.
         not_run: Engine -> why it cannot run on this machine.
@@ -39,10 +43,22 @@ class Subject:
     weights: Path | None = None
     outputs: Outputs = LOGITS
     floors_db: dict[str, float] = field(default_factory=dict)
+    interface: Interface = AS_EXPORTED
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     known: bool = True
     candidates: list[tuple[Runner, Precision]] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
     run: FinishedRun | None = None
+
+    def image_input(self, precision: Precision) -> ImageInput:
+        """What the graph of a precision takes."""
+        return ImageInput(self.interface.io_of(precision), self.mean, self.std)
+
+    @property
+    def images(self) -> ImageInput:
+        """Images of this kind can be handed to every graph of the run."""
+        return ImageInput(self.interface.io, self.mean, self.std)
 
     @property
     def on_gpu(self) -> bool:
@@ -77,7 +93,15 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
         name = str(path.absolute().relative_to(run.path))
         if name in _graphs():
             graph, precision = run.checked(name), _graphs()[name]
-            subject.candidates.append((OnnxRuntimeRunner(graph, threads, name), precision))
+            if precision == "bf16":
+                raise EnvironmentMissingError(
+                    f"{path} cannot run here: ONNX Runtime has no BF16 kernels for a CPU",
+                    f"swin-deploy bench --engine {run.path / 'engines' / 'rtx-bf16.plan'}, on a "
+                    "machine with that GPU",
+                )
+            as_exported = name in ("model.raw.onnx", "model.sim.onnx")
+            taken = FP32_INPUT if as_exported else subject.image_input(precision)
+            subject.candidates.append((OnnxRuntimeRunner(graph, threads, name, taken), precision))
             return subject
         listed = run.manifest.stages
         stages = [s for s in stages if name in listed[s].outputs and path.suffix != ".json"]
@@ -96,7 +120,7 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
 
 def _graphs() -> dict[str, Precision]:
     names: dict[str, Precision] = {f"model.{p}.onnx": p for p in PRECISIONS if p != "fp32"}
-    return names | {"model.onnx": "fp32", "model.raw.onnx": "fp32"}
+    return names | {"model.onnx": "fp32", "model.raw.onnx": "fp32", "model.sim.onnx": "fp32"}
 
 
 def _from_run(run: FinishedRun) -> Subject:
@@ -104,6 +128,9 @@ def _from_run(run: FinishedRun) -> Subject:
     try:
         subject = Subject(config_of(header["family"], header["variant"]), run=run)
         subject.outputs = OUTPUTS[OUTPUTS.index(header["outputs"])]
+        subject.interface = Interface(**header["interface"])
+        subject.mean = tuple(header["preprocessing"]["mean"])
+        subject.std = tuple(header["preprocessing"]["std"])
         subject.floors_db = run.manifest.stages["verify"].details["fp32_floors_db"]
         if header["weights"]["source"] == "random":
             subject.seed = int(header["weights"]["seed"])
@@ -123,10 +150,12 @@ def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | N
     if (reason := why_not_here(target)) is not None:
         subject.not_run[f"engine {target.name}-{precision}"] = reason
     else:
-        subject.candidates.append((open_engine(target, precision, path, threads), precision))
+        runner = open_engine(target, precision, path, threads, subject.image_input(precision))
+        subject.candidates.append((runner, precision))
 
 
 def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subject:
+    from swin_deploy.graph.dress import read_image_input
     from swin_deploy.graph.export import check_graph, read_outputs
 
     if path.stat().st_size == 0:
@@ -144,6 +173,14 @@ def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subjec
             f"{path} belongs to no run, so its network is unknown",
             "--variant NAME or --config FILE, for the eager baseline",
         )
-    runner = OnnxRuntimeRunner(path, threads, f"onnxruntime {path.name}")
-    outputs: Outputs = "stages" if "stage1" in read_outputs(path) else LOGITS
-    return Subject(variant.config, outputs=outputs, known=False, candidates=[(runner, "fp32")])
+    taken = read_image_input(path)
+    runner = OnnxRuntimeRunner(path, threads, f"onnxruntime {path.name}", taken)
+    return Subject(
+        variant.config,
+        outputs="stages" if "stage1" in read_outputs(path) else LOGITS,
+        interface=Interface(io=taken.io),
+        mean=taken.mean,
+        std=taken.std,
+        known=False,
+        candidates=[(runner, "fp32")],
+    )

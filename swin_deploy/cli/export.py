@@ -20,6 +20,7 @@ from swin_deploy.cli.types import (
     to_precision,
 )
 from swin_deploy.config import (
+    DEFAULT_PRECISIONS,
     LOGITS,
     OUTPUTS,
     PRECISIONS,
@@ -30,6 +31,7 @@ from swin_deploy.config import (
     Precision,
 )
 from swin_deploy.errors import ConfigError
+from swin_deploy.interface import IOS, Interface, Io
 from swin_deploy.interrupts import import_torch
 
 
@@ -54,12 +56,35 @@ from swin_deploy.interrupts import import_torch
     help="Classes, or one map per stage (b, c, h, w) for a detector.",
 )
 @click.option(
+    "--io",
+    type=click.Choice(IOS),
+    default="fp32",
+    show_default=True,
+    help="Ends of the graphs: float32; float16, of the FP16 graph; or raw pixels, 0 to 255, "
+    "(b, height, width, c), normalised inside.",
+)
+@click.option("--softmax", is_flag=True, help="Give probabilities in place of logits.")
+@click.option(
+    "--topk",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Give the K best scores and classes in place of all.",
+)
+@click.option(
     "--precision",
     type=ListType(to_precision, ",".join(PRECISIONS)),
-    default=",".join(PRECISIONS),
+    default=",".join(DEFAULT_PRECISIONS),
     show_default=True,
     metavar="LIST",
-    help="Graphs to build engines from.",
+    help=f"Graphs to build engines from, of {', '.join(PRECISIONS)}.",
+)
+@click.option(
+    "--fp32-nodes",
+    type=ListType(str, "layers.3.*"),
+    default=(),
+    metavar="LIST",
+    help="Nodes to keep in FP32 in the FP16 and BF16 graphs: names or patterns like 'layers.3.*', "
+    "beside those whose values FP16 cannot hold, which are found by themselves.",
 )
 @click.option(
     "--target",
@@ -103,7 +128,11 @@ def export(
     image: Size | None,
     batch: BatchRange,
     outputs: Outputs,
+    io: Io,
+    softmax: bool,
+    topk: int | None,
     precision: tuple[Precision, ...],
+    fp32_nodes: tuple[str, ...],
     targets: tuple[str, ...],
     images: Path | None,
     weights: str | None,
@@ -122,6 +151,7 @@ def export(
     swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
     swin-deploy export --weights finetuned.safetensors
     swin-deploy export --variant swin_s --outputs stages
+    swin-deploy export --variant swin_t --io uint8 --softmax --topk 5
     swin-deploy export --variant swin_pocket --weights bundled
     swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
     swin-deploy export --config mine.toml --out runs/mine
@@ -166,7 +196,9 @@ def export(
         labels=source.facts.labels if source else (),
         batch=batch,
         outputs=outputs,
+        interface=Interface(io=io, softmax=softmax, topk=topk),
         precisions=precision,
+        fp32_nodes=fp32_nodes,
         targets=targets or None,
         images=images,
         strict=strict,

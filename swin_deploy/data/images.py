@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from swin_deploy.architecture import Size
@@ -50,9 +51,18 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
         photo = _resize_and_crop(photo.convert(_MODES[channels]), size, preprocessing)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a photo: {error}") from error
-    pixels = np.asarray(photo, dtype=np.float32).reshape(*size, channels) / 255
-    mean, std = (np.asarray(v, dtype=np.float32) for v in (preprocessing.mean, preprocessing.std))
-    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+    pixels = np.asarray(photo, dtype=np.uint8).reshape(1, *size, channels)
+    images = normalise(pixels, preprocessing.mean, preprocessing.std)
+    return images.reshape(channels, *size)
+
+
+def normalise(
+    pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]
+) -> FloatArray:
+    """(b, H, W, channels) -> (pixels / 255 - mean) / std, (b, channels, H, W) float32."""
+    scaled = pixels.astype(np.float32) / 255
+    means, stds = (np.asarray(values, dtype=np.float32) for values in (mean, std))
+    return np.ascontiguousarray(((scaled - means) / stds).transpose(0, 3, 1, 2))
 
 
 def _eight_bits(photo: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from swin_deploy.config import Precision
+from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.targets import Target
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.runners.base import Runner
@@ -14,7 +15,11 @@ from swin_deploy.runners.tensorrt import TensorRtRunner
 
 
 def open_engine(
-    target: Target, precision: Precision, path: Path, threads: int | None = None
+    target: Target,
+    precision: Precision,
+    path: Path,
+    threads: int | None = None,
+    image_input: ImageInput = FP32_INPUT,
 ) -> Runner:
     """The runner of an engine file; nothing is loaded before it is entered.
 
@@ -23,6 +28,7 @@ def open_engine(
         precision: Of its graph, for the name.
         path: The engine file, already compared with its recorded hash.
         threads: For engines that run on the CPU; None for one per usable core.
+        image_input: What it takes.
 
     Raises:
         EnvironmentMissingError: This machine cannot run it.
@@ -34,8 +40,8 @@ def open_engine(
         )
     name = f"engine {target.name}-{precision}"
     if target.kind == "onnxruntime":
-        return OnnxRuntimeRunner(path, threads, name)
-    return TensorRtRunner(path, target.module, name)
+        return OnnxRuntimeRunner(path, threads, name, image_input)
+    return TensorRtRunner(path, target.module, name, image_input)
 
 
 def why_not_here(target: Target) -> str | None:

@@ -24,6 +24,7 @@ from swin_deploy.networks import NetworkConfig
 
 OPSET = 20  # the newest that TensorRT 10.3 on JetPack 6 reads; has LayerNormalization and Gelu
 INPUT = "image"
+Ends = dict[str, tuple[str, list[int | str]]]
 
 
 def export_graph(
@@ -87,11 +88,24 @@ def check_graph(path: Path) -> None:
 
 def read_outputs(path: Path) -> dict[str, list[int | str]]:
     """What a valid ONNX file gives: name -> shape; an axis is a name where it is dynamic."""
-    shapes = {
-        output.name: output.type.tensor_type.shape.dim
-        for output in onnx.load(path, load_external_data=False).graph.output
-    }
-    return {name: [d.dim_param or d.dim_value for d in dims] for name, dims in shapes.items()}
+    return {name: shape for name, (_, shape) in read_ends(path)[1].items()}
+
+
+def read_ends(path: Path) -> tuple[Ends, Ends]:
+    """Inputs and outputs of a valid ONNX file: name -> dtype and shape, as ``read_outputs``."""
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    found: list[Ends] = []
+    for values in (graph.input, graph.output):
+        ends: Ends = {}
+        for value in values:
+            tensor = value.type.tensor_type
+            shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+            if value.name not in weights:
+                ends[value.name] = str(dtype), shape
+        found.append(ends)
+    return found[0], found[1]
 
 
 @contextmanager

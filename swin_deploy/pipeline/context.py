@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
-from swin_deploy.data.inputs import InputSet, PhotoFolder, make_noise
+from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise
+from swin_deploy.data.pixels import ImageInput
 from swin_deploy.export_form.choice import FormName
+from swin_deploy.interface import Io
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 LABELS = "labels.json"  # of its classes, by index, where they came with it
@@ -24,35 +26,35 @@ if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
 
 @dataclass(slots=True)
 class RunContext:
-    """What the stages of one run share. Networks are built when a stage first needs them."""
+    """What the stages of one run share. Networks and inputs are made when first needed."""
 
     request: ExportRequest
     form: FormName
     folder: RunFolder
     photos: PhotoFolder | None
     note: Callable[[str], None]
-    _networks: dict[str, Any] = field(default_factory=dict)
+    _made: dict[str, Any] = field(default_factory=dict)
 
     @property
     def eager(self) -> Network:
         """The network as it was trained."""
-        if "eager" not in self._networks:
+        if "eager" not in self._made:
             from swin_deploy.model.load import load_model
 
             weights = None if self.request.weights is None else self.folder.file(WEIGHTS)
-            self._networks["eager"] = load_model(
+            self._made["eager"] = load_model(
                 self.request.variant.config, weights, self.request.seed
             )
-        return self._networks["eager"]  # type: ignore[no-any-return]
+        return self._made["eager"]  # type: ignore[no-any-return]
 
     @property
     def frozen(self) -> FrozenNetwork:
         """The network in export form."""
-        if "frozen" not in self._networks:
+        if "frozen" not in self._made:
             from swin_deploy.export_form.entry import freeze
 
-            self._networks["frozen"] = freeze(self.eager, self.form)
-        return self._networks["frozen"]  # type: ignore[no-any-return]
+            self._made["frozen"] = freeze(self.eager, self.form)
+        return self._made["frozen"]  # type: ignore[no-any-return]
 
     def as_asked(self, network: nn.Module) -> nn.Module:
         """One of the two as the module that gives the outputs of the request.
@@ -68,6 +70,34 @@ class RunContext:
         """Seeded noise of the network's own size."""
         config = self.request.variant.config
         return make_noise(count, config.in_channels, config.image_size)
+
+    @property
+    def inputs(self) -> list[InputSet]:
+        """What the run is verified on: noise at several batch sizes, and the photos.
+
+        All are exact in the input of every graph, so that all get the same images.
+        """
+        if "inputs" not in self._made:
+            config, taken = self.request.variant.config, self.image_input(self.request.interface.io)
+            inputs = [
+                taken.make_noise(count, config.in_channels, config.image_size)
+                for count in self.request.batch.checked_sizes
+            ]
+            if self.photos is not None:
+                variant = self.request.variant
+                photos, problems = load_photos(
+                    self.photos, variant.config.image_size, variant.preprocessing
+                )
+                inputs.append(InputSet(photos.name, taken.round(photos.images)))
+                for problem in problems:
+                    self.note(f"left out: {problem}")
+            self._made["inputs"] = inputs
+        return self._made["inputs"]  # type: ignore[no-any-return]
+
+    def image_input(self, io: Io) -> ImageInput:
+        """What a graph of the run takes."""
+        steps = self.request.variant.preprocessing
+        return ImageInput(io, steps.mean, steps.std)
 
     def log(self, stage: str) -> Path:
         """Where a child process of this stage writes."""

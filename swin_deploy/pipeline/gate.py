@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 
-from swin_deploy.config import LOGITS, Precision
+from swin_deploy.config import HALF_PRECISIONS, LOGITS, HalfPrecision, Precision
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
+from swin_deploy.graph.structure import require_converted
+from swin_deploy.graph.widen import round_every_result
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.rounding import allow_for_rounding
-from swin_deploy.pipeline.stages import GRAPHS, RAW
+from swin_deploy.pipeline.stages import GRAPHS, RAW, SIMPLE
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
@@ -28,7 +31,10 @@ def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
     """
     not_run: dict[str, str] = {}
     comparisons = compare_runners(
-        TorchRunner(context.as_asked(context.eager)), _candidates(context, not_run), inputs
+        TorchRunner(context.as_asked(context.eager)),
+        _candidates(context, not_run),
+        inputs,
+        context.request.interface,
     )
     if context.request.outputs == LOGITS:  # else the stages are the outputs
         comparisons = _compare_landmarks(context, inputs[0]) + comparisons
@@ -55,11 +61,12 @@ def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Compariso
 def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
     yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
     yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, exported"), "fp32"
-    present = context.folder.current.outputs()
+    present, io = context.folder.current.outputs(), context.request.interface.io_of
     for precision, name in GRAPHS.items():
         if name in present:
             label = "onnx, simplified" if precision == "fp32" else f"onnx, {precision}"
-            yield OnnxRuntimeRunner(context.folder.file(name), name=label), precision
+            path, taken = _runnable(context, precision), context.image_input(io(precision))
+            yield OnnxRuntimeRunner(path, name=label, image_input=taken), precision
     for stage, record in context.folder.current.stages.items():
         if not stage.startswith("engine:"):
             continue
@@ -68,4 +75,31 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         if (reason := why_not_here(target)) is not None:
             not_run[f"engine {target.name}-{precision}"] = reason
             continue
-        yield open_engine(target, precision, path), precision
+        taken = context.image_input(io(precision))
+        yield open_engine(target, precision, path, image_input=taken), precision
+
+
+def _runnable(context: RunContext, precision: Precision) -> Path:
+    """A graph of the run as ONNX Runtime computes it with every result rounded to its type."""
+    graph = context.folder.file(GRAPHS[precision])
+    if precision == "fp32":
+        return graph
+    rounding = context.folder.scratch(f"{precision}.rounding.onnx")
+    round_every_result(graph, rounding)
+    return rounding
+
+
+def require_conversions(context: RunContext) -> list[HalfPrecision]:
+    """Check that each graph in half precision is the FP32 graph, rounded; returns which.
+
+    The floors of these leave room for mistakes as small as their rounding; this leaves none.
+
+    Raises:
+        VerificationError: One is something else.
+    """
+    present = context.folder.current.outputs()
+    halves = [precision for precision in HALF_PRECISIONS if GRAPHS[precision] in present]
+    for precision in halves:
+        graph = context.folder.file(GRAPHS[precision])
+        require_converted(context.folder.file(SIMPLE), graph, precision)
+    return halves

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from swin_deploy.config import LOGITS
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.metrics import sqnr_db
+from swin_deploy.interface import PROBABILITIES, SCORES
+from swin_deploy.metrics import softmax, sqnr_db
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify import FLOORS_DB, Comparison, rejudge
@@ -64,6 +66,15 @@ def _own_rounding(context: RunContext, double: Network, images: InputSet) -> dic
     """SQNR of eager FP32 against eager FP64, by output and landmark, in dB."""
     single = _values(context, context.eager, images.images)
     exact = _values(context, double, images.images.astype(np.float64))
+    if LOGITS in exact:
+        interface = context.request.interface
+        for values in (exact, single):
+            every = softmax(values[LOGITS]) if interface.softmax else values[LOGITS]
+            if interface.softmax:
+                values[PROBABILITIES] = every
+            if interface.topk is not None:
+                classes = np.argsort(-exact[LOGITS], axis=1)[:, : interface.topk]
+                values[SCORES] = np.take_along_axis(every, classes, axis=1)
     return {name: sqnr_db(exact[name], single[name]) for name in exact}
 
 

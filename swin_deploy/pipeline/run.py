@@ -143,6 +143,7 @@ def _header(
         "weights": _provenance(request, folder),
         "batch": {"low": request.batch.low, "high": request.batch.high},
         "outputs": request.outputs,
+        "interface": asdict(request.interface),
         "photos": None
         if photos is None
         else {"used": len(photos.chosen), "found": photos.found, "sha256": photos.sha256},

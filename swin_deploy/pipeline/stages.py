@@ -9,15 +9,22 @@ from typing import Any
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.artifacts.files import sha256, write_json
 from swin_deploy.checkpoints.files import checkpoint_file
-from swin_deploy.config import ExportRequest, Precision
-from swin_deploy.data.inputs import PhotoFolder, load_photos
+from swin_deploy.config import HALF_PRECISIONS, ExportRequest, Precision
+from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.engine.targets import TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
+from swin_deploy.pipeline.half import half_action, half_spec
+from swin_deploy.pipeline.interface import interface_action, interface_spec
 
-RAW, SIMPLE, FP16, VERIFY = "model.raw.onnx", "model.onnx", "model.fp16.onnx", "verify.json"
-GRAPHS: dict[Precision, str] = {"fp32": SIMPLE, "fp16": FP16}
+RAW, SIMPLE, VERIFY = "model.raw.onnx", "model.onnx", "verify.json"
+PLAIN = "model.sim.onnx"  # simplified, where the interface is not that of the export
+GRAPHS: dict[Precision, str] = {
+    "fp32": SIMPLE,
+    "fp16": "model.fp16.onnx",
+    "bf16": "model.bf16.onnx",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +63,15 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
     network = {"config": asdict(request.variant.config), "seed": seed}
     loaded = () if weights is None else (WEIGHTS,)
     engines = _plan_engines(request)
-    graphs = [RAW, SIMPLE, *([FP16] if "fp16" in request.precisions else [])]
+    halves = [precision for precision in HALF_PRECISIONS if precision in request.precisions]
+    graphs = [RAW, SIMPLE, *(GRAPHS[precision] for precision in halves)]
+    seen = {
+        "batch": str(request.batch),
+        "photos": photos and photos.sha256,
+        "io": request.interface.io,
+        "preprocessing": asdict(request.variant.preprocessing),
+    }
+    plain = SIMPLE if request.interface.plain else PLAIN
     stages = []
     if weights is not None:
         stages.append(
@@ -90,24 +105,36 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
             name="simplify",
             title="simplifying",
             inputs=(RAW,),
-            outputs=(SIMPLE,),
-            spec={"strict": request.strict},
+            outputs=(plain,),
+            spec={"strict": request.strict, "output": plain},
             packages=("onnx", "onnxsim", "onnxruntime"),
-            action=_simplify,
+            action=_simplify_action(plain),
         ),
     ]
-    if FP16 in graphs:
+    if plain != SIMPLE:
         stages.append(
             Stage(
-                name="fp16",
-                title="converting to FP16",
-                inputs=(SIMPLE,),
-                outputs=(FP16,),
-                spec={},
+                name="interface",
+                title="setting inputs and outputs",
+                inputs=(plain,),
+                outputs=(SIMPLE,),
+                spec=interface_spec(request),
                 packages=("onnx", "onnx-ir"),
-                action=_to_fp16,
+                action=interface_action(plain, SIMPLE),
             )
         )
+    stages += [
+        Stage(
+            name=precision,
+            title=f"converting to {precision.upper()}",
+            inputs=(plain,),
+            outputs=(GRAPHS[precision],),
+            spec=half_spec(request, precision, seen),
+            packages=("onnx", "onnx-ir", "onnxruntime", "pillow"),
+            action=half_action(precision, plain, GRAPHS[precision]),
+        )
+        for precision in halves
+    ]
     for target, precision in engines:
         stages.append(
             Stage(
@@ -131,13 +158,7 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
                 *(target.engine_name(precision) for target, precision in engines),
             ),
             outputs=(VERIFY,),
-            spec=network
-            | {
-                "batch": str(request.batch),
-                "outputs": request.outputs,
-                "photos": photos and photos.sha256,
-                "preprocessing": asdict(request.variant.preprocessing),
-            },
+            spec=network | {"outputs": request.outputs, **interface_spec(request)} | seen,
             packages=("torch", "onnxruntime", "pillow", "cuda-bindings"),
             action=_verify,
         )
@@ -219,26 +240,23 @@ def _export(context: RunContext) -> dict[str, Any]:
     }
 
 
-def _simplify(context: RunContext) -> dict[str, Any]:
-    from swin_deploy.graph.simplify import simplify_graph
+def _simplify_action(final: str) -> Callable[[RunContext], dict[str, Any]]:
+    def simplify(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.graph.simplify import simplify_graph
 
-    folder = context.folder
-    result = simplify_graph(
-        folder.file(RAW),
-        folder.scratch(SIMPLE),
-        context.noise(context.request.batch.high).images,
-        context.log("simplify"),
-        context.request.strict,
-    )
-    if result.failure:
-        context.note(f"the graph is not simplified: {result.failure}")
-    return asdict(result)
+        folder = context.folder
+        result = simplify_graph(
+            folder.file(RAW),
+            folder.scratch(final),
+            context.noise(context.request.batch.high).images,
+            context.log("simplify"),
+            context.request.strict,
+        )
+        if result.failure:
+            context.note(f"the graph is not simplified: {result.failure}")
+        return asdict(result)
 
-
-def _to_fp16(context: RunContext) -> dict[str, Any]:
-    from swin_deploy.graph.fp16 import convert_to_fp16
-
-    return asdict(convert_to_fp16(context.folder.file(SIMPLE), context.folder.scratch(FP16)))
+    return simplify
 
 
 def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext], dict[str, Any]]:
@@ -260,23 +278,15 @@ def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext
 
 
 def _verify(context: RunContext) -> dict[str, Any]:
-    from swin_deploy.pipeline.gate import verify_run
+    from swin_deploy.pipeline.gate import require_conversions, verify_run
 
-    request = context.request
-    inputs = [context.noise(count) for count in request.batch.checked_sizes]
-    if context.photos is not None:
-        variant = request.variant
-        photos, problems = load_photos(
-            context.photos, variant.config.image_size, variant.preprocessing
-        )
-        inputs.append(photos)
-        for problem in problems:
-            context.note(f"left out: {problem}")
-    verification = verify_run(context, inputs)
+    verification = verify_run(context, context.inputs)
     verification.require()
+    converted = require_conversions(context)
     write_json(context.folder.scratch(VERIFY), verification.as_dict())
     return {
         "comparisons": len(verification.comparisons),
+        "converted_exactly": converted,
         "not_run": verification.not_run,
         "fp32_floors_db": verification.fp32_floors_db,  # bench holds its outputs to the same
     }

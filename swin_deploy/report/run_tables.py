@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from swin_deploy.artifacts.manifest import StageRecord
+from swin_deploy.config import HALF_PRECISIONS
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.console import make_table
 from swin_deploy.report.outputs import fold_outputs
@@ -25,6 +26,9 @@ def print_run(result: RunResult, console: Console) -> None:
         soft_wrap=True,
     )
     shapes = result.stages["export"].details["outputs"]
+    if "interface" in result.stages:
+        ends = result.stages["interface"].details["outputs"]
+        shapes = {name: shape for name, (_, shape) in ends.items()}
     outputs = ", ".join(f"{name} ({', '.join(map(str, shapes[name]))})" for name in shapes)
     console.print(f"outputs: {outputs}", soft_wrap=True)
     console.print(f"weights: {_describe_weights(header['weights'])}", soft_wrap=True)
@@ -82,8 +86,12 @@ def _describe(stage: str, record: StageRecord) -> str:
     if stage == "simplify":
         kept = " (kept as exported)" if details["failure"] else ""
         return f"{details['nodes_before']} -> {details['nodes_after']} nodes{kept}"
-    if stage == "fp16":
-        return f"{details['weights']} tensors, largest {details['largest']:.4g}"
+    if stage == "interface":
+        ends = {**details["inputs"], **details["outputs"]}
+        return ", ".join(f"{name} {dtype}" for name, (dtype, _) in ends.items())
+    if stage in HALF_PRECISIONS:
+        kept = f", {len(details['fp32_nodes'])} nodes in FP32" if details["fp32_nodes"] else ""
+        return f"{details['weights']} tensors, largest {details['largest']:.4g}{kept}"
     if stage == "verify":
         return f"{details['comparisons']} comparisons passed"
     return _describe_engine(details)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swin_deploy.config import BatchRange
 from swin_deploy.metrics import FloatArray
@@ -33,10 +34,19 @@ class Runner(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def run(self, images: FloatArray) -> dict[str, FloatArray]:
-        """(b, channels, H, W) float32, normalised -> outputs by name, (b, ...) float32 each.
+    def prepare(self, images: FloatArray) -> NDArray[Any]:
+        """(b, channels, H, W) float32, normalised -> the same images as ``run`` takes them.
 
-        A network gives "logits" (b, classes), or "stage1" (b, c, h, w) and so on.
+        Raises:
+            InputError: The network cannot take just these; see ``ImageInput``.
+        """
+        ...
+
+    def run(self, images: NDArray[Any]) -> dict[str, FloatArray]:
+        """What ``prepare`` gives, (b, ...) -> outputs by name, (b, ...) float32 each.
+
+        A network gives "logits" (b, classes), or "stage1" (b, c, h, w) and so on, or what its
+        ``Interface`` has in their place; of these "classes" are int64.
 
         Raises:
             ConfigError: The batch is outside ``batch``.
@@ -49,6 +59,10 @@ def run_all(runner: Runner, images: FloatArray) -> dict[str, FloatArray]:
 
     A last call that is short of the smallest batch is filled up with its own last image, whose
     extra outputs are dropped.
+
+    Args:
+        runner: To run.
+        images: (b, channels, H, W) float32, normalised.
     """
     low, high = runner.batch.low, runner.batch.high
     parts = []
@@ -58,5 +72,7 @@ def run_all(runner: Runner, images: FloatArray) -> dict[str, FloatArray]:
         if missing:
             part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
         wanted = len(part) - missing
-        parts.append({name: array[:wanted] for name, array in runner.run(part).items()})
+        parts.append(
+            {name: array[:wanted] for name, array in runner.run(runner.prepare(part)).items()}
+        )
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -7,8 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from numpy.typing import NDArray
+
 from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.config import BatchRange
+from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.metrics import FloatArray
 
@@ -20,11 +23,19 @@ class OnnxRuntimeRunner:
         path: The ONNX file: one image input, any number of outputs.
         threads: Threads within an operator; None for one per usable core.
         name: What tables call it; by default the runtime and the file.
+        image_input: What its input is.
     """
 
-    def __init__(self, path: Path, threads: int | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        name: str | None = None,
+        image_input: ImageInput = FP32_INPUT,
+    ) -> None:
         self.path = path
         self.threads = threads
+        self.image_input = image_input
         self.name = name or f"onnxruntime {path.name}"
         self._session: Any = None
 
@@ -42,7 +53,7 @@ class OnnxRuntimeRunner:
 
     @property
     def input_shape(self) -> tuple[int | str, ...]:
-        """(b, channels, H, W); b is a name where it is dynamic."""
+        """(b, channels, H, W), or of pixels (b, H, W, channels); b is a name if it is dynamic."""
         return tuple(self._session.get_inputs()[0].shape)
 
     @property
@@ -53,8 +64,12 @@ class OnnxRuntimeRunner:
             return BatchRange(low=size, high=size)
         return BatchRange(low=1, high=4096)
 
-    def run(self, images: FloatArray) -> dict[str, FloatArray]:
-        """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32 each."""
+    def prepare(self, images: FloatArray) -> NDArray[Any]:
+        """As ``ImageInput.prepare``."""
+        return self.image_input.prepare(images)
+
+    def run(self, images: NDArray[Any]) -> dict[str, FloatArray]:
+        """What ``prepare`` gives -> outputs by name, (b, ...) float32 each, "classes" int64."""
         if not self.batch.low <= len(images) <= self.batch.high:
             raise ConfigError(
                 f"{self.path} takes a batch of {self.batch}, got {len(images)}",
@@ -62,13 +77,12 @@ class OnnxRuntimeRunner:
             )
         if list(images.shape[1:]) != list(self.input_shape[1:]):
             raise ConfigError(
-                f"{self.path} takes images of {self.input_shape[1:]}, got {images.shape[1:]} "
-                "as (channels, height, width)",
+                f"{self.path} takes images of {self.input_shape[1:]}, got {images.shape[1:]}",
                 "the --variant or --config of that network",
             )
         names = [output.name for output in self._session.get_outputs()]
         arrays = self._session.run(names, {self._session.get_inputs()[0].name: images})
-        return dict(zip(names, arrays, strict=True))
+        return {n: as_float32(array) for n, array in zip(names, arrays, strict=True)}
 
 
 def session_options(threads: int | None) -> Any:

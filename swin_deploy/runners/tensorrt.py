@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swin_deploy.config import BatchRange
+from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners import cuda
@@ -22,12 +24,16 @@ class TensorRtRunner:
         path: The plan.
         module: "tensorrt" or "tensorrt_rtx".
         name: What tables call it.
+        image_input: What its input is.
     """
 
-    def __init__(self, path: Path, module: str, name: str) -> None:
+    def __init__(
+        self, path: Path, module: str, name: str, image_input: ImageInput = FP32_INPUT
+    ) -> None:
         self.path = path
         self.module = module
         self.name = name
+        self.image_input = image_input
 
     def __enter__(self) -> Self:
         trt = importlib.import_module(self.module)
@@ -46,10 +52,15 @@ class TensorRtRunner:
         read = trt.TensorIOMode.INPUT
         (self._input,) = [name for name in names if self._engine.get_tensor_mode(name) == read]
         self._shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in names}
+        self._dtypes = {
+            name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names
+        }
         self._batch = self._read_batch()
         self._stream = cuda.make_stream()
         self._buffers = {
-            name: cuda.DeviceBuffer(4 * self._batch.high * int(np.prod(shape)))
+            name: cuda.DeviceBuffer(
+                self._dtypes[name].itemsize * self._batch.high * int(np.prod(shape))
+            )
             for name, shape in self._shapes.items()
         }
         for name, buffer in self._buffers.items():
@@ -79,12 +90,21 @@ class TensorRtRunner:
         low, _, high = self._engine.get_tensor_profile_shape(self._input, 0)
         return BatchRange(low=low[0], high=high[0])
 
-    def run(self, images: FloatArray) -> dict[str, FloatArray]:
-        """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32; copies included."""
+    def prepare(self, images: FloatArray) -> NDArray[Any]:
+        """As ``ImageInput.prepare``."""
+        return self.image_input.prepare(images)
+
+    def run(self, images: NDArray[Any]) -> dict[str, FloatArray]:
+        """What ``prepare`` gives -> outputs by name, (b, ...) float32, "classes" int64.
+
+        Copies to the GPU and back are included.
+        """
         if not self._batch.low <= len(images) <= self._batch.high:
             raise ConfigError(f"{self.path} takes a batch of {self._batch}, got {len(images)}")
-        outputs: dict[str, FloatArray] = {
-            name: np.empty((len(images), *shape), dtype=np.float32)
+        if images.dtype != self._dtypes[self._input]:
+            raise ConfigError(f"{self.path} takes {self._dtypes[self._input]}, got {images.dtype}")
+        outputs: dict[str, NDArray[Any]] = {
+            name: np.empty((len(images), *shape), dtype=self._dtypes[name])
             for name, shape in self._shapes.items()
             if name != self._input
         }
@@ -95,4 +115,4 @@ class TensorRtRunner:
         for name, array in outputs.items():
             self._buffers[name].download(array, self._stream)
         cuda.wait_for(self._stream)
-        return outputs
+        return {name: as_float32(array) for name, array in outputs.items()}

@@ -44,6 +44,10 @@ class TorchRunner:
     ) -> None:
         return None
 
+    def prepare(self, images: FloatArray) -> FloatArray:
+        """The images, as they are."""
+        return images
+
     def run(self, images: FloatArray) -> dict[str, FloatArray]:
         """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32 each."""
         with torch.inference_mode():

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from swin_deploy.artifacts.files import atomic_path
 from swin_deploy.graph.export import check_graph
-from swin_deploy.graph.fp16 import convert_model_to_fp16
+from swin_deploy.graph.half import convert_graph
 from swin_deploy.graph.int8.insert import InsertQdq, before_transpose, result_readers
 from swin_deploy.graph.int8.places import find_places
 from swin_deploy.graph.int8.recipe import Placement, Recipe, choose_places
@@ -87,7 +87,7 @@ def quantize_graph(
     InsertQdq(placement, thresholds, smallest, recipe.integer_bias)(model)
     scales = {name: _scale_of(model.graph, name) for name in activations}
     if recipe.surrounding == "fp16":
-        convert_model_to_fp16(model)
+        convert_graph(model.graph, "fp16")
     with atomic_path(final) as scratch:
         ir.save(model, scratch)
         check_graph(scratch)

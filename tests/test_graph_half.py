@@ -1,16 +1,19 @@
-"""FP16 conversion on graphs that can be read, and on a whole network."""
+"""Conversion to FP16 and BF16 on graphs that can be read, and on a whole network."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
+from swin_deploy.config import HalfPrecision
 from swin_deploy.errors import InputError
-from swin_deploy.graph.fp16 import convert_to_fp16
+from swin_deploy.graph.half import convert_to_half
+from swin_deploy.graph.widen import round_every_result
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 
@@ -24,9 +27,11 @@ g (float[b, 3] image) => (float[b, 2] logits)
 }"""
 
 
-def convert(tmp_path: Path, text: str) -> onnx.ModelProto:
+def convert(
+    tmp_path: Path, text: str, precision: HalfPrecision = "fp16", fp32_nodes: tuple[str, ...] = ()
+) -> onnx.ModelProto:
     ir.save(ir.from_onnx_text(text), tmp_path / "in.onnx")
-    convert_to_fp16(tmp_path / "in.onnx", tmp_path / "out.onnx")
+    convert_to_half(tmp_path / "in.onnx", tmp_path / "out.onnx", precision, fp32_nodes)
     return onnx.load(tmp_path / "out.onnx")
 
 
@@ -135,8 +140,7 @@ def test_norms_of_a_network_keep_fp32_statistics(pocket_run: RunResult) -> None:
 def test_a_large_constant_shift_does_not_overflow_the_statistics(tmp_path: Path) -> None:
     """Squares of these activations overflow FP16: only FP32 statistics survive them."""
     text = GRAPH.replace("60000", "600")
-    ir.save(ir.from_onnx_text(text), tmp_path / "in.onnx")
-    convert_to_fp16(tmp_path / "in.onnx", tmp_path / "out.onnx")
+    convert(tmp_path, text)
     image = np.array([[20, 20, 20]], dtype=np.float32)
     with OnnxRuntimeRunner(tmp_path / "out.onnx") as runner:
         logits = runner.run(image)["logits"]
@@ -148,3 +152,56 @@ def test_half_the_bytes(pocket_run: RunResult) -> None:
         (pocket_run.path / name).stat().st_size for name in ("model.onnx", "model.fp16.onnx")
     )
     assert half < 0.6 * full
+
+
+def types_of(model: onnx.ModelProto) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    return {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
+
+
+def test_bf16_holds_what_fp16_cannot(tmp_path: Path) -> None:
+    model = convert(tmp_path, GRAPH.replace("60000", "1e30"), "bf16")
+    assert types_of(model)["t"] == onnx.TensorProto.BFLOAT16
+    (weight,) = (t for t in model.graph.initializer if t.name == "w")
+    assert weight.data_type == onnx.TensorProto.BFLOAT16
+    expected = np.array([1, 2, 3, 4, 5, 1e30], dtype=ml_dtypes.bfloat16).reshape(3, 2)
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(weight), expected)
+
+
+def test_bf16_cuts_no_factor_off(tmp_path: Path) -> None:
+    """Three by 1e-12 is a BF16 number."""
+    model = convert(tmp_path, FACTOR, "bf16")
+    assert [node.op_type for node in model.graph.node].count("Clip") == 1
+    types = types_of(model)
+    assert types["norm"] == types["factor"] == onnx.TensorProto.FLOAT
+    assert types["factor.bf16"] == onnx.TensorProto.BFLOAT16
+
+
+NAMED = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[b, 2] image) => (float[b, 2] logits)
+<float[b, 2] t, float[b, 2] u, float[2, 2] w = {300, 0, 0, 300}, float[2, 2] v = {0.001, 0, 0, 0.1}>
+{
+    [first] t = MatMul(image, w)
+    [second] u = MatMul(t, w)
+    [third] logits = MatMul(u, v)
+}"""
+
+
+def test_named_nodes_compute_in_fp32_with_their_own_weights(tmp_path: Path) -> None:
+    """Behind the second product values exceed FP16; what reads them has to be FP32 as well."""
+    image = np.array([[1, 2]], dtype=np.float32)
+    convert(tmp_path, NAMED)
+    round_every_result(tmp_path / "out.onnx", tmp_path / "rounding.onnx")
+    with OnnxRuntimeRunner(tmp_path / "rounding.onnx") as runner:
+        assert not np.isfinite(runner.run(image)["logits"]).any()
+    model = convert(tmp_path, NAMED, "fp16", ("second", "third"))
+    types = types_of(model)
+    assert types["t"] == onnx.TensorProto.FLOAT16
+    assert types["u"] == onnx.TensorProto.FLOAT
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    assert kinds == {"w": onnx.TensorProto.FLOAT16, "v": onnx.TensorProto.FLOAT}
+    assert [node.op_type for node in model.graph.node].count("Cast") == 3  # image, t, w
+    round_every_result(tmp_path / "out.onnx", tmp_path / "rounding.onnx")
+    with OnnxRuntimeRunner(tmp_path / "rounding.onnx") as runner:
+        np.testing.assert_allclose(runner.run(image)["logits"], [[90, 18000]], rtol=1e-3)

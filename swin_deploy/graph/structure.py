@@ -1,0 +1,105 @@
+"""Proof that a graph of another precision is the FP32 graph, rounded: node by node, exactly.
+
+The floor of a coarse type is low: BF16 keeps 8 bits, so a right graph is about as far from FP32 as
+one with a small mistake. This comparison has no floor. What it leaves open is rounding alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from swin_deploy.config import HalfPrecision
+from swin_deploy.errors import VerificationError
+from swin_deploy.graph.half import HALVES
+
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+Node = tuple[str, str, tuple[str, ...], tuple[bytes, ...]]
+
+
+def require_converted(full: Path, half: Path, precision: HalfPrecision) -> None:
+    """Check that ``half`` is ``full`` with casts, and with weights that are rounded or the same.
+
+    Args:
+        full: FP32.
+        half: What was made from it.
+        precision: Of ``half``.
+
+    Raises:
+        VerificationError: A node, an edge, an attribute, a weight or an output differs; names it.
+    """
+    old, new = onnx.load(full).graph, onnx.load(half).graph
+    known = {node.name for node in old.node}
+    expected, found = _Reading(old, known, None), _Reading(new, known, HALVES[precision].limit)
+    problem = expected.difference(found) or _weight_problem(old, new, found.limits, precision)
+    if problem:
+        raise VerificationError(f"{half.name} is not {full.name} in {precision.upper()}: {problem}")
+
+
+class _Reading:
+    """A graph without the casts between float types and without what cuts values off.
+
+    Args:
+        graph: To read.
+        known: Names of the nodes of the FP32 graph, which are read whatever they are.
+        limit: The only number at which a node of another name may cut off; None for no such node.
+    """
+
+    def __init__(self, graph: onnx.GraphProto, known: set[str], limit: float | None) -> None:
+        weights = {tensor.name: tensor for tensor in graph.initializer}
+        origin = {name: name for name in ("", *(v.name for v in graph.input), *weights)}
+        self.nodes: list[Node] = []
+        self.limits: set[str] = set()
+        for node in graph.node:
+            if _is_float_cast(node):
+                origin[node.output[0]] = origin[node.input[0]]
+                continue
+            if node.op_type == "Clip" and node.name not in known and limit is not None:
+                bounds = [float(numpy_helper.to_array(weights[name])) for name in node.input[1:]]
+                if bounds == [-limit, limit]:
+                    self.limits.update(node.input[1:])
+                    origin[node.output[0]] = origin[node.input[0]]
+                    continue
+            for index, name in enumerate(node.output):
+                origin[name] = f"{len(self.nodes)}#{index}"
+            attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
+            inputs = tuple(origin[name] for name in node.input)
+            kind = f"{node.domain}::{node.op_type}"
+            self.nodes.append((node.name, kind, inputs, tuple(attributes)))
+        self.outputs = [(value.name, origin[value.name]) for value in graph.output]
+
+    def difference(self, other: _Reading) -> str:
+        """The first thing that differs; "" if nothing does."""
+        if len(self.nodes) != len(other.nodes):
+            return f"{len(other.nodes)} nodes besides casts, expected {len(self.nodes)}"
+        for mine, theirs in zip(self.nodes, other.nodes, strict=True):
+            parts = ("name", "operator", "inputs", "attributes")
+            for part, expected, found in zip(parts, mine, theirs, strict=True):
+                if expected != found:
+                    return f"{mine[0]} has another {part}: {found!r}, expected {expected!r}"
+        if self.outputs != other.outputs:
+            return f"outputs {other.outputs}, expected {self.outputs}"
+        return ""
+
+
+def _is_float_cast(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Cast" and node.attribute[0].i in _FLOATS
+
+
+def _weight_problem(
+    full: onnx.GraphProto, half: onnx.GraphProto, limits: set[str], precision: HalfPrecision
+) -> str:
+    weights = {tensor.name: tensor for tensor in full.initializer}
+    converted = {tensor.name: tensor for tensor in half.initializer if tensor.name not in limits}
+    if weights.keys() != converted.keys():
+        return f"weights that only one has: {sorted(weights.keys() ^ converted.keys())}"
+    for name, tensor in weights.items():
+        expected, found = (numpy_helper.to_array(t) for t in (tensor, converted[name]))
+        if found.dtype != expected.dtype:
+            expected = expected.astype(HALVES[precision].numpy)
+        if found.dtype != expected.dtype or not np.array_equal(found, expected):
+            return f"{name} is not the rounded weight"
+    return ""
