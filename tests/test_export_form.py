@@ -11,9 +11,10 @@ import torch
 
 from conftest import KINDS, PADDED, SMALL
 from damage import DAMAGES, SLAB_DAMAGES
-from swin_deploy.errors import ConfigError
+from swin_deploy.engine.targets import TARGETS
+from swin_deploy.export_form import choice
 from swin_deploy.export_form.attention import even_heads
-from swin_deploy.export_form.choice import CHOICE, choose_form
+from swin_deploy.export_form.choice import CHOICE, PRIORITY, choose_form
 from swin_deploy.export_form.forms import FORMS, FormName
 from swin_deploy.export_form.freeze import freeze_swin
 from swin_deploy.export_form.order import invert, merge_groups, steps_between, window_order
@@ -187,13 +188,24 @@ def test_a_damaged_form_misses_the_floor_by_far(
     assert found < FLOORS_DB["fp32"] - 40
 
 
-def test_the_form_is_the_one_that_all_targets_want(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_form({"tensorrt", "onnxruntime"}, static=True) == "slabs"
-    assert choose_form({"tensorrt"}, static=False) == "packed"
-    monkeypatch.setitem(CHOICE, ("onnxruntime", True), "packed")
-    with pytest.raises(ConfigError, match="tensorrt: slabs") as caught:
-        choose_form(["onnxruntime", "tensorrt"], static=True)
-    assert caught.value.exit_code == 2
+def test_a_compiler_for_gpus_decides_and_cpus_among_themselves() -> None:
+    assert choose_form(["tensorrt"], static=True) == "slabs"
+    assert choose_form(["onnxruntime", "openvino", "tensorrt"], static=True) == "slabs"
+    assert choose_form(["onnxruntime"], static=True) == "packed"
+    assert choose_form(["openvino", "onnxruntime"], static=True) == "packed"
+    assert choose_form(["onnxruntime", "tensorrt"], static=False) == "packed"
+
+
+def test_the_first_kind_by_priority_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHOICE, ("openvino", True), "slabs")
+    assert choose_form(["onnxruntime", "openvino"], static=True) == "slabs"
+    monkeypatch.setattr(choice, "PRIORITY", PRIORITY[::-1])
+    assert choose_form(["onnxruntime", "openvino"], static=True) == "packed"
+
+
+def test_every_kind_of_target_has_a_form_and_a_rank() -> None:
+    assert {target.kind for target in TARGETS.values()} <= set(PRIORITY)
+    assert {(kind, static) for kind in PRIORITY for static in (True, False)} == set(CHOICE)
 
 
 def test_heads_of_any_length_are_brought_near_one_without_rounding() -> None:

@@ -20,7 +20,8 @@ import pytest
 from conftest import POCKET, ROOT, Silent
 from damage import DAMAGES
 from swin_deploy.artifacts.files import sha256
-from swin_deploy.config import ExportRequest
+from swin_deploy.config import BatchRange, ExportRequest
+from swin_deploy.engine.targets import Target
 from swin_deploy.errors import (
     ConfigError,
     EnvironmentMissingError,
@@ -59,8 +60,6 @@ def run_copy(pocket_run: RunResult, tmp_path: Path) -> Path:
 
 
 def pocket_request(out: Path, **changes: object) -> ExportRequest:
-    from swin_deploy.config import BatchRange
-
     request = ExportRequest(variant=POCKET, out=out, batch=BatchRange(low=1, high=4))
     return replace(request, **changes)  # type: ignore[arg-type]
 
@@ -219,6 +218,17 @@ def test_a_wrong_engine_fails_the_gate(
         run_export(pocket_request(tmp_path / "run", targets=("cpu",)), listener)
     assert graphs == stages.GRAPHS
     assert not (tmp_path / "run" / "engines").exists()
+
+
+def test_planned_targets_choose_the_form_installed_or_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    request = pocket_request(tmp_path, batch=BatchRange())
+    for cpu_only in ({"targets": ("cpu",)}, {"precisions": ("fp32",)}):
+        assert stages.plan_form(replace(request, **cpu_only)) == "packed"  # type: ignore[arg-type]
+    monkeypatch.setattr(Target, "installed", property(lambda target: target.name == "cpu"))
+    assert stages.plan_form(request) == "slabs"
+    assert stages.plan_form(replace(request, batch=BatchRange(low=1, high=4))) == "packed"
 
 
 def test_a_missing_target_is_left_out_by_name_or_refused_by_name(

@@ -1,4 +1,4 @@
-"""Peak rates of GPUs, from NVIDIA's own papers: for estimates, where no GPU is at hand."""
+"""Peak rates of GPUs, from NVIDIA's papers: for estimates, where no GPU is at hand."""
 
 from __future__ import annotations
 
@@ -42,30 +42,50 @@ def _gpu(
     )
 
 
-_ADA = "NVIDIA Ada GPU Architecture whitepaper 2.1, appendix A"
-_HALVED = "halved: it is stated with sparsity"
+# Every figure was compared with copies of the tables of these documents that others have published;
+# NVIDIA's own files were not at hand. What is derived rather than stated says so.
+_HALVED = "stated with sparsity, here halved"
+_HOPPER = "NVIDIA H100 Tensor Core GPU Architecture whitepaper, SXM5"
 GPUS: dict[str, Gpu] = {
     gpu.name: gpu
     for gpu in (
-        _gpu("a100", 312, 624, 19.5, 2039, "A100 data sheet, 80 GB SXM"),
-        _gpu("h100", 989.4, 1978.9, 66.9, 3350, "H100 whitepaper and data sheet, SXM5"),
-        _gpu("h200", 989.4, 1978.9, 66.9, 4800, "H200 data sheet, SXM; compute as H100 SXM5"),
-        _gpu("b200", 2250, 4500, 75, 8000, f"DGX and HGX B200 data sheets, per GPU; {_HALVED}"),
-        _gpu("l4", 121, 242, 30.3, 300, f"L4 data sheet; {_HALVED}"),
-        _gpu("l40s", 362, 733, 91.6, 864, "L40S data sheet"),
-        _gpu("t4", 65, 130, 8.1, 320, "T4 data sheet"),
-        _gpu("a10", 125, 250, 31.2, 600, "A10 data sheet"),
-        _gpu("rtx-3090", 71, 284, 35.6, 936, "NVIDIA Ampere GA102 whitepaper, appendix A"),
-        _gpu("rtx-4090", 165.2, 660.6, 82.6, 1008, _ADA),
-        _gpu("rtx-5090", 209.5, 838, 104.8, 1792, "NVIDIA RTX Blackwell whitepaper, appendix A"),
+        _gpu("a100", 312, 624, 19.5, 2039, "NVIDIA A100 data sheet, 80 GB SXM"),
+        _gpu("h100", 989.4, 1978.9, 66.9, 3350, f"{_HOPPER}; memory: NVIDIA H100 data sheet"),
+        _gpu("h200", 989.4, 1978.9, 66.9, 4800, f"{_HOPPER}; memory: NVIDIA H200 data sheet, SXM"),
+        _gpu(
+            *("b200", 2250, 4500, 75, 8000),
+            source=f"NVIDIA HGX B200 data sheet, of one GPU, FP16 and INT8 {_HALVED}; memory: an "
+            "eighth of the 64 TB/s of the DGX B200 data sheet, where that of HGX has 7.7 TB/s",
+        ),
+        _gpu("l4", 121, 242.5, 30.3, 300, f"NVIDIA L4 data sheet, FP16 and INT8 {_HALVED}"),
+        _gpu("l40s", 362.05, 733, 91.6, 864, "NVIDIA L40S data sheet"),
+        _gpu(
+            *("t4", 65, 130, 8.1, 320),
+            source="NVIDIA T4 data sheet; memory: 256 bits at twice 5001 MHz, as the driver says; "
+            "the data sheet has 300 GB/s",
+        ),
+        _gpu("a10", 125, 250, 31.2, 600, "NVIDIA A10 data sheet"),
+        _gpu(
+            *("rtx-3090", 71, 284, 35.6, 936),
+            source="NVIDIA Ampere GA102 GPU Architecture whitepaper 2.0, appendix A",
+        ),
+        _gpu(
+            *("rtx-4090", 165.2, 660.6, 82.6, 1008),
+            source="NVIDIA Ada GPU Architecture whitepaper 2.1, appendix A",
+        ),
+        _gpu(
+            *("rtx-5090", 209.5, 838, 104.8, 1792),
+            source="NVIDIA RTX Blackwell GPU Architecture whitepaper, table 3",
+        ),
         _gpu(
             *("jetson-orin", 42.5, 85, 5.3, 204.8),
-            source="Jetson AGX Orin technical brief 1.2, 64 GB, GPU without DLA; 170 INT8 TOPS "
-            "with sparsity halved, FP16 half of that",
+            source="NVIDIA Jetson AGX Orin Series technical brief 1.2, 64 GB, GPU without DLA; "
+            f"INT8 {_HALVED}, FP16 half of that: it states none",
         ),
         _gpu(
             *("jetson-thor", 258.5, None, 8.064, 273),
-            source="Jetson Thor data sheet, T5000; FP16 half of the 517 dense FP8 TFLOPS",
+            source="NVIDIA Jetson Thor data sheet, T5000; FP16 half of the 517 dense TFLOPS of "
+            "FP8: it states none",
         ),
     )
 }

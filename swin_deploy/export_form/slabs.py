@@ -7,7 +7,8 @@ unless (measured, see docs/fusion.md):
 - the attention has three axes;
 - and, for small heads, the bias is not *added* to the logits: MatMul and Add can be taken for a
   product with a bias, and of heads of 16 channels not every attention fuses then. So the query is
-  negated, and the logits are subtracted.
+  negated, and the logits are subtracted. Heads of 32, those of the released networks, fuse
+  in either way.
 
 Nothing may be added to the product, yet the projections have biases. They go elsewhere, exactly:
 

@@ -167,10 +167,13 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
 
 
 def plan_form(request: ExportRequest) -> FormName:
-    """The form of attention that all targets of a run have in common.
+    """The form of attention in the graph of a run.
+
+    Targets count that are planned but not installed here: the same request gives the same graph on
+    every machine, and the graph can go to one that has them.
 
     Raises:
-        ConfigError: They have none, or ``plan_stages`` would refuse the targets.
+        ConfigError: ``plan_stages`` would refuse the targets.
     """
     return choose_form({target.kind for target, _ in _plan_engines(request)}, request.batch.static)
 
