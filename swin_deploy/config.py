@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from swin_deploy.architecture import Semantics, Size, SwinConfig
-from swin_deploy.errors import ConfigError
+from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.networks import NetworkConfig, require_size
 from swin_deploy.variants import Preprocessing, Variant
 from swin_deploy.vit_architecture import VitConfig
 
 HalfPrecision = Literal["fp16", "bf16"]
-Precision = Literal["fp32", "fp16", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 HALF_PRECISIONS: tuple[HalfPrecision, ...] = ("fp16", "bf16")
 Outputs = Literal["logits", "stages"]
@@ -108,6 +108,35 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Options:
+    """How to quantise.
+
+    Attributes:
+        calibration: Folder, list or array of the images whose activations give the ranges.
+        images: Take at most so many of them.
+        seed: Of which.
+        method: How a range is found from what the images gave.
+        keep: Products and attentions to leave in the surrounding precision, by name or pattern.
+
+    Raises:
+        ConfigError: ``images`` or ``seed`` means nothing.
+    """
+
+    calibration: Path | None = None
+    images: int = 512
+    seed: int = 0
+    method: CalibrationMethod = "percentile"
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.seed < 0:
+            raise ConfigError(
+                f"calibration on {self.images} images of seed {self.seed}",
+                "at least 1 image, and a seed from 0 on",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
     """One run of the whole way, from a network to verified engines.
 
@@ -124,6 +153,7 @@ class ExportRequest:
         precisions: Which graphs to build engines from.
         fp32_nodes: Names, or patterns with ``*``, of nodes that compute in FP32 in graphs of half
             precision, beside those whose values FP16 cannot hold.
+        int8: How to quantise; without meaning unless INT8 is among the precisions.
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
         out: The run folder.
@@ -132,6 +162,7 @@ class ExportRequest:
 
     Raises:
         ConfigError: The network does not take images of its size, or a setting means nothing.
+        InputError: INT8 is asked for without images.
     """
 
     variant: Variant
@@ -145,6 +176,7 @@ class ExportRequest:
     outputs: Outputs = LOGITS
     interface: Interface = AS_EXPORTED
     precisions: tuple[Precision, ...] = DEFAULT_PRECISIONS
+    int8: Int8Options = Int8Options()
     fp32_nodes: tuple[str, ...] = ()
     targets: tuple[str, ...] | None = None
     images: Path | None = None
@@ -158,6 +190,18 @@ class ExportRequest:
             raise ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
             raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
+        if self.int8.calibration is None and self.int8 != Int8Options():
+            raise ConfigError("options of INT8 are given, and no images", "--calibration")
+        if (self.int8.calibration is not None) != ("int8" in self.precisions):
+            if "int8" not in self.precisions:
+                raise ConfigError(
+                    "calibration is for INT8, which is not asked for", "--precision int8"
+                )
+            raise InputError(
+                "INT8 needs images to calibrate on, and none are given: ranges of noise or of "
+                "nothing would make a network that runs and is wrong",
+                "--calibration with a few hundred images like those of the deployment",
+            )
         if self.fp32_nodes and not set(HALF_PRECISIONS) & set(self.precisions):
             raise ConfigError(
                 f"--fp32-nodes {','.join(self.fp32_nodes)} is for graphs in half precision, and "

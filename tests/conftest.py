@@ -126,6 +126,9 @@ class Silent:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def advanced(self, what: str, done: int, total: int) -> None:
+        self.titles.append(f"{what} {done}/{total}")
+
 
 @pytest.fixture
 def listener() -> Silent:

@@ -19,6 +19,7 @@ from swin_deploy.artifacts.manifest import MANIFEST, Manifest, StageRecord, read
 from swin_deploy.errors import FileAccessError
 
 STAGING = ".staging"
+PARTIAL = "partial"  # below it: unfinished work that a later run goes on with
 
 
 class RunFolder:
@@ -59,6 +60,10 @@ class RunFolder:
         path = self.staging / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def resumable(self, name: str) -> Path:
+        """Where a stage keeps the unfinished state of a file, for the next run if this one dies."""
+        return self.scratch(f"{PARTIAL}/{name}")
 
     def file(self, name: str) -> Path:
         """The present file called ``name``: staged if this run made it, else published."""
@@ -108,9 +113,10 @@ class RunFolder:
         """Remove what an unfinished stage left; finished ones stay for the next run."""
         finished = {self.staging / name for name in self._staged.outputs()}
         for path in self.staging.rglob("*"):
-            if path.is_file() and path not in finished and path.name != MANIFEST:
+            partial = path.parent == self.staging / PARTIAL
+            if path.is_file() and path not in finished and path.name != MANIFEST and not partial:
                 path.unlink()
-        if not finished:
+        if not finished and not any((self.staging / PARTIAL).glob("*")):
             self.discard()
 
     def discard(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,12 +21,15 @@ from swin_deploy.cli.types import (
     to_precision,
 )
 from swin_deploy.config import (
+    CALIBRATION_METHODS,
     DEFAULT_PRECISIONS,
     LOGITS,
     OUTPUTS,
     PRECISIONS,
     BatchRange,
+    CalibrationMethod,
     ExportRequest,
+    Int8Options,
     LoadOptions,
     Outputs,
     Precision,
@@ -87,6 +91,33 @@ from swin_deploy.interrupts import import_torch
     "beside those whose values FP16 cannot hold, which are found by themselves.",
 )
 @click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="SOURCE",
+    help="Images that INT8 is calibrated on: a folder, a text file that lists them, or an .npy or "
+    ".npz of normalised ones.",
+)
+@click.option(
+    "--calibration-images",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Take at most so many of them. Default: {Int8Options().images}.",
+)
+@click.option("--calibration-seed", type=click.IntRange(min=0), help="Of which. Default: 0.")
+@click.option(
+    "--calibration-method",
+    type=click.Choice(CALIBRATION_METHODS),
+    help=f"How ranges are found. Default: {Int8Options().method}.",
+)
+@click.option(
+    "--int8-keep",
+    type=ListType(str, "*.mlp.fc2"),
+    default=(),
+    metavar="LIST",
+    help="Products and attentions that are not quantised, by name or pattern: 'head' or "
+    "'*.mlp.fc2'.",
+)
+@click.option(
     "--target",
     "targets",
     multiple=True,
@@ -133,6 +164,11 @@ def export(
     topk: int | None,
     precision: tuple[Precision, ...],
     fp32_nodes: tuple[str, ...],
+    calibration: Path | None,
+    calibration_images: int | None,
+    calibration_seed: int | None,
+    calibration_method: CalibrationMethod | None,
+    int8_keep: tuple[str, ...],
     targets: tuple[str, ...],
     images: Path | None,
     weights: str | None,
@@ -151,6 +187,7 @@ def export(
     swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
     swin-deploy export --weights finetuned.safetensors
     swin-deploy export --variant swin_s --outputs stages
+    swin-deploy export --variant swin_t --precision fp16,int8 --calibration photos/
     swin-deploy export --variant swin_t --io uint8 --softmax --topk 5
     swin-deploy export --variant swin_pocket --weights bundled
     swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
@@ -198,6 +235,9 @@ def export(
         outputs=outputs,
         interface=Interface(io=io, softmax=softmax, topk=topk),
         precisions=precision,
+        int8=_int8_options(
+            calibration, calibration_images, calibration_seed, calibration_method, int8_keep
+        ),
         fp32_nodes=fp32_nodes,
         targets=targets or None,
         images=images,
@@ -214,3 +254,15 @@ def export(
         click.echo(json.dumps(result.as_dict(), indent=2))
     else:
         print_run(result, stdout())
+
+
+def _int8_options(
+    calibration: Path | None,
+    images: int | None,
+    seed: int | None,
+    method: CalibrationMethod | None,
+    keep: tuple[str, ...],
+) -> Int8Options:
+    given = {"images": images, "seed": seed, "method": method}
+    chosen: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
+    return Int8Options(calibration=calibration, keep=keep, **chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,14 @@ class CalibrationSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def spread(self, count: int) -> CalibrationSet:
+        """At most ``count`` of the images, evenly over the sample."""
+        step = max(1.0, len(self) / count)
+        chosen = [int(index * step) for index in range(min(len(self), count))]
+        images = tuple(self.images[index] for index in chosen)
+        positions = tuple(self.positions[index] for index in chosen) if self.positions else ()
+        return replace(self, images=images, positions=positions, sha256=_digest(images))
 
     def identity(self, size: Size, preprocessing: Preprocessing) -> dict[str, Any]:
         """All that the tensors of ``read_batches`` depend on, JSON-able."""

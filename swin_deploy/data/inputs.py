@@ -27,10 +27,13 @@ class InputSet:
     Attributes:
         name: What tables call it.
         images: (b, channels, H, W) float32, normalised.
+        natural: Whether they are photos or the like: what ranges of INT8 are measured on, so that
+            INT8 is compared on such alone.
     """
 
     name: str
     images: FloatArray
+    natural: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +115,4 @@ def load_photos(
             f"{len(problems)} of {len(folder.chosen)} photos cannot be read: {problems[0]}",
             "remove them from the folder",
         )
-    return InputSet(f"photos x{len(images)}", np.stack(images)), problems
+    return InputSet(f"photos x{len(images)}", np.stack(images), natural=True), problems

@@ -62,9 +62,8 @@ TARGETS: dict[str, Target] = {
             module="onnxruntime",
             distribution="onnxruntime",
             install="pip install onnxruntime",
-            precisions=(
-                "fp32",
-            ),  # it computes FP16 as FP32 between two casts, and has no BF16 kernels
+            # It computes FP16 as FP32 between two casts, and has no BF16 kernels.
+            precisions=("fp32", "int8"),
             suffix="onnx",
             about="ONNX Runtime on any CPU",
             builds_without_gpu=True,
@@ -75,7 +74,7 @@ TARGETS: dict[str, Target] = {
             module="tensorrt_rtx",
             distribution="tensorrt-rtx-cu13",
             install="pip install 'swin-deploy[rtx]'",
-            precisions=("fp16", "bf16"),
+            precisions=("fp16", "bf16", "int8"),
             suffix="plan",
             about="TensorRT-RTX for RTX GPUs of the Ampere generation or newer",
             builds_without_gpu=True,
@@ -86,7 +85,7 @@ TARGETS: dict[str, Target] = {
             module="tensorrt",
             distribution="tensorrt",
             install="pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack",
-            precisions=("fp16", "bf16"),
+            precisions=("fp16", "bf16", "int8"),
             suffix="plan",
             about="TensorRT 10.3 to 11 for the GPU of this machine",
             builds_without_gpu=False,

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
+from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.interface import Io
+from swin_deploy.metrics import FloatArray
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
+CHECKED = 8  # calibration images that INT8 is compared on where there are no photos
 LABELS = "labels.json"  # of its classes, by index, where they came with it
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
@@ -32,7 +35,9 @@ class RunContext:
     form: FormName
     folder: RunFolder
     photos: PhotoFolder | None
+    calibration: CalibrationSet | None
     note: Callable[[str], None]
+    advanced: Callable[[str, int, int], None]
     _made: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -88,11 +93,22 @@ class RunContext:
                 photos, problems = load_photos(
                     self.photos, variant.config.image_size, variant.preprocessing
                 )
-                inputs.append(InputSet(photos.name, taken.round(photos.images)))
+                inputs.append(InputSet(photos.name, taken.round(photos.images), natural=True))
                 for problem in problems:
                     self.note(f"left out: {problem}")
+            elif self.calibration is not None:
+                images = self.calibration_images(CHECKED)
+                name = f"calibration x{len(images)}"
+                inputs.append(InputSet(name, taken.round(images), natural=True))
             self._made["inputs"] = inputs
         return self._made["inputs"]  # type: ignore[no-any-return]
+
+    def calibration_images(self, count: int) -> FloatArray:
+        """At most ``count`` images of the calibration, evenly over all: (b, channels, H, W)."""
+        assert self.calibration is not None  # stages that need it are planned with it only
+        variant = self.request.variant
+        size, steps = variant.config.image_size, variant.preprocessing
+        return next(read_batches(self.calibration.spread(count), size, steps, count))
 
     def image_input(self, io: Io) -> ImageInput:
         """What a graph of the run takes."""

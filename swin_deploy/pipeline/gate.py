@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
-from swin_deploy.config import HALF_PRECISIONS, LOGITS, HalfPrecision, Precision
+from swin_deploy.config import HALF_PRECISIONS, LOGITS, Precision
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
+from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.structure import require_converted
 from swin_deploy.graph.widen import round_every_result
 from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.int8 import INT8_GRAPHS
 from swin_deploy.pipeline.rounding import allow_for_rounding
 from swin_deploy.pipeline.stages import GRAPHS, RAW, SIMPLE
 from swin_deploy.runners.base import Runner
@@ -62,10 +64,14 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
     yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
     yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, exported"), "fp32"
     present, io = context.folder.current.outputs(), context.request.interface.io_of
-    for precision, name in GRAPHS.items():
+    graphs: list[tuple[str, Precision, str]] = [
+        (name, precision, "onnx, simplified" if precision == "fp32" else f"onnx, {precision}")
+        for precision, name in GRAPHS.items()
+    ]
+    graphs += [(name, "int8", f"onnx, int8 for {kind}") for kind, name in INT8_GRAPHS.items()]
+    for name, precision, label in graphs:
         if name in present:
-            label = "onnx, simplified" if precision == "fp32" else f"onnx, {precision}"
-            path, taken = _runnable(context, precision), context.image_input(io(precision))
+            path, taken = _runnable(context, name), context.image_input(io(precision))
             yield OnnxRuntimeRunner(path, name=label, image_input=taken), precision
     for stage, record in context.folder.current.stages.items():
         if not stage.startswith("engine:"):
@@ -79,27 +85,32 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         yield open_engine(target, precision, path, image_input=taken), precision
 
 
-def _runnable(context: RunContext, precision: Precision) -> Path:
+def _runnable(context: RunContext, name: str) -> Path:
     """A graph of the run as ONNX Runtime computes it with every result rounded to its type."""
-    graph = context.folder.file(GRAPHS[precision])
-    if precision == "fp32":
+    graph = context.folder.file(name)
+    if name in (SIMPLE, INT8_GRAPHS["onnxruntime"]):
         return graph
-    rounding = context.folder.scratch(f"{precision}.rounding.onnx")
+    rounding = context.folder.scratch(f"{name.removesuffix('.onnx')}.rounding.onnx")
     round_every_result(graph, rounding)
     return rounding
 
 
-def require_conversions(context: RunContext) -> list[HalfPrecision]:
-    """Check that each graph in half precision is the FP32 graph, rounded; returns which.
+def require_conversions(context: RunContext) -> list[Precision]:
+    """Check that each converted graph is the FP32 graph, rounded; returns which precisions.
 
     The floors of these leave room for mistakes as small as their rounding; this leaves none.
 
     Raises:
         VerificationError: One is something else.
     """
-    present = context.folder.current.outputs()
+    folder = context.folder
+    present, full = folder.current.outputs(), folder.file(SIMPLE)
     halves = [precision for precision in HALF_PRECISIONS if GRAPHS[precision] in present]
     for precision in halves:
-        graph = context.folder.file(GRAPHS[precision])
-        require_converted(context.folder.file(SIMPLE), graph, precision)
-    return halves
+        require_converted(full, folder.file(GRAPHS[precision]), precision)
+    kinds = [kind for kind, name in INT8_GRAPHS.items() if name in present]
+    for kind in kinds:
+        around = RECIPES[kind].surrounding
+        graph = folder.file(INT8_GRAPHS[kind])
+        require_converted(full, graph, None if around == "fp32" else around, quantised=True)
+    return [*halves, *(["int8"] if kinds else [])]

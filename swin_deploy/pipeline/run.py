@@ -11,6 +11,7 @@ from swin_deploy.artifacts.files import read_json
 from swin_deploy.artifacts.manifest import StageRecord, stage_key
 from swin_deploy.artifacts.run import RunFolder, open_run
 from swin_deploy.config import ExportRequest
+from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.targets import find_target
@@ -29,6 +30,9 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None:
         """Something that the user has to know."""
+
+    def advanced(self, what: str, done: int, total: int) -> None:
+        """So much of a long stage is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,13 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
     for name in request.targets or ():
         require_installed(find_target(name))
     photos = None if request.images is None else find_photos(request.images)
-    stages = plan_stages(request, photos)
+    options = request.int8
+    calibration = (
+        find_calibration(options.calibration, options.images, options.seed)
+        if options.calibration is not None
+        else None
+    )
+    stages = plan_stages(request, photos, calibration)
     notes: list[str] = []
     current: list[str] = []
 
@@ -79,7 +89,9 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
 
     with open_run(request.out, request.wait_s) as folder:
         folder.refuse_foreign(name for stage in stages for name in stage.outputs)
-        context = RunContext(request, plan_form(request), folder, photos, note)
+        context = RunContext(
+            request, plan_form(request), folder, photos, calibration, note, listener.advanced
+        )
         for stage in stages:
             if _is_current(stage, folder):
                 current.append(stage.name)

@@ -10,12 +10,22 @@ from swin_deploy.architecture import SwinConfig
 from swin_deploy.artifacts.files import sha256, write_json
 from swin_deploy.checkpoints.files import checkpoint_file
 from swin_deploy.config import HALF_PRECISIONS, ExportRequest, Precision
+from swin_deploy.data.calibration import CalibrationSet
 from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.engine.targets import TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
 from swin_deploy.pipeline.half import half_action, half_spec
+from swin_deploy.pipeline.int8 import (
+    INT8_GRAPHS,
+    SAMPLE,
+    STATISTICS,
+    calibrate_action,
+    calibrate_spec,
+    int8_action,
+    int8_spec,
+)
 from swin_deploy.pipeline.interface import interface_action, interface_spec
 
 RAW, SIMPLE, VERIFY = "model.raw.onnx", "model.onnx", "verify.json"
@@ -25,6 +35,11 @@ GRAPHS: dict[Precision, str] = {
     "fp16": "model.fp16.onnx",
     "bf16": "model.bf16.onnx",
 }
+
+
+def graph_of(target: Target, precision: Precision) -> str:
+    """The graph of a run that an engine is made from."""
+    return INT8_GRAPHS[target.kind] if precision == "int8" else GRAPHS[precision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +67,9 @@ class Stage:
     optional: bool = False
 
 
-def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stage]:
+def plan_stages(
+    request: ExportRequest, photos: PhotoFolder | None, calibration: CalibrationSet | None = None
+) -> list[Stage]:
     """The stages of a run, in order.
 
     Raises:
@@ -64,10 +81,12 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
     loaded = () if weights is None else (WEIGHTS,)
     engines = _plan_engines(request)
     halves = [precision for precision in HALF_PRECISIONS if precision in request.precisions]
-    graphs = [RAW, SIMPLE, *(GRAPHS[precision] for precision in halves)]
+    kinds = tuple(dict.fromkeys(t.kind for t, precision in engines if precision == "int8"))
+    graphs = [RAW, SIMPLE, *(GRAPHS[p] for p in halves), *(INT8_GRAPHS[kind] for kind in kinds)]
     seen = {
         "batch": str(request.batch),
         "photos": photos and photos.sha256,
+        "calibration": calibration and calibration.sha256,
         "io": request.interface.io,
         "preprocessing": asdict(request.variant.preprocessing),
     }
@@ -135,12 +154,36 @@ def plan_stages(request: ExportRequest, photos: PhotoFolder | None) -> list[Stag
         )
         for precision in halves
     ]
+    if calibration is not None:
+        stages.append(
+            Stage(
+                name="calibrate",
+                title="calibrating INT8",
+                inputs=(plain,),
+                outputs=(STATISTICS, SAMPLE),
+                spec=calibrate_spec(request, calibration, kinds),
+                packages=("onnx", "onnx-ir", "onnxruntime", "pillow"),
+                action=calibrate_action(plain, kinds),
+            )
+        )
+    stages += [
+        Stage(
+            name=f"int8:{kind}",
+            title=f"quantising for {kind}",
+            inputs=(plain, STATISTICS),
+            outputs=(INT8_GRAPHS[kind],),
+            spec=int8_spec(request, kind, seen),
+            packages=("onnx", "onnx-ir", "onnxruntime", "pillow"),
+            action=int8_action(kind, plain, kinds),
+        )
+        for kind in kinds
+    ]
     for target, precision in engines:
         stages.append(
             Stage(
                 name=f"engine:{target.name}-{precision}",
                 title=f"compiling {precision} for {target.name}",
-                inputs=(GRAPHS[precision],),
+                inputs=(graph_of(target, precision),),
                 outputs=_engine_files(target, precision),
                 spec={"batch": str(request.batch)},
                 packages=(target.distribution,),
@@ -269,7 +312,7 @@ def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext
         listing = target.listing_name(precision)
         engine = build_engine(
             target,
-            context.folder.file(GRAPHS[precision]),
+            context.folder.file(graph_of(target, precision)),
             context.folder.scratch(target.engine_name(precision)),
             context.request.batch,
             context.log(f"engine-{target.name}-{precision}"),

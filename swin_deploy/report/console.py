@@ -55,6 +55,10 @@ class Progress:
         """Name what is being done now."""
         self._status.update(title)
 
+    def advanced(self, what: str, done: int, total: int) -> None:
+        """Say how much of a long stage is done."""
+        self._status.update(f"{what}: {done} of {total} images")
+
     def note(self, text: str) -> None:
         """Say something that the user has to know."""
         self._console.print(f"note: {text}", soft_wrap=True)

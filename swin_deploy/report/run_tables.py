@@ -92,6 +92,13 @@ def _describe(stage: str, record: StageRecord) -> str:
     if stage in HALF_PRECISIONS:
         kept = f", {len(details['fp32_nodes'])} nodes in FP32" if details["fp32_nodes"] else ""
         return f"{details['weights']} tensors, largest {details['largest']:.4g}{kept}"
+    if stage == "calibrate":
+        return f"{details['images']} of {details['found']} images, {details['tensors']} tensors"
+    if stage.startswith("int8:"):
+        return (
+            f"{details['method']}: {len(details['gemms'])} products, {len(details['attentions'])} "
+            f"attentions; {details['agreement']['sqnr_db']:.1f} dB"
+        )
     if stage == "verify":
         return f"{details['comparisons']} comparisons passed"
     return _describe_engine(details)

@@ -53,6 +53,9 @@ class InsertQdq(ir.passes.InPlacePass):
             self._quantise_attention(attention)
         for gemm in self.placement.gemms:
             self._quantise_gemm(gemm)
+        for name, value in list(self._graph.initializers.items()):
+            if not value.uses():  # replaced by integers
+                del self._graph.initializers[name]
         return ir.passes.PassResult(model, modified=bool(self._pairs))
 
     def _quantise_attention(self, attention: Attention) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from swin_deploy.graph.int8.recipe import Placement, Recipe, choose_places
 
 # The smallest scale: the smallest normal number. In FP16 a scale below it loses bits, and a runtime
 # that flushes such numbers would divide by zero.
-_SMALLEST = {
+SMALLEST_SCALE = {
     "fp16": float(np.finfo(np.float16).smallest_normal),
     "fp32": float(np.finfo(np.float16).smallest_subnormal),  # scales are rounded to FP16 in both
 }
@@ -64,6 +64,7 @@ def quantize_graph(
     recipe: Recipe,
     batch: int,
     keep: Sequence[str] = (),
+    fp32_nodes: Collection[str] = (),
 ) -> Int8Graph:
     """Write ``source`` with Q/DQ pairs to ``final``, what is around them in the recipe's precision.
 
@@ -74,6 +75,7 @@ def quantize_graph(
         recipe: Of the runtime.
         batch: Images that an engine is tuned for.
         keep: As of ``choose_places``.
+        fp32_nodes: Names of nodes that stay in FP32 where the rest is FP16.
 
     Raises:
         InputError: An activation has no threshold, or the graph does not convert to FP16.
@@ -83,11 +85,11 @@ def quantize_graph(
     places = find_places(model.graph)
     placement = choose_places(places, recipe, batch, keep)
     activations = _activations(placement)
-    smallest = _SMALLEST[recipe.surrounding]
+    smallest = SMALLEST_SCALE[recipe.surrounding]
     InsertQdq(placement, thresholds, smallest, recipe.integer_bias)(model)
     scales = {name: _scale_of(model.graph, name) for name in activations}
     if recipe.surrounding == "fp16":
-        convert_graph(model.graph, "fp16")
+        convert_graph(model.graph, "fp16", frozenset(fp32_nodes))
     with atomic_path(final) as scratch:
         ir.save(model, scratch)
         check_graph(scratch)

@@ -1,0 +1,173 @@
+"""The stages that calibrate and quantise, and the gate that an INT8 graph has to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.artifacts.files import write_json
+from swin_deploy.config import ExportRequest
+from swin_deploy.data.calibration import CalibrationSet, read_batches
+from swin_deploy.data.inputs import InputSet
+from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.graph.tensor_statistics import TensorStatistics
+from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.interface import interface_spec
+
+# By kind of target: each kind wants other places quantised, and another precision around them.
+INT8_GRAPHS = {"tensorrt": "model.int8.onnx", "onnxruntime": "model.int8.cpu.onnx"}
+STATISTICS, SAMPLE = "calibration.npz", "calibration.json"
+GATE_IMAGES = 32  # of the calibration that every INT8 graph is compared with FP32 on
+
+
+def calibrate_spec(
+    request: ExportRequest, calibration: CalibrationSet, kinds: Iterable[str]
+) -> dict[str, Any]:
+    """What the statistics depend on besides the graph; not the method, they serve all."""
+    config = request.variant.config
+    return {
+        "images": calibration.identity(config.image_size, request.variant.preprocessing),
+        "recipes": [_plain(kind) for kind in kinds],
+    }
+
+
+def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContext], dict[str, Any]]:
+    """The action that runs the images through ``source`` and keeps what its tensors hold."""
+
+    def calibrate(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.graph.tensor_statistics import describe_dead
+
+        calibration = context.calibration
+        assert calibration is not None  # planned only with one
+        unfinished = context.folder.resumable(STATISTICS)
+        unread: list[str] = []
+        statistics = _collect(context, source, kinds, unfinished, unread.append)
+        unfinished.replace(context.folder.scratch(STATISTICS))
+        images = [asdict(image) for image in calibration.images]
+        sample = {"source": calibration.source.name, "seed": calibration.seed, "images": images}
+        write_json(context.folder.scratch(SAMPLE), sample | {"left_out": unread})
+        return {
+            "images": len(calibration),
+            "found": calibration.found,
+            "tensors": len(statistics),
+            "notes": [*calibration.notes, *unread, *describe_dead(statistics)],
+        }
+
+    return calibrate
+
+
+def int8_spec(request: ExportRequest, kind: str, seen: dict[str, Any]) -> dict[str, Any]:
+    """What the INT8 graph of a kind of target depends on besides the graph and the statistics."""
+    return {
+        "recipe": _plain(kind),
+        "method": request.int8.method,
+        "keep": request.int8.keep,
+        "fp32_nodes": request.fp32_nodes,
+        "images": seen,
+        "batch": str(request.batch),
+        **interface_spec(request),
+    }
+
+
+def int8_action(
+    kind: str, source: str, kinds: tuple[str, ...]
+) -> Callable[[RunContext], dict[str, Any]]:
+    """The action that quantises ``source`` for a kind of target, if the result is good enough."""
+
+    def quantise(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.graph.dress import dress_graph
+        from swin_deploy.graph.int8.quantize import quantize_graph
+        from swin_deploy.graph.ranges import find_large, match_nodes
+
+        graph, request, recipe = context.folder.file(source), context.request, RECIPES[kind]
+        scratch = context.folder.scratch(INT8_GRAPHS[kind])
+        statistics = _collect(context, source, kinds, context.folder.file(STATISTICS))
+        thresholds = {n: s.threshold(request.int8.method) for n, s in statistics.items()}
+        full: dict[str, float | None] = {}
+        if recipe.surrounding == "fp16":
+            full |= dict.fromkeys(match_nodes(graph, request.fp32_nodes))
+            full |= find_large(graph, (images.images for images in context.inputs))
+        result = quantize_graph(
+            graph, scratch, thresholds, recipe, request.batch.high, request.int8.keep, full
+        )
+        agreement = _require_agreement(context, kind, graph, scratch, thresholds)
+        if not request.interface.plain:
+            steps = request.variant.preprocessing
+            dress_graph(scratch, scratch, request.interface, steps, recipe.surrounding)
+        return asdict(result) | {
+            "kind": kind,
+            "method": request.int8.method,
+            "fp32_nodes": full,
+            "agreement": agreement,
+        }
+
+    return quantise
+
+
+def _plain(kind: str) -> dict[str, Any]:
+    recipe = asdict(RECIPES[kind])
+    return recipe | {"kinds": sorted(recipe["kinds"])}
+
+
+def _collect(
+    context: RunContext,
+    source: str,
+    kinds: tuple[str, ...],
+    cache: Path,
+    unread: Callable[[str], None] = lambda text: None,
+) -> dict[str, TensorStatistics]:
+    """Statistics of every tensor that a recipe of ``kinds`` may quantise."""
+    from swin_deploy.graph.calibrate import collect_statistics
+    from swin_deploy.graph.int8.quantize import tensors_to_calibrate
+
+    calibration, variant = context.calibration, context.request.variant
+    assert calibration is not None
+    size, steps = variant.config.image_size, variant.preprocessing
+    graph, batch = context.folder.file(source), context.request.batch.high
+    tensors = [name for kind in kinds for name in tensors_to_calibrate(graph, RECIPES[kind], batch)]
+    return collect_statistics(
+        graph,
+        tensors,
+        lambda: read_batches(calibration, size, steps, batch, unread),
+        cache,
+        calibration.identity(size, steps),
+        context.advanced,
+        total=len(calibration),
+        note=context.note,
+    )
+
+
+def _require_agreement(
+    context: RunContext, kind: str, graph: Path, quantised: Path, thresholds: dict[str, float]
+) -> dict[str, Any]:
+    """Hold a quantised graph to its floor on the calibration images.
+
+    Raises:
+        VerificationError: It is below; lists the worst of what was quantised.
+    """
+    from swin_deploy.graph.widen import round_every_result
+    from swin_deploy.pipeline.collapse import explain_collapse
+    from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+    from swin_deploy.verify import compare_runners
+
+    images = context.calibration_images(GATE_IMAGES)
+    inputs = InputSet(f"calibration x{len(images)}", images, natural=True)
+    candidate = quantised
+    if RECIPES[kind].surrounding == "fp16":
+        candidate = context.folder.scratch("int8.rounding.onnx")
+        round_every_result(quantised, candidate)
+    rows = compare_runners(
+        OnnxRuntimeRunner(graph, name="FP32"),
+        [(OnnxRuntimeRunner(candidate, name=INT8_GRAPHS[kind]), "int8")],
+        [inputs],
+    )
+    if not all(rows):
+        raise explain_collapse(context.request, kind, graph, thresholds, images, rows)
+    worst = min(rows, key=lambda row: row.sqnr_db)
+    return {
+        "inputs": worst.inputs,
+        "sqnr_db": round(worst.sqnr_db, 2),
+        "top1_agreement": worst.top1_agreement,
+    }
