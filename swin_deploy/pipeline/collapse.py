@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from swin_deploy.config import ExportRequest
+from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.insert import InsertQdq
 from swin_deploy.graph.int8.places import find_places
@@ -28,8 +28,8 @@ def explain_collapse(
     kind: str,
     graph: Path,
     thresholds: dict[str, float],
-    images: FloatArray,
-    rows: Sequence[Comparison],
+    inputs: InputSet,
+    worst: Comparison,
 ) -> VerificationError:
     """The error for an INT8 graph that is too far from FP32.
 
@@ -38,11 +38,10 @@ def explain_collapse(
         kind: Of the target.
         graph: The FP32 graph.
         thresholds: That it was quantised with.
-        images: (b, channels, H, W) float32, normalised.
-        rows: What failed.
+        inputs: That it fails on.
+        worst: How.
     """
-    worst = min(rows, key=lambda row: row.sqnr_db)
-    ranking = rank_places(request, kind, graph, thresholds, images[:_IMAGES])
+    ranking = rank_places(request, kind, graph, thresholds, inputs.images[:_IMAGES])
     named = ", ".join(f"{name} {db:.1f} dB" for name, db in list(ranking.items())[:_LISTED])
     other = "mse" if request.int8.method != "mse" else "minmax"
     return VerificationError(

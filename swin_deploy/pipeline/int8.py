@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.files import write_json
+from swin_deploy.artifacts.files import read_json, write_json
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet
+from swin_deploy.engine.build import BuiltEngine
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.pipeline.context import RunContext
@@ -106,6 +107,33 @@ def int8_action(
     return quantise
 
 
+def int8_problems(listing: Path, quantised: dict[str, Any], engine: BuiltEngine) -> list[str]:
+    """What of a quantised graph an engine does not do as it was meant, for people.
+
+    Args:
+        listing: Of the engine's kernels, as it was built.
+        quantised: Details of the stage that made the graph.
+        engine: The engine.
+    """
+    from swin_deploy.engine.int8_check import products_not_in_int8
+    from swin_deploy.engine.listing import from_dict
+
+    products = quantised["gemms"].values()
+    kernels = from_dict(read_json(listing) or {}, str(listing))
+    problems = []
+    if other := products_not_in_int8(kernels, products):
+        problems.append(
+            f"{len(other)} of {len(products)} quantised products are not multiplied in INT8 by "
+            f"this engine: {', '.join(other[:4])}; FP16 may be as fast"
+        )
+    if (engine.fused_attentions or 0) < len(quantised["attentions"]):
+        problems.append(
+            f"{engine.fused_attentions} of {len(quantised['attentions'])} quantised attentions "
+            "are one kernel each"
+        )
+    return problems
+
+
 def _plain(kind: str) -> dict[str, Any]:
     recipe = asdict(RECIPES[kind])
     return recipe | {"kinds": sorted(recipe["kinds"])}
@@ -142,7 +170,7 @@ def _collect(
 def _require_agreement(
     context: RunContext, kind: str, graph: Path, quantised: Path, thresholds: dict[str, float]
 ) -> dict[str, Any]:
-    """Hold a quantised graph to its floor on the calibration images.
+    """Hold a quantised graph to its floor on images of the calibration, and on the photos.
 
     Raises:
         VerificationError: It is below; lists the worst of what was quantised.
@@ -153,7 +181,8 @@ def _require_agreement(
     from swin_deploy.verify import compare_runners
 
     images = context.calibration_images(GATE_IMAGES)
-    inputs = InputSet(f"calibration x{len(images)}", images, natural=True)
+    inputs = [InputSet(f"calibration x{len(images)}", images, natural=True)]
+    inputs += [photos for photos in context.inputs if photos.natural and context.photos]
     candidate = quantised
     if RECIPES[kind].surrounding == "fp16":
         candidate = context.folder.scratch("int8.rounding.onnx")
@@ -161,11 +190,12 @@ def _require_agreement(
     rows = compare_runners(
         OnnxRuntimeRunner(graph, name="FP32"),
         [(OnnxRuntimeRunner(candidate, name=INT8_GRAPHS[kind]), "int8")],
-        [inputs],
+        inputs,
     )
-    if not all(rows):
-        raise explain_collapse(context.request, kind, graph, thresholds, images, rows)
     worst = min(rows, key=lambda row: row.sqnr_db)
+    if not all(rows):
+        seen = next(images for images in inputs if images.name == worst.inputs)
+        raise explain_collapse(context.request, kind, graph, thresholds, seen, worst)
     return {
         "inputs": worst.inputs,
         "sqnr_db": round(worst.sqnr_db, 2),
