@@ -16,6 +16,7 @@ from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.best_classes import problem_of_classes
 from swin_deploy.cli import main as cli
 from swin_deploy.config import BatchRange, ExportRequest, Precision
+from swin_deploy.engine.graph_facts import read_graph
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.graph import best, dress, ends
 from swin_deploy.graph.dress import read_image_input
@@ -71,6 +72,10 @@ def test_pixels_in_and_classes_out(pixel_run: RunResult) -> None:
     manifest = json.loads((pixel_run.path / "manifest.json").read_text())
     assert manifest["interface"] == {"io": "uint8", "softmax": True, "topk": 5}
     assert pixel_run.stages["engine:rtx-fp16"].details["kernels"] > 0
+
+
+def test_the_softmax_of_the_classes_is_no_attention(pixel_run: RunResult) -> None:
+    assert read_graph(pixel_run.path / "model.fp16.onnx").attentions == 2
 
 
 def test_every_deployed_file_is_compared_on_pixels(pixel_run: RunResult) -> None:
