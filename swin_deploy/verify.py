@@ -30,8 +30,8 @@ SCHEMA_VERSION = 2  # 2: a row per output, where there was one per candidate and
 # Lowest SQNR against eager FP32 that a candidate may have on its worst image, in dB. Measured by
 # scripts/measure_floors.py over networks, seeds, noise and photos; the README has the table. FP32:
 # the worst is 114 dB, and the damage that the tests do leaves less than 35. FP16: the worst logits
-# are at 41.2 dB, of the smallest Swin V2, with every result rounded; compilers round less often. BF16:
-# the worst are the maps of the same, 15.2 dB; the floor is 6 dB below, room for twice the error.
+# are at 41.2 dB, of the smallest Swin V2, with every result rounded; compilers round less often.
+# BF16: the worst maps of the same are at 15.2 dB; the floor is 6 dB below, twice the error.
 # Damage may leave more: what tells a right BF16 graph from a wrong one is graph/structure.py.
 FLOORS_DB: dict[Precision, float] = {"fp32": 110.0, "fp16": 40.0, "bf16": 9.0}
 
