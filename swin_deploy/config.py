@@ -237,13 +237,6 @@ class ExportRequest:
                 f"--io fp16 is for FP16 graphs, not for --precision {','.join(self.precisions)}",
                 "--precision fp32,fp16",
             )
-        means = self.variant.preprocessing.mean
-        if interface.io == "uint8" and len(means) != config.in_channels:
-            raise ConfigError(
-                f"--io uint8: {config.name} takes {config.in_channels} channels, and its "
-                f"preprocessing has {len(means)} means",
-                "mean and std of every channel in [preprocessing]",
-            )
 
 
 def read_config(path: Path, image_size: Size | None = None) -> Variant:
