@@ -31,11 +31,17 @@ KERNELS = {
     ("vit_b_16", "1"): 100,
 }
 QUICK = {("swin_t", "1"), ("cifar10_swin", "1")}
+DYNAMIC = ("swin_t", "1:16")
+ON_ITS_EXPORT = pytest.mark.xdist_group(" ".join(DYNAMIC))
+
+
+def marks(case: tuple[str, str]) -> list[pytest.MarkDecorator]:
+    slow = [] if case in QUICK else [pytest.mark.slow]
+    return [*slow, ON_ITS_EXPORT] if case == DYNAMIC else slow
 
 
 @pytest.mark.parametrize(
-    ("name", "batch"),
-    [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in KERNELS],
+    ("name", "batch"), [pytest.param(*case, marks=marks(case)) for case in KERNELS]
 )
 def test_every_attention_fuses_and_everything_agrees(
     name: str, batch: str, export_once: Export
@@ -78,8 +84,9 @@ def test_the_tiny_network_is_within_its_budget(export_once: Export) -> None:
     assert engine["activation_bytes"] <= 82.5e6
 
 
+@ON_ITS_EXPORT
 @pytest.mark.slow
 def test_a_dynamic_batch_is_verified_at_both_ends_and_between(export_once: Export) -> None:
-    rows = export_once("swin_t", "1:16").verification["comparisons"]
+    rows = export_once(*DYNAMIC).verification["comparisons"]
     inputs = {row["inputs"] for row in rows if row["candidate"] == "onnx, fp16"}
     assert inputs == {"noise x1", "noise x3", "noise x16"}
