@@ -117,6 +117,7 @@ class Int8Options:
         seed: Of which.
         method: How a range is found from what the images gave.
         keep: Products and attentions to leave in the surrounding precision, by name or pattern.
+        also: Products that are not quantised otherwise: the patch embedding, the head.
 
     Raises:
         ConfigError: ``images`` or ``seed`` means nothing.
@@ -127,6 +128,7 @@ class Int8Options:
     seed: int = 0
     method: CalibrationMethod = "percentile"
     keep: tuple[str, ...] = ()
+    also: tuple[Literal["embed", "head"], ...] = ()
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.seed < 0:

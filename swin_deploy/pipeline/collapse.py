@@ -13,7 +13,7 @@ from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.insert import InsertQdq
 from swin_deploy.graph.int8.places import find_places
 from swin_deploy.graph.int8.quantize import SMALLEST_SCALE
-from swin_deploy.graph.int8.recipe import RECIPES, Placement, choose_places
+from swin_deploy.graph.int8.recipe import Placement, choose_places, recipe_for
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -63,7 +63,8 @@ def rank_places(
     """Place -> SQNR in dB of the worst output with it alone quantised, the worst first."""
     with OnnxRuntimeRunner(graph) as runner:
         expected = run_all(runner, images)
-    recipe, batch, keep = RECIPES[kind], request.batch.high, request.int8.keep
+    options, batch = request.int8, request.batch.high
+    recipe, keep = recipe_for(kind, options.also), options.keep
     names = choose_places(find_places(ir.load(graph).graph), recipe, batch, keep).names
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:

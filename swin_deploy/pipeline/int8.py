@@ -12,7 +12,7 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.build import BuiltEngine
-from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
@@ -30,7 +30,7 @@ def calibrate_spec(
     config = request.variant.config
     return {
         "images": calibration.identity(config.image_size, request.variant.preprocessing),
-        "recipes": [_plain(kind) for kind in kinds],
+        "recipes": [_plain(recipe_for(kind, request.int8.also)) for kind in kinds],
     }
 
 
@@ -62,7 +62,7 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
 def int8_spec(request: ExportRequest, kind: str, seen: dict[str, Any]) -> dict[str, Any]:
     """What the INT8 graph of a kind of target depends on besides the graph and the statistics."""
     return {
-        "recipe": _plain(kind),
+        "recipe": _plain(recipe_for(kind, request.int8.also)),
         "method": request.int8.method,
         "keep": request.int8.keep,
         "fp32_nodes": request.fp32_nodes,
@@ -82,7 +82,8 @@ def int8_action(
         from swin_deploy.graph.int8.quantize import quantize_graph
         from swin_deploy.graph.ranges import find_large, match_nodes
 
-        graph, request, recipe = context.folder.file(source), context.request, RECIPES[kind]
+        graph, request = context.folder.file(source), context.request
+        recipe = recipe_for(kind, request.int8.also)
         scratch = context.folder.scratch(INT8_GRAPHS[kind])
         statistics = _collect(context, source, kinds, context.folder.file(STATISTICS))
         thresholds = {n: s.threshold(request.int8.method) for n, s in statistics.items()}
@@ -134,9 +135,8 @@ def int8_problems(listing: Path, quantised: dict[str, Any], engine: BuiltEngine)
     return problems
 
 
-def _plain(kind: str) -> dict[str, Any]:
-    recipe = asdict(RECIPES[kind])
-    return recipe | {"kinds": sorted(recipe["kinds"])}
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return asdict(recipe) | {"kinds": sorted(recipe.kinds)}
 
 
 def _collect(
@@ -154,7 +154,8 @@ def _collect(
     assert calibration is not None
     size, steps = variant.config.image_size, variant.preprocessing
     graph, batch = context.folder.file(source), context.request.batch.high
-    tensors = [name for kind in kinds for name in tensors_to_calibrate(graph, RECIPES[kind], batch)]
+    recipes = [recipe_for(kind, context.request.int8.also) for kind in kinds]
+    tensors = [name for recipe in recipes for name in tensors_to_calibrate(graph, recipe, batch)]
     return collect_statistics(
         graph,
         tensors,
@@ -183,8 +184,8 @@ def _require_agreement(
     images = context.calibration_images(GATE_IMAGES)
     inputs = [InputSet(f"calibration x{len(images)}", images, natural=True)]
     inputs += [photos for photos in context.inputs if photos.natural and context.photos]
-    candidate = quantised
-    if RECIPES[kind].surrounding == "fp16":
+    candidate, recipe = quantised, recipe_for(kind, context.request.int8.also)
+    if recipe.surrounding == "fp16":
         candidate = context.folder.scratch("int8.rounding.onnx")
         round_every_result(quantised, candidate)
     rows = compare_runners(

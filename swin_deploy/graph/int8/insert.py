@@ -78,14 +78,16 @@ class InsertQdq(ir.passes.InPlacePass):
         assert weight.const_value is not None
         values = weight.const_value.numpy()
         slabs = values.ndim == 3
-        peaks = np.abs(values).max(axis=None if slabs else 0)
+        axis = gemm.out_axis % values.ndim
+        peaks = np.abs(values).max(axis=None if slabs else 1 - axis)
         scale = self._round(peaks / LARGEST)
-        whole = np.rint(values / scale).clip(-LARGEST, LARGEST).astype(np.int8)
+        steps = scale if slabs else np.expand_dims(scale, 1 - axis)
+        whole = np.rint(values / steps).clip(-LARGEST, LARGEST).astype(np.int8)
         operands = [
             self._initializer(f"{weight.name}.int8", whole),
             scale_value := self._initializer(f"{weight.name}.scale", scale),
         ]
-        node = ir.node("DequantizeLinear", operands, {} if slabs else {"axis": 1})
+        node = ir.node("DequantizeLinear", operands, {} if slabs else {"axis": axis})
         back = self._outputs(node, weight, module_of(gemm.node), f"{weight.name}.dequantized")
         self._graph.insert_before(gemm.node, node)
         gemm.node.replace_input_with(1, back)
@@ -93,13 +95,11 @@ class InsertQdq(ir.passes.InPlacePass):
             self._quantise_bias(gemm, scale_value)
 
     def _quantise_bias(self, gemm: Gemm, scale: ir.Value) -> None:
-        readers = tuple(gemm.node.outputs[0].uses())
-        if len(readers) != 1 or readers[0][0].op_type != "Add":
-            return  # it has none
-        add, position = readers[0]
-        bias, pair = add.inputs[1 - position], gemm.node.inputs[0]
-        if bias is None or not bias.is_initializer() or len(static_shape(bias)) != 1:
-            return  # a residual: not one number a channel
+        if (place := bias_of(gemm.node)) is None:
+            return
+        add, position = place
+        bias, pair = add.inputs[position], gemm.node.inputs[0]
+        assert bias is not None
         of_input = pair.producer().inputs[1]  # type: ignore[union-attr]
         assert bias.const_value is not None
         steps = scale.const_value.numpy() * of_input.const_value.numpy()  # type: ignore[union-attr]
@@ -112,7 +112,7 @@ class InsertQdq(ir.passes.InPlacePass):
         node = ir.node("DequantizeLinear", operands, {"axis": 0})
         back = self._outputs(node, bias, module_of(add), f"{bias.name}.dequantized")
         self._graph.insert_before(add, node)
-        add.replace_input_with(1 - position, back)
+        add.replace_input_with(position, back)
 
     def _quantise_input(self, node: ir.Node, index: int) -> None:
         value = node.inputs[index]
@@ -173,6 +173,19 @@ class InsertQdq(ir.passes.InPlacePass):
         result = node.outputs[0]
         result.name, result.shape, result.dtype = name, like.shape, dtype
         return result
+
+
+def bias_of(product: ir.Node) -> tuple[ir.Node, int] | None:
+    """Where a product's bias is added: a number per channel, not a residual; None if nowhere."""
+    readers = tuple(product.outputs[0].uses())
+    places = [(product, 2)] if len(product.inputs) > 2 else []
+    if not places and len(readers) == 1 and readers[0][0].op_type == "Add":
+        places = [(readers[0][0], 1 - readers[0][1])]
+    for node, index in places:
+        bias = node.inputs[index]
+        if bias is not None and bias.is_initializer() and len(static_shape(bias)) == 1:
+            return node, index
+    return None
 
 
 def before_transpose(node: ir.Node, index: int) -> tuple[ir.Node, int]:
