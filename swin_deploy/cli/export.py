@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -14,11 +15,11 @@ from swin_deploy.cli.types import (
     FolderType,
     ImageType,
     ListType,
+    PrecisionsType,
     json_option,
     load_options,
     network_options,
     resolve_network,
-    to_precision,
 )
 from swin_deploy.config import (
     CALIBRATION_METHODS,
@@ -34,9 +35,13 @@ from swin_deploy.config import (
     Outputs,
     Precision,
 )
+from swin_deploy.engine.targets import auto_precisions
 from swin_deploy.errors import ConfigError
 from swin_deploy.interface import IOS, Interface, Io
 from swin_deploy.interrupts import import_torch
+
+if TYPE_CHECKING:
+    from swin_deploy.pipeline.recommend import Recommendation
 
 
 @click.command()
@@ -76,11 +81,12 @@ from swin_deploy.interrupts import import_torch
 )
 @click.option(
     "--precision",
-    type=ListType(to_precision, ",".join(PRECISIONS)),
+    type=PrecisionsType(),
     default=",".join(DEFAULT_PRECISIONS),
     show_default=True,
     metavar="LIST",
-    help=f"Graphs to build engines from, of {', '.join(PRECISIONS)}.",
+    help=f"Graphs to build engines from, of {', '.join(PRECISIONS)}; or auto: those that pay off "
+    "on the targets, INT8 only with --calibration, and a recommendation which to ship.",
 )
 @click.option(
     "--fp32-nodes",
@@ -168,7 +174,7 @@ def export(
     io: Io,
     softmax: bool,
     topk: int | None,
-    precision: tuple[Precision, ...],
+    precision: tuple[Precision, ...] | Literal["auto"],
     fp32_nodes: tuple[str, ...],
     calibration: Path | None,
     calibration_images: int | None,
@@ -241,7 +247,9 @@ def export(
         batch=batch,
         outputs=outputs,
         interface=Interface(io=io, softmax=softmax, topk=topk),
-        precisions=precision,
+        precisions=(
+            auto_precisions(targets, calibration is not None) if precision == "auto" else precision
+        ),
         int8=_int8_options(
             calibration,
             int8_keep,
@@ -258,14 +266,21 @@ def export(
     )
     from swin_deploy.pipeline.run import run_export
     from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.run_tables import print_run
+    from swin_deploy.report.run_tables import print_recommendations, print_run
 
+    recommendations: list[Recommendation] = []
     with Progress().shown() as progress:
         result = run_export(request, progress)
+        if precision == "auto":
+            from swin_deploy.pipeline.recommend import recommend
+
+            recommendations = recommend(result, progress.started)
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        more = {"recommendations": list(map(asdict, recommendations))} if recommendations else {}
+        click.echo(json.dumps(result.as_dict() | more, indent=2))
     else:
         print_run(result, stdout())
+        print_recommendations(recommendations, stdout())
 
 
 def _int8_options(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 from swin_deploy.artifacts.manifest import StageRecord
 from swin_deploy.config import HALF_PRECISIONS
+from swin_deploy.pipeline.recommend import Recommendation
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.console import make_table
 from swin_deploy.report.outputs import fold_outputs
@@ -46,6 +48,12 @@ def print_run(result: RunResult, console: Console) -> None:
         "nothing to do, all stages current" if len(result.current) == len(result.stages) else "done"
     )
     console.print(f"{verb} in {result.seconds:.1f} s: {result.path}", soft_wrap=True)
+
+
+def print_recommendations(found: Sequence[Recommendation], console: Console) -> None:
+    """Which precision to ship to each target, and why."""
+    for one in found:
+        console.print(f"ship {one.precision} to {one.target}: {one.reason}", soft_wrap=True)
 
 
 def _print_stages(result: RunResult, console: Console) -> None:
