@@ -23,6 +23,7 @@ from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.engine.int8_check import products_not_in_int8
 from swin_deploy.engine.listing import from_dict
 from swin_deploy.errors import ConfigError, InputError, VerificationError
+from swin_deploy.graph import calibrate
 from swin_deploy.pipeline.int8 import int8_problems
 from swin_deploy.pipeline.run import RunResult, run_export
 
@@ -180,3 +181,23 @@ def test_the_command_refuses_int8_without_images(
     assert cli.run([*arguments, str(tmp_path / "run")]) == 3
     assert "--calibration" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_calibration_that_was_interrupted_goes_on(
+    int8_run: RunResult, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "SAVE_EVERY_S", 0.0)
+    out, first = tmp_path / "run", Silent()
+
+    class Interrupted(Silent):
+        def advanced(self, what: str, done: int, total: int) -> None:
+            if done >= 40:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_export(request(out, digits), Interrupted())
+    assert not (out / GPU).exists()
+    run_export(request(out, digits), first)
+    assert any("goes on after" in note for note in first.notes)
+    for name in (CPU, GPU):  # the same statistics, to the last count
+        assert sha256(out / name) == sha256(int8_run.path / name)
