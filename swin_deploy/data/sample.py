@@ -204,9 +204,7 @@ def _require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
     )
 
 
-def _sample_array(
-    path: Path, purpose: str, count: int | None, seed: int, few: int
-) -> ImageSample:
+def _sample_array(path: Path, purpose: str, count: int | None, seed: int, few: int) -> ImageSample:
     array = find_images(path)
     positions = _sample(array.count, count, seed)
     images, largest = [], 0.0
