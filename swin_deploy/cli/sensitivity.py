@@ -98,7 +98,7 @@ def sensitivity(
 
     \b
     swin-deploy sensitivity artifacts/swin_t --calibration photos/
-    swin-deploy sensitivity artifacts/swin_t --calibration train/ --count 512 --labelled val/ --max-drop 0.5
+    swin-deploy sensitivity artifacts/swin_t --calibration train/ --labelled val/ --max-drop 0.5
     swin-deploy sensitivity artifacts/swin_t --calibration photos/ --min-sqnr 20 --plot places.svg
 
     A place is a matrix product with a weight, or an attention. Each is quantised alone and its

@@ -10,6 +10,7 @@ from swin_deploy.artifacts.files import atomic_path
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 FORMATS = (".svg", ".png")
@@ -26,6 +27,7 @@ COLOURS = {
 }
 _ROW_INCHES, _MARGIN_INCHES = 0.165, 1.5
 _DPI = 150
+_HATCH = "////"
 
 
 def require_plot(path: Path) -> None:
@@ -61,64 +63,68 @@ def plot_sensitivity(report: dict[str, Any], path: Path) -> None:
 
     rows = sorted(report["places"], key=lambda row: row["order"])
     # The same bytes for the same report: no date, no random names; and names that can be searched.
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "swin-deploy", "font.size": 8}
-    with mpl.rc_context(settings):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "swin-deploy", "font.size": 8}):
         height = _MARGIN_INCHES + _ROW_INCHES * len(rows)
         figure = Figure(figsize=(8, height), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        _draw_bars(axes, rows, set((report["mixed"] or {"left": ()})["left"]))
-        _draw_marks(axes, report)
+        left = set() if report["mixed"] is None else set(report["mixed"]["left"])
+        handles = [*_draw_bars(axes, rows, left), *_draw_marks(axes, report)]
         _label(axes, report)
+        figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=7)
         kind = path.suffix.lower().removeprefix(".")
         metadata = {"Date": None} if kind == "svg" else None
         with atomic_path(path) as scratch:
             figure.savefig(scratch, format=kind, dpi=_DPI, metadata=metadata)
 
 
-def _draw_bars(axes: Axes, rows: list[dict[str, Any]], left: set[str]) -> None:
+def _draw_bars(axes: Axes, rows: list[dict[str, Any]], left: set[str]) -> list[Artist]:
+    """Returns what the legend shows of them."""
+    from matplotlib.patches import Patch
+
     known = [row["mean_sqnr_db"] for row in rows if row["mean_sqnr_db"] is not None]
     longest = max(known, default=1.0)
-    labels = {"attention": "attention (both products)"}
-    for kind, colour in COLOURS.items():
-        places = [(index, row) for index, row in enumerate(rows) if row["kind"] == kind]
-        if not places:
-            continue
-        positions = [index for index, _ in places]
-        # A place whose quantising changes nothing at all has no noise, and the longest bar.
-        widths = [longest if r["mean_sqnr_db"] is None else r["mean_sqnr_db"] for _, r in places]
-        bars = axes.barh(positions, widths, 0.78, color=colour, label=labels.get(kind, kind))
-        for bar, (_, row) in zip(bars, places, strict=True):
-            if row["name"] in left:
-                bar.set(hatch="////", edgecolor="black", linewidth=0.6)
-        texts = [
-            "equal" if r["mean_sqnr_db"] is None else f"{w:.1f}"
-            for w, (_, r) in zip(widths, places, strict=True)
-        ]
-        axes.bar_label(bars, texts, padding=2, fontsize=6.5)
-    if left:
-        axes.barh([0], [0], color="white", hatch="////", edgecolor="black", label="stays in FP16")
+    # A place whose quantising changes nothing at all has no noise, and the longest bar.
+    values = [longest if row["mean_sqnr_db"] is None else row["mean_sqnr_db"] for row in rows]
+    bars = axes.barh(range(len(rows)), values, 0.78, color=[COLOURS[row["kind"]] for row in rows])
+    for bar, row in zip(bars, rows, strict=True):
+        if row["name"] in left:
+            bar.set(hatch=_HATCH, edgecolor="black", linewidth=0.6)
+    texts = [
+        "equal" if row["mean_sqnr_db"] is None else f"{row['mean_sqnr_db']:.1f}" for row in rows
+    ]
+    axes.bar_label(bars, texts, padding=2, fontsize=6.5)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=6.5)
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first place on top
-    axes.set_xlim(min(0, *known, 0), 1.08 * longest)
-
-
-def _draw_marks(axes: Axes, report: dict[str, Any]) -> None:
-    whole = report["all"]["mean_sqnr_db"]
-    if whole is not None:
-        axes.axvline(
-            whole, color="black", linestyle="--", linewidth=0.9, label=f"all places: {whole:.1f} dB"
+    axes.set_xlim(min(0, *values), 1.08 * longest)
+    kinds = {row["kind"] for row in rows}
+    shown: list[Artist] = [
+        Patch(color=c, label=kind) for kind, c in COLOURS.items() if kind in kinds
+    ]
+    if left:
+        shown.append(
+            Patch(facecolor="white", edgecolor="black", hatch=_HATCH, label="stays in FP16")
         )
+    return shown
+
+
+def _draw_marks(axes: Axes, report: dict[str, Any]) -> list[Artist]:
+    """Lines for what all places, or all but those in FP16, have together."""
     mixed = report["mixed"]
-    if mixed is not None and mixed["left"] and mixed["mean_sqnr_db"] is not None:
-        value = mixed["mean_sqnr_db"]
+    lines = [("all places", "--", report["all"])]
+    if mixed is not None and mixed["left"]:
+        lines.append(("all but those in FP16", ":", mixed))
+    return [
         axes.axvline(
-            value,
+            row["mean_sqnr_db"],
             color="black",
-            linestyle=":",
-            linewidth=1.2,
-            label=f"with places in FP16: {value:.1f} dB",
+            linestyle=style,
+            linewidth=1.1,
+            label=f"{title}: {row['mean_sqnr_db']:.1f} dB",
         )
+        for title, style, row in lines
+        if row["mean_sqnr_db"] is not None
+    ]
 
 
 def _label(axes: Axes, report: dict[str, Any]) -> None:
@@ -127,11 +133,11 @@ def _label(axes: Axes, report: dict[str, Any]) -> None:
     )
     axes.set_title(
         f"{report['network']}: one place in INT8, the rest in FP32\n"
-        f"{report['method']} of {report['calibration_images']} images, measured on {report['images']}",
+        f"{report['method']} of {report['calibration_images']} images, "
+        f"measured on {report['images']}",
         loc="left",
         fontsize=9,
     )
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=7)
