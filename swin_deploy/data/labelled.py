@@ -58,9 +58,9 @@ def find_labelled(
     """Find the labelled photos in ``source``, and the index of each one's class.
 
     Class folders and labels are names of classes or their numbers, as ``match_classes`` reads
-    them. Folders with neither are classes 0, 1, ... in sorted order, as in torchvision's
-    ``ImageFolder``, where that is asked for, or where no names are known and there are as many
-    folders as classes.
+    them. Other folders are classes 0, 1, ... in sorted order, as in torchvision's
+    ``ImageFolder``, where that is asked for; or where no names are known, no folder is a number and
+    there are as many folders as classes.
 
     Args:
         source: A folder with a folder for each class; or a text file with a path, relative to the
@@ -142,7 +142,7 @@ def _match_folders(
     """Folder -> class, and what to say of it."""
     used = sorted(set(texts.values()))
     folders = sorted(p.name for p in source.iterdir() if p.is_dir() and not p.name.startswith("."))
-    numbers = all(is_number(folder) for folder in used)
+    numbers = any(is_number(folder) for folder in used)
     if not in_order and (names or numbers or len(folders) != classes):
         return match_classes(used, classes, names, str(source)), ""
     if len(folders) != classes:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin_deploy.errors import ConfigError
 from swin_deploy.graph.int8.recipe import Recipe
 from swin_deploy.graph.int8.sensitivity import Effect, PlaceKind, Probe, list_places, run_logits
 from swin_deploy.metrics import FloatArray
@@ -54,7 +55,7 @@ class Laboratory:
 
     def alone(self, place: str) -> Effect:
         """One place quantised and no other."""
-        return self._effect(f"only {place}", f"{place} alone", only=(place,))
+        return self._effect(f"only {place}", only=(place,))
 
     def without(self, kept: Sequence[str]) -> Effect:
         """All places quantised but these, and those that the recipe leaves out with them."""
@@ -63,26 +64,22 @@ class Laboratory:
         if not quantised:
             found = self.baseline()
             return Effect(np.inf, np.inf, found["images"], found["right"])
-        title = f"all but {len(left)} places" if left else "all places"
-        return self._effect(" ".join(["all but", *left]) if left else "all", title, keep=left)
+        self.progress(f"all but {len(left)} places" if left else "all places together")
+        return self._effect(" ".join(["all but", *left]) if left else "all", keep=left)
 
     def quantised_without(self, kept: Sequence[str]) -> set[str]:
         """What is quantised with these places kept; nothing where no product would be."""
-        products = {name for name, kind in self.places.items() if kind != "attention"}
-        if products <= set(kept):
-            return set()
         subject = self.measured.subject
-        return set(list_places(subject.graph, self.recipe, subject.batch.high, kept))
+        try:
+            return set(list_places(subject.graph, self.recipe, subject.batch.high, kept))
+        except ConfigError:  # all of these are places, so this says that no product is left
+            return set()
 
     def _effect(
-        self, name: str, title: str, keep: Sequence[str] = (), only: Sequence[str] | None = None
+        self, name: str, keep: Sequence[str] = (), only: Sequence[str] | None = None
     ) -> Effect:
-        def measure() -> dict[str, Any]:
-            probe = self._opened()
-            self.progress(f"quantising {title}")
-            return probe.measure(keep, only).as_dict()
-
-        return Effect.from_dict(self.journal.get(name, measure))
+        found = self.journal.get(name, lambda: self._opened().measure(keep, only).as_dict())
+        return Effect.from_dict(found)
 
     def _opened(self) -> Probe:
         """The probe, with the outputs in FP32 computed when the first measurement is needed."""

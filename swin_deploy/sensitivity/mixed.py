@@ -82,7 +82,7 @@ def _costs(
         return None
     return {
         "all": _cost(lab, []),
-        "mixed": _cost(lab, keep) if any_quantised else None,
+        "mixed": _cost(lab, keep) if keep and any_quantised else None,
     }
 
 

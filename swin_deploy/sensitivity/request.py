@@ -54,6 +54,12 @@ class SensitivityRequest:
             raise ConfigError(
                 f"no calibration method {self.method!r}", f"one of {', '.join(CALIBRATION_METHODS)}"
             )
+        if self.images is not None and self.labelled is not None:
+            raise ConfigError(
+                "--images and --labelled both name images to measure on", "one of them"
+            )
+        if self.sorted_folders and self.labelled is None:
+            raise ConfigError("--sorted-folders is about labels", "--labelled DIR --sorted-folders")
         if self.max_drop is not None and self.min_sqnr_db is not None:
             raise ConfigError("--max-drop and --min-sqnr are two goals", "one of them")
         if self.max_drop is not None and self.labelled is None:

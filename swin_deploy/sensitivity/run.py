@@ -48,10 +48,10 @@ def measure_sensitivity(
         note(text)
 
     require_writable(request.report.absolute().parent)
+    named = find_measured(subject, request.images, request.labelled, request.sorted_folders)
     calibration = find_calibration(request.calibration, request.count, request.seed)
     for text in calibration.notes:
         remember(text)
-    named = find_measured(subject, request.images, request.labelled, request.sorted_folders)
     measured = named or Measured(subject, calibration)
     for text in named.images.notes if named else ():
         remember(text)

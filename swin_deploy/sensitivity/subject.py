@@ -125,20 +125,16 @@ class Measured:
 def find_measured(
     subject: Subject, images: Path | None, labelled: Path | None, sorted_folders: bool
 ) -> Measured | None:
-    """The images that were named to measure on; None if none were.
+    """The images that were named to measure on, the labelled ones first; None if none were.
 
     Raises:
-        ConfigError: Both kinds were named, or the order of folders that are not there.
-        InputError: As ``find_sample`` and ``find_labelled``.
+        ConfigError: As ``find_labelled``.
+        InputError: As ``find_labelled`` and ``find_sample``.
     """
-    if images is not None and labelled is not None:
-        raise ConfigError("--images and --labelled both name images to measure on", "one of them")
     if labelled is not None:
         classes = subject.config.num_classes
         names = subject.class_names
         return Measured(
             subject, find_labelled(labelled, classes, names, sorted_folders=sorted_folders)
         )
-    if sorted_folders:
-        raise ConfigError("--sorted-folders is about labels", "--labelled DIR --sorted-folders")
     return None if images is None else Measured(subject, find_sample(images, "measurement"))
