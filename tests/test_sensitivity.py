@@ -431,14 +431,17 @@ def test_the_tables_the_plot_and_the_object(
     assert cli.run([*command, "--plot", str(svg)]) == 0
     text = capsys.readouterr()
     assert "measured on the images of the calibration, which flatters" in text.err
+    command += ["--int8-also", "head", "--int8-also", "embed"]
     assert cli.run([*command, "--plot", str(png), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
+    assert {"embed", "head"} <= {row["kind"] for row in report["places"]}
     kept = read_json(tmp_path / "report.json")
     assert kept is not None
     assert report.items() <= kept.items()
+    plot_sensitivity(report, svg)
     drawn = svg.read_text()
     for row in report["places"]:
-        assert row["name"] in text.out
+        assert (row["name"] in text.out) == (row["kind"] not in ("embed", "head"))
         assert f">{row['name']}<" in drawn
         assert f">{row['mean_sqnr_db']:.1f}<" in drawn
     assert "(dB)" in drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -54,6 +55,12 @@ from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
     help="Whose places.",
 )
 @click.option(
+    "--int8-also",
+    type=click.Choice(["embed", "head"]),
+    multiple=True,
+    help="The patch embedding or the head too; repeatable.",
+)
+@click.option(
     "--max-drop",
     type=float,
     metavar="P",
@@ -88,6 +95,7 @@ def sensitivity(
     labelled: Path | None,
     sorted_folders: bool,
     kind: str,
+    int8_also: tuple[Literal["embed", "head"], ...],
     max_drop: float | None,
     min_sqnr: float | None,
     out: Path | None,
@@ -122,6 +130,7 @@ def sensitivity(
         labelled=labelled,
         sorted_folders=sorted_folders,
         kind=kind,
+        also=int8_also,
         max_drop=max_drop,
         min_sqnr_db=min_sqnr,
         out=out,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ def cost_placement(
     recipe: Recipe,
     batch: int,
     keep: Sequence[str],
+    fp32_nodes: Collection[str],
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Quantise as for deployment, with what is around in the recipe's precision, and compile.
@@ -29,6 +30,7 @@ def cost_placement(
         recipe: Of the runtime.
         batch: Images that an engine is tuned for.
         keep: Places to leave as they are.
+        fp32_nodes: Names of nodes that stay in FP32.
         progress: Hears what takes long.
 
     Returns:
@@ -42,7 +44,7 @@ def cost_placement(
     """
     with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
         path = Path(folder) / "model.int8.onnx"
-        quantize_graph(source, path, thresholds, recipe, batch, keep)
+        quantize_graph(source, path, thresholds, recipe, batch, keep, fp32_nodes)
         (subject,) = open_subjects(path, progress)
     cost = cost_listing(subject.listing, subject.graph)
     return {

@@ -90,7 +90,14 @@ def _cost(lab: Laboratory, keep: list[str]) -> dict[str, Any]:
     subject = lab.measured.subject
 
     def measure() -> dict[str, Any]:
-        arguments = subject.graph, lab.thresholds(), lab.recipe, subject.batch.high, keep
-        return cost_placement(*arguments, lab.progress)
+        return cost_placement(
+            subject.graph,
+            lab.thresholds(),
+            lab.recipe,
+            subject.batch.high,
+            keep,
+            subject.fp32_nodes,
+            lab.progress,
+        )
 
     return lab.journal.get(" ".join(["cost", *keep]), measure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.errors import ConfigError
@@ -26,6 +27,7 @@ class SensitivityRequest:
         labelled: Photos to measure on, with labels, as of ``find_labelled``.
         sorted_folders: Their folders are classes in sorted order.
         kind: Key of ``RECIPES``: whose places.
+        also: Products that the recipe quantises only where asked: the patch embedding, the head.
         max_drop: Percentage points of top-1 that may be lost; None for no search.
         min_sqnr_db: What the logits of the worst image have to keep; None for no search.
         out: The report; None for ``sensitivity.json`` in the run folder.
@@ -43,6 +45,7 @@ class SensitivityRequest:
     labelled: Path | None = None
     sorted_folders: bool = False
     kind: str = "tensorrt"
+    also: tuple[Literal["embed", "head"], ...] = ()
     max_drop: float | None = None
     min_sqnr_db: float | None = None
     out: Path | None = None

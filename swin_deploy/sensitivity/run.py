@@ -12,7 +12,7 @@ from swin_deploy.data.calibration import find_calibration, read_batches
 from swin_deploy.data.sample import ImageSample
 from swin_deploy.graph.calibrate import collect_statistics
 from swin_deploy.graph.int8.quantize import tensors_to_calibrate
-from swin_deploy.graph.int8.recipe import RECIPES, Recipe
+from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.int8.sensitivity import list_places
 from swin_deploy.sensitivity.figures import describe_accuracy, describe_effect
 from swin_deploy.sensitivity.journal import Journal
@@ -41,7 +41,8 @@ def measure_sensitivity(
         SwinDeployError: As ``open_run_graph``, ``find_calibration``, ``find_labelled``,
             ``collect_statistics`` and ``Probe.measure``.
     """
-    subject, recipe, notes = open_run_graph(request.run), RECIPES[request.kind], []
+    subject, notes = open_run_graph(request.run), list[str]()
+    recipe = recipe_for(request.kind, request.also)
 
     def remember(text: str) -> None:
         notes.append(text)
@@ -110,6 +111,7 @@ def _identity(
     return {
         "graph": sha256(subject.graph),
         "batch": subject.batch.high,
+        "fp32_nodes": list(subject.fp32_nodes),
         "calibration": calibration.identity(subject.size, subject.preprocessing),
         "images": measured.identity,
         "method": request.method,

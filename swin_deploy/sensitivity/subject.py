@@ -36,6 +36,7 @@ class Subject:
         batch: That its engines are for.
         graph: FP32, simplified, as it was exported: image to logits.
         class_names: By index; empty where they are not known.
+        fp32_nodes: Names of nodes that stay in FP32 in its FP16 graph.
         random: Whether its weights are.
     """
 
@@ -44,6 +45,7 @@ class Subject:
     batch: BatchRange
     graph: Path
     class_names: tuple[str, ...]
+    fp32_nodes: tuple[str, ...]
     random: bool
 
     @property
@@ -74,6 +76,8 @@ def open_run_graph(path: Path) -> Subject:
             for name, value in header["preprocessing"].items()
         }
         preprocessing, batch = Preprocessing(**steps), BatchRange(**header["batch"])
+        half = run.manifest.stages.get("fp16")
+        fp32_nodes = () if half is None else tuple(half.details["fp32_nodes"])
         outputs, random = header["outputs"], header["weights"]["source"] == "random"
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
@@ -94,6 +98,7 @@ def open_run_graph(path: Path) -> Subject:
         class_names=(
             read_class_names(run.checked("labels.json")) if "labels.json" in files else ()
         ),
+        fp32_nodes=fp32_nodes,
         random=random,
     )
 

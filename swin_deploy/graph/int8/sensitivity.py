@@ -92,9 +92,7 @@ class Probe:
         plain = replace(self.recipe, surrounding="fp32", integer_bias=False)
         with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
             path = Path(folder) / self.source.name
-            quantize_graph(
-                self.source, path, self.thresholds, plain, self.batch, keep, only=only
-            )
+            quantize_graph(self.source, path, self.thresholds, plain, self.batch, keep, only=only)
             logits = run_logits(path, self.images())
         return compare_logits(self.reference, logits, self.labels)
 
