@@ -385,6 +385,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     assert "10 measurements of an earlier run are used again" in capsys.readouterr().err
     assert cli.run([*command, "--out", str(whole)]) == 0
     assert out.read_bytes() == whole.read_bytes()
+    assert "at most 0 points of top-1 lost: " in capsys.readouterr().out
     assert not (tmp_path / ".killed.json.partial").exists()
 
 

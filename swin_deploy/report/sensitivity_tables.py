@@ -47,8 +47,12 @@ def _print_mixed(mixed: dict[str, Any], places: int, labelled: bool, console: Co
         else f"{mixed['min_sqnr_db']:g} dB on the worst image"
     )
     console.print(
-        f"{goal}: {len(mixed['left'])} of {places} places stay in FP16 "
-        f"({mixed['placements_tried']} placements tried; fewer may do)",
+        f"{goal}: {len(mixed['left'])} of {places} places stay in FP16"
+        + (
+            f" ({mixed['placements_tried']} placements tried; fewer may do)"
+            if mixed["left"]
+            else ""
+        ),
         soft_wrap=True,
     )
     for name in mixed["left"]:
