@@ -12,8 +12,8 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.insert import InsertQdq
 from swin_deploy.graph.int8.places import find_places
-from swin_deploy.graph.int8.quantize import SMALLEST_SCALE
 from swin_deploy.graph.int8.recipe import Placement, choose_places, recipe_for
+from swin_deploy.graph.int8.scales import SMALLEST_SCALE
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
