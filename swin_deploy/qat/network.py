@@ -13,21 +13,17 @@ from torch import Tensor, nn
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze, frozen_tensors
 from swin_deploy.graph.int8.recipe import Recipe
-from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE, round_scale
+from swin_deploy.graph.int8.scales import SMALLEST_SCALE
 from swin_deploy.model.build import Network
-from swin_deploy.qat.places import Sites
-
-_LOWEST = -LARGEST - 1  # of activations: QuantizeLinear cuts them off where INT8 ends
-_LIMIT = 2**31 - 1
+from swin_deploy.qat.places import Activation, Sites
+from swin_deploy.qat.rounding import round_activation, round_bias, round_weight, weight_scale
 
 
 class RoundedNetwork:
     """Image (b, channels, H, W), float32, normalised -> logits (b, classes), as of the Q/DQ graph.
 
     Each call brings the network into export form, which autograd can follow, rounds the weights of
-    that as ``InsertQdq`` does, and runs it with activations rounded in the same places. To
-    gradients the rounding is the identity, and zero beyond the range that a scale covers (Bengio
-    et al. 2013; Jacob et al. 2018).
+    that as ``InsertQdq`` does, and runs it with activations rounded in the same places.
 
     Args:
         model: The trained network; its parameters may change between calls.
@@ -35,6 +31,9 @@ class RoundedNetwork:
         sites: What is rounded.
         scales: Of the activations, by the name that the graph has for them.
         recipe: Of the runtime.
+
+    Attributes:
+        watch: Is given what arrives in each place, and says what is to be rounded instead.
     """
 
     def __init__(
@@ -51,9 +50,10 @@ class RoundedNetwork:
         self._integer_bias = recipe.integer_bias
         # Where the modules are. Its own weights are never used, nor those of the model hooked.
         self._frozen = freeze(copy.deepcopy(model), form)
+        self.watch: Callable[[Activation, Tensor], Tensor] | None = None
         for site in sites.activations:
             module = self._frozen.get_submodule(site.module)
-            rounding = partial(round_activation, scale=scales[site.tensor])
+            rounding = partial(self._round, site, scales[site.tensor])
             if site.side == "input":
                 module.register_forward_pre_hook(_on_input(rounding))
             else:
@@ -67,37 +67,12 @@ class RoundedNetwork:
             tensors[name] = round_weight(tensors[name], scale)
             slabs = tensors[name].ndim == 3  # what they call their bias is that of the logits
             if self._integer_bias and not slabs and bias in tensors:
-                tensors[bias] = round_bias(tensors[bias], scale * input_scale)
+                tensors[bias] = round_bias(tensors[bias], scale[:, 0] * input_scale)
         logits: Tensor = torch.func.functional_call(self._frozen, tensors, (images,))
         return logits
 
-
-def round_activation(x: Tensor, scale: float) -> Tensor:
-    """To the nearest multiple of ``scale`` from -128 to 127 times it."""
-    return torch.fake_quantize_per_tensor_affine(x, scale, 0, _LOWEST, LARGEST)
-
-
-def weight_scale(weight: Tensor, smallest: float) -> Tensor:
-    """Of a slab (3, c in, c out) one, (1,); of a linear layer (c out, c in) one a row, (c out,)."""
-    magnitudes = weight.detach().abs()
-    peaks = magnitudes.amax().view(1) if weight.ndim == 3 else magnitudes.amax(dim=1)
-    return torch.from_numpy(round_scale(peaks.numpy() / LARGEST, smallest))
-
-
-def round_weight(weight: Tensor, scale: Tensor) -> Tensor:
-    """To the nearest multiples of ``weight_scale``."""
-    if weight.ndim == 3:
-        return torch.fake_quantize_per_tensor_affine(weight, float(scale), 0, -LARGEST, LARGEST)
-    zero = torch.zeros(len(scale), dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -LARGEST, LARGEST)
-
-
-def round_bias(bias: Tensor, steps: Tensor) -> Tensor:
-    """To 32-bit integers, times the scales of weight and activation: (c out,) each."""
-    with torch.no_grad():
-        whole = (bias.double() / steps).round().clamp(-_LIMIT, _LIMIT).float()
-        moved = whole * steps - bias
-    return bias + moved
+    def _round(self, site: Activation, scale: float, x: Tensor) -> Tensor:
+        return round_activation(x if self.watch is None else self.watch(site, x), scale)
 
 
 def _on_input(rounding: Callable[[Tensor], Tensor]) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,7 +101,7 @@ class Session:
         return {
             "losses": losses,
             "quantised": made,
-            "agreement_db": agreement,
+            "agreement": asdict(agreement),
             "accuracy": None
             if val is None
             else {
