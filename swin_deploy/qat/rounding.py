@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,7 +59,8 @@ def weight_scale(weight: Tensor, smallest: float) -> Tensor:
     """
     axes = (0, 1, 2) if weight.ndim == 3 else (1,)
     peaks = weight.detach().abs().amax(dim=axes, keepdim=True)
-    return torch.from_numpy(round_scale(peaks.numpy() / LARGEST, smallest))
+    with np.errstate(over="ignore"):  # a training that diverges: its loss will be NaN, and says so
+        return torch.from_numpy(round_scale(peaks.numpy() / LARGEST, smallest))
 
 
 def round_bias(bias: Tensor, steps: Tensor) -> Tensor:
