@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -43,13 +44,14 @@ from swin_deploy.interrupts import import_torch
     "--data",
     type=click.Path(path_type=Path),
     required=True,
-    metavar="DIR",
-    help="Photos to train on, in a folder for each class, called by its number or name.",
+    metavar="SOURCE",
+    help="Photos to train on, with their classes: a folder for each, or a text file with a path "
+    "and a label a line, as of sensitivity --labelled.",
 )
 @click.option(
     "--val",
     type=click.Path(path_type=Path),
-    metavar="DIR",
+    metavar="SOURCE",
     help="Other photos, likewise, to measure the accuracy on before and after.",
 )
 @click.option(
@@ -83,6 +85,12 @@ from swin_deploy.interrupts import import_torch
     default=(),
     metavar="LIST",
     help="Products and attentions that are not quantised, by name or pattern.",
+)
+@click.option(
+    "--int8-also",
+    type=click.Choice(["embed", "head"]),
+    multiple=True,
+    help="Quantise the patch embedding or the head as well; repeatable.",
 )
 @click.option(
     "--kind",
@@ -133,6 +141,7 @@ def qat(
     calibration_seed: int,
     calibration_method: CalibrationMethod,
     int8_keep: tuple[str, ...],
+    int8_also: tuple[Literal["embed", "head"], ...],
     kind: str,
     batch: BatchRange,
     epochs: int,
@@ -192,6 +201,7 @@ def qat(
             seed=calibration_seed,
             method=calibration_method,
             keep=int8_keep,
+            also=int8_also,
         ),
         kind=kind,
         batch=batch,

@@ -12,7 +12,7 @@ from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.int8.quantize import quantize_graph
-from swin_deploy.graph.int8.recipe import RECIPES, Recipe
+from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.ranges import find_large
 from swin_deploy.graph.simplify import simplify_graph
 from swin_deploy.metrics import FloatArray
@@ -37,7 +37,7 @@ class GraphMaker:
     @property
     def recipe(self) -> Recipe:
         """Of the kind of target."""
-        return RECIPES[self.request.kind]
+        return recipe_for(self.request.kind, self.request.int8.also)
 
     @property
     def form(self) -> FormName:

@@ -110,6 +110,7 @@ class QatRequest:
             "batch": str(self.batch),
             "method": self.int8.method,
             "keep": list(self.int8.keep),
+            "also": list(self.int8.also),
             "headroom": self.headroom,
             "training": asdict(self.training),
         }

@@ -80,7 +80,8 @@ def run_qat(request: QatRequest, listener: Listener) -> QatResult:
     with open_folder(request.out, request.wait_s) as folder:
         if (report := folder.published(identity)) is not None:
             return QatResult(path=request.out, report=report, current=True)
-        for text in (*calibration.notes, *_shared(train, val)):
+        seen = () if val is None else val.found.notes
+        for text in (*calibration.notes, *train.found.notes, *seen, *_shared(train, val)):
             note(text)
         session = Session(request, folder, calibration, listener, note)
         results = session.run(learnt, train, val)
@@ -114,7 +115,7 @@ def _inputs(
 
 
 def _shared(train: LabelledPhotos, val: LabelledPhotos | None) -> list[str]:
-    shared = 0 if val is None else len(set(val.hashes) & set(train.hashes))
+    shared = 0 if val is None else len(val.hashes & train.hashes)
     if not shared:
         return []
     assert val is not None
