@@ -1,6 +1,6 @@
 """What quantisation-aware fine-tuning is worth: swin_pocket with usual scales and with coarse ones.
 
-    python scripts/show_qat.py [--epochs 5] [--headroom 48] [--kind tensorrt] [--seed 0]
+    python scripts/show_qat.py [--epochs 5] [--headroom 48] [--kind tensorrt] [--seed 0] [--digits N]
 
 Trains on the 4000 digits that swin_pocket was trained on and measures on the 1000 held-out ones,
 which nothing else here looks at. Coarse: every threshold of an activation times --headroom, so that
@@ -39,10 +39,11 @@ def main() -> int:
     parser.add_argument("--headroom", type=float, default=48)
     parser.add_argument("--kind", choices=["tensorrt", "onnxruntime"], default="tensorrt")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--digits", type=int, help="so many of each part, for a quick look")
     arguments = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as folder, Progress().shown() as progress:
-            photos = write_digits(Path(folder) / "digits", find_data())
+            photos = write_digits(Path(folder) / "digits", find_data(), arguments.digits)
             reports = []
             for name, headroom, rate in (
                 ("usual", 1.0, USUAL_RATE),
@@ -60,11 +61,17 @@ def main() -> int:
     return 0
 
 
-def write_digits(folder: Path, data: Path) -> Path:
-    """The digits as PNG files, in a folder for each class, in train/ and held-out/."""
+def write_digits(folder: Path, data: Path, count: int | None = None) -> Path:
+    """The digits as PNG files, in a folder for each class, in train/ and held-out/.
+
+    Args:
+        folder: Made.
+        data: ``mnist_5k.csv.gz``.
+        count: So many of each part, evenly over it; None for all.
+    """
     images, labels = load_mnist_5k(data)
     for part, rows in zip(("train", "held-out"), split_held_out(labels), strict=True):
-        for row in rows:
+        for row in rows[:: max(1, len(rows) // (count or len(rows)))]:
             photo = folder / part / str(labels[row]) / f"{row}.png"
             photo.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images[row]).save(photo, compress_level=0)

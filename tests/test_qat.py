@@ -21,10 +21,10 @@ from torch import nn
 import swin_deploy.qat.network as network_module
 import swin_deploy.qat.proof as proof
 import swin_deploy.qat.run as run_module
-from conftest import OBLONG, POCKET, Silent
+from conftest import OBLONG, POCKET, ROOT, Silent
 from swin_deploy.checkpoints.load import load_checkpoint
 from swin_deploy.cli.main import run as run_command
-from swin_deploy.config import Int8Options, LoadOptions
+from swin_deploy.config import BatchRange, Int8Options, LoadOptions
 from swin_deploy.errors import (
     BusyError,
     ConfigError,
@@ -97,6 +97,7 @@ def make(
     folder: Path,
     noise: Callable[[Variant, int], np.ndarray],
     also: tuple[Any, ...] = (),
+    batch: BatchRange = BatchRange(),  # noqa: B008 - it is frozen
 ) -> tuple[GraphMaker, nn.Module, Path, dict[str, float], np.ndarray]:
     """A network with random weights, its FP32 graph, and thresholds from noise."""
     request = QatRequest(
@@ -105,6 +106,7 @@ def make(
         data=folder,
         out=folder,
         kind=kind,
+        batch=batch,
         int8=Int8Options(calibration=folder, also=also),
     )
     maker = GraphMaker(request, folder / "log", lambda text: None)
@@ -126,6 +128,19 @@ def test_the_graph_is_what_is_trained(
     agreement = proof.require_same_places(maker, model, graph, thresholds, images)  # type: ignore[arg-type]
     assert agreement.place_db > 115
     assert agreement.place_db >= proof.FLOOR_DB
+
+
+def test_the_graph_of_a_dynamic_batch_is_what_is_trained(
+    tmp_path: Path, noise: Callable[[Variant, int], np.ndarray]
+) -> None:
+    """Where query, key and value are apart."""
+    wide = BatchRange(low=1, high=4)
+    maker, model, graph, thresholds, images = make(POCKET, "tensorrt", tmp_path, noise, batch=wide)
+    sites = find_sites(graph, maker.recipe, 4, ())
+    names = {site.module.rpartition(".")[2] for site in sites.activations}
+    assert {"at_query", "at_key", "at_value", "at_weights"} <= names
+    assert "at_slabs" not in names
+    proof.require_same_places(maker, model, graph, thresholds, images)  # type: ignore[arg-type]
 
 
 def forget_an_activation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -518,7 +533,9 @@ def test_what_coarse_scales_lose_is_recovered(digits: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_step_of_a_full_size_network(tmp_path: Path) -> None:
+def test_a_step_of_a_full_size_network(
+    tmp_path: Path, noise: Callable[[Variant, int], np.ndarray]
+) -> None:
     variant = VARIANTS["swin_t"]
     request = QatRequest(
         variant=variant,
@@ -530,7 +547,7 @@ def test_a_step_of_a_full_size_network(tmp_path: Path) -> None:
     )
     for name in ("7", "400"):
         (tmp_path / "photos" / name).mkdir(parents=True)
-        Image.new("RGB", (300, 260), "red" if name == "7" else "blue").save(
+        Image.fromarray(noise(POCKET, 1)[0, 0] * 50 + 120).convert("RGB").save(
             tmp_path / "photos" / name / "a.png"
         )
     trainer = trainer_of(replace(request, data=tmp_path / "photos"), tmp_path / "graph.onnx")
@@ -540,3 +557,23 @@ def test_a_step_of_a_full_size_network(tmp_path: Path) -> None:
         n for n, p in trainer.network.model.named_parameters() if not torch.equal(p, before[n])
     ]
     assert changed == list(before)
+
+
+@pytest.mark.slow
+def test_the_script_prints_a_row_per_network() -> None:
+    script = ROOT / "scripts" / "show_qat.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--epochs", "1", "--digits", "100"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    rows = [line for line in done.stdout.splitlines() if "of 100" in line]
+    assert [row.split("  ")[0] for row in rows] == [
+        "FP32",
+        "INT8, usual, calibrated",
+        "INT8, usual, fine-tuned",
+        "INT8, coarse, calibrated",
+        "INT8, coarse, fine-tuned",
+    ]
