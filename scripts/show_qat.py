@@ -1,6 +1,7 @@
 """What quantisation-aware fine-tuning is worth: swin_pocket with usual scales and with coarse ones.
 
-    python scripts/show_qat.py [--epochs 5] [--headroom 48] [--kind tensorrt] [--seed 0] [--digits N]
+    python scripts/show_qat.py [--epochs 5] [--headroom 48] [--kind tensorrt] [--seed 0]
+        [--digits N]
 
 Trains on the 4000 digits that swin_pocket was trained on and measures on the 1000 held-out ones,
 which nothing else here looks at. Coarse: every threshold of an activation times --headroom, so that

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import swin_deploy
 from swin_deploy.artifacts.files import digest, sha256
@@ -15,22 +15,9 @@ from swin_deploy.data.calibration import CalibrationSet, find_calibration
 from swin_deploy.qat.data import LabelledPhotos, find_labelled_photos
 from swin_deploy.qat.folder import open_folder
 from swin_deploy.qat.request import QatRequest
-from swin_deploy.qat.session import Session
+from swin_deploy.qat.session import Listener, Session
 
 _PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "safetensors")
-
-
-class Listener(Protocol):
-    """Hears what a run is doing."""
-
-    def started(self, title: str) -> None:
-        """A step starts to run."""
-
-    def note(self, text: str) -> None:
-        """Something that the user has to know."""
-
-    def advanced(self, what: str, done: int, total: int) -> None:
-        """So much of a long step is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

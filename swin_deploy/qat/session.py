@@ -42,6 +42,9 @@ class Listener(Protocol):
     def started(self, title: str) -> None:
         """A step starts to run."""
 
+    def note(self, text: str) -> None:
+        """Something that the user has to know."""
+
     def advanced(self, what: str, done: int, total: int) -> None:
         """So much of a long step is done."""
 
