@@ -28,7 +28,7 @@ LAYERS = (
     ("graph", "engine"),
     ("verify",),
     ("bench", "sensitivity"),
-    ("pipeline", "doctor"),
+    ("pipeline", "qat", "doctor"),
     ("report",),
     ("cli",),
     ("__main__",),

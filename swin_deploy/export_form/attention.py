@@ -18,6 +18,9 @@ from swin_deploy.model.blocks import SwinBlock
 class FrozenAttention(nn.Module):
     """softmax(q k^T + bias) v in every window: (n * k, b, c) -> the same.
 
+    What INT8 rounds goes through a module of its own that does nothing, so that training can round
+    it too (``qat``); exported graphs have no trace of them.
+
     Args:
         block: The trained block that it belongs to.
     """
@@ -32,6 +35,7 @@ class FrozenAttention(nn.Module):
             bias = bias + block.mask[:, None, None]  # (k, 1, a, n, n)
         self.register_buffer("bias", bias.contiguous(), persistent=False)
         self.proj = block.attn.proj
+        self.at_weights = nn.Identity()
 
     def norm1_of(self, block: SwinBlock) -> nn.LayerNorm:
         """The block's first norm, as this form wants it."""
@@ -45,11 +49,17 @@ class PackedAttention(FrozenAttention):
         super().__init__(block)
         assert isinstance(block.attn, WindowAttention)
         self.qkv = scaled_query(block.attn.qkv, self.stage.heads)
+        self.add_places()
+
+    def add_places(self) -> None:
+        """Where INT8 rounds query, key and value."""
+        self.at_query, self.at_key, self.at_value = nn.Identity(), nn.Identity(), nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         q, key, v = self.split(x)
         weights = (self.logits(q, key) + self.bias).softmax(dim=-1)  # (k, b, a, n, n)
-        out = (weights @ v).permute(3, 0, 1, 2, 4)  # (n, k, b, a, d)
+        out = self.at_weights(weights) @ self.at_value(v)
+        out = out.permute(3, 0, 1, 2, 4)  # (n, k, b, a, d)
         stage = self.stage
         slots = stage.window_tokens * stage.windows
         return self.proj(out.reshape(slots, -1, stage.channels))  # type: ignore[no-any-return]
@@ -63,7 +73,8 @@ class PackedAttention(FrozenAttention):
 
     def logits(self, q: Tensor, key: Tensor) -> Tensor:
         """(k, b, a, n, d) twice -> (k, b, a, n, n)."""
-        return q @ key.transpose(-2, -1)
+        product: Tensor = self.at_query(q) @ self.at_key(key).transpose(-2, -1)
+        return product
 
 
 class PackedCosineAttention(PackedAttention):
@@ -83,6 +94,7 @@ class PackedCosineAttention(PackedAttention):
         self.qkv = even_heads(block.attn.qkv.weight, block.attn.qkv_bias(), self.stage.heads)
         root = block.attn.scale().sqrt()  # (a, 1, 1)
         self.register_buffer("root", root, persistent=False)
+        self.add_places()
 
     def logits(self, q: Tensor, key: Tensor) -> Tensor:
         q_factor, key_factor = self.root / length(q), self.root / length(key)  # (k, b, a, n, 1)

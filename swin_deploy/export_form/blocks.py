@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swin_deploy.export_form.attention import FrozenAttention
-from swin_deploy.export_form.linear import linear
+from swin_deploy.export_form.linear import hold, linear
 from swin_deploy.export_form.order import PADDED, invert, merge_groups
 from swin_deploy.export_form.stream import Stream
 from swin_deploy.geometry import StageGeometry
@@ -108,8 +108,8 @@ def _norm_in_order(norm: nn.LayerNorm, order: Tensor | None) -> nn.LayerNorm:
     if order is None:
         return norm
     copy = nn.LayerNorm(norm.normalized_shape, norm.eps)
-    copy.weight = nn.Parameter(norm.weight[order], requires_grad=False)
-    copy.bias = nn.Parameter(norm.bias[order], requires_grad=False)
+    hold(copy, "weight", norm.weight[order])
+    hold(copy, "bias", norm.bias[order])
     return copy
 
 

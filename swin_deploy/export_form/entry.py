@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.forms import FORMS
@@ -26,3 +27,21 @@ def freeze(model: Network, form: FormName) -> FrozenNetwork:
         with torch.no_grad():
             return FrozenVit(model).eval().requires_grad_(False)
     return freeze_swin(model, FORMS[form])
+
+
+def frozen_tensors(model: Network, form: FormName) -> dict[str, Tensor]:
+    """What ``freeze`` would hold, by name: parameters, and buffers of any dtype.
+
+    Where autograd is on it can follow each from the parameters of ``model``, which is how they are
+    trained for what the export form makes of them.
+
+    Args:
+        model: Untouched.
+        form: As of ``freeze``.
+    """
+    frozen: FrozenNetwork
+    if isinstance(model, VisionTransformer):
+        frozen = FrozenVit(model)
+    else:
+        frozen = FrozenSwin(model, FORMS[form])
+    return dict(frozen.named_parameters()) | dict(frozen.named_buffers())

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from swin_deploy.export_form.attention import FrozenAttention
-from swin_deploy.export_form.linear import linear, query_scale
+from swin_deploy.export_form.linear import hold, linear, query_scale
 from swin_deploy.model.attention import WindowAttention
 from swin_deploy.model.blocks import SwinBlock
 
@@ -43,6 +43,8 @@ class SlabAttention(FrozenAttention):
     Norm 1 is not the trained one: one of its channels is the constant 1.
     """
 
+    weight: Tensor
+
     def __init__(self, block: SwinBlock) -> None:
         super().__init__(block)
         qkv, norm, c = block.attn.qkv, block.norm1, self.stage.channels
@@ -52,15 +54,16 @@ class SlabAttention(FrozenAttention):
         products = (weight * norm.weight.double()).transpose(1, 2).contiguous()  # (3, c in, c out)
         ones = weight @ norm.bias.double()  # (3, c): what a channel of 1 contributes
         ones[0] += bias[0]
-        self.unit = unit = cheapest_channel(products)
+        self.unit = unit = cheapest_channel(products.detach())
         products -= products[:, unit, None].clone()
         products[:, unit] = ones
         products[0] *= -query_scale(c, self.stage.heads)
         factor = even_slabs(products)
-        self.constant = fitting_constant(products, unit)
+        self.constant = fitting_constant(products.detach(), unit)
         products[:, unit] /= self.constant
-        self.weight = nn.Parameter(products.float(), requires_grad=False)
+        hold(self, "weight", products.float())
         self.proj = shifted(block.attn.proj, bias[2], factor)
+        self.at_slabs = nn.Identity()
 
     def norm1_of(self, block: SwinBlock) -> nn.LayerNorm:
         return constant_channel(block.norm1, self.unit, self.constant)
@@ -68,11 +71,11 @@ class SlabAttention(FrozenAttention):
     def forward(self, x: Tensor) -> Tensor:
         stage = self.stage
         n, k, a, c = stage.window_tokens, stage.windows, stage.heads, stage.channels
-        slabs = x.reshape(1, -1, c) @ self.weight  # (3, n * k * b, c)
+        slabs = self.at_slabs(x.reshape(1, -1, c) @ self.weight)  # (3, n * k * b, c)
         q, key, v = (slab.reshape(n, -1, c // a).transpose(0, 1) for slab in slabs.unbind(0))
         negated = (q @ key.transpose(1, 2)).reshape(k, -1, a, n, n)  # q is (k * b * a, n, d)
         weights = (self.bias - negated).reshape(-1, n, n).softmax(dim=-1)  # (k * b * a, n, n)
-        out = (weights @ v).transpose(0, 1).reshape(n * k, -1, c)
+        out = (self.at_weights(weights) @ v).transpose(0, 1).reshape(n * k, -1, c)
         return self.proj(out)  # type: ignore[no-any-return]
 
 
@@ -86,7 +89,8 @@ def even_slabs(products: Tensor) -> float:
 
     In INT8 all three share a scale, and so do their weights (see ``graph.int8``). Each channel of
     the key is divided by what the query's is multiplied by, which their product does not see. The
-    values are multiplied by one number.
+    values are multiplied by one number. To autograd all of them are constants: what the network
+    computes does not depend on them.
 
     Args:
         products: (3, c in, c out).
@@ -94,11 +98,11 @@ def even_slabs(products: Tensor) -> float:
     Returns:
         That number, by which their readers have to divide.
     """
-    sizes = products.square().sum(dim=1).sqrt()  # (3, c): as of the outputs for unit variance
+    sizes = products.detach().square().sum(dim=1).sqrt()  # (3, c): of outputs for unit variance
     query, key, _ = torch.where(sizes > 0, sizes, 1.0)
     products[0] *= (key / query).sqrt()
     products[1] *= (query / key).sqrt()
-    squares = products.square().sum(dim=(1, 2))
+    squares = products.detach().square().sum(dim=(1, 2))
     if not squares.all():
         return 1.0
     factor = float((squares[:2].mean() / squares[2]).sqrt())
@@ -123,8 +127,8 @@ def constant_channel(norm: nn.LayerNorm, channel: int, constant: int) -> nn.Laye
     copy = nn.LayerNorm(norm.normalized_shape, norm.eps)
     weight, bias = torch.ones_like(norm.weight), torch.zeros_like(norm.bias)
     weight[channel], bias[channel] = 0, constant
-    copy.weight = nn.Parameter(weight, requires_grad=False)
-    copy.bias = nn.Parameter(bias, requires_grad=False)
+    hold(copy, "weight", weight)
+    hold(copy, "bias", bias)
     return copy
 
 

@@ -59,6 +59,9 @@ class FrozenVitBlock(nn.Module):
         self.qkv = scaled_query(block.attn.qkv, block.attn.heads)
         self.norm1, self.proj = block.norm1, block.attn.proj
         self.norm2, self.mlp = block.norm2, block.mlp
+        # What INT8 rounds, as in the attentions of Swin.
+        self.at_query, self.at_key = nn.Identity(), nn.Identity()
+        self.at_weights, self.at_value = nn.Identity(), nn.Identity()
 
     def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of the stream: (n, b, c) -> (b, a, n, d) each."""
@@ -67,11 +70,16 @@ class FrozenVitBlock(nn.Module):
         q, key, v = qkv.permute(2, 1, 3, 0, 4).unbind(0)
         return q, key, v
 
+    def weights_of(self, q: Tensor, key: Tensor) -> Tensor:
+        """(b, a, m, d) and (b, a, n, d) -> (b, a, m, n)."""
+        logits = self.at_query(q) @ self.at_key(key).transpose(-2, -1)
+        return self.at_weights(logits.softmax(dim=-1))  # type: ignore[no-any-return]
+
     def forward(self, x: Tensor) -> Tensor:
         n, _, c = x.shape
         q, key, v = self.heads_of(x)
-        weights = (q @ key.transpose(-2, -1)).softmax(dim=-1)  # (b, a, n, n)
-        x = x + self.proj((weights @ v).permute(2, 0, 1, 3).reshape(n, -1, c))
+        weights = self.weights_of(q, key)  # (b, a, n, n)
+        x = x + self.proj((weights @ self.at_value(v)).permute(2, 0, 1, 3).reshape(n, -1, c))
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
 
 
@@ -84,8 +92,8 @@ class FrozenVitLast(FrozenVitBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         q, key, v = self.heads_of(x)
-        weights = (q[:, :, :1] @ key.transpose(-2, -1)).softmax(dim=-1)  # (b, a, 1, n)
-        first = x[0] + self.proj((weights @ v).reshape(-1, x.shape[-1]))
+        weights = self.weights_of(q[:, :, :1], key)  # (b, a, 1, n)
+        first = x[0] + self.proj((weights @ self.at_value(v)).reshape(-1, x.shape[-1]))
         return first + self.mlp(self.norm2(first))  # type: ignore[no-any-return]
 
 

@@ -68,7 +68,7 @@ def collect_statistics(
     saved = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder,
-        OnnxRuntimeRunner(_observe(graph, names, Path(folder) / graph.name)) as runner,
+        OnnxRuntimeRunner(observe(graph, names, Path(folder) / graph.name)) as runner,
     ):
         size = runner.batch.high if runner.batch.static else 1
         for images, true in _runs(_rest(batches(), state.images), size):
@@ -95,8 +95,12 @@ def _identify(graph: Path, tensors: list[str], identity: dict[str, Any]) -> dict
     }
 
 
-def _observe(source: Path, tensors: list[str], final: Path) -> Path:
-    """Write ``source`` to ``final`` with ``tensors`` as its outputs."""
+def observe(source: Path, tensors: Sequence[str], final: Path) -> Path:
+    """Write ``source`` to ``final`` with ``tensors`` as its outputs.
+
+    Raises:
+        InputError: It is no valid graph, or has one of the tensors not.
+    """
     try:
         onnx.checker.check_model(str(source))
     except onnx.checker.ValidationError as error:

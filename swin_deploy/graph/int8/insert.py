@@ -12,8 +12,8 @@ from onnx_ir import DataType
 from swin_deploy.errors import InputError
 from swin_deploy.graph.int8.places import Attention, Gemm, module_of, static_shape
 from swin_deploy.graph.int8.recipe import Placement
+from swin_deploy.graph.int8.scales import LARGEST, round_scale
 
-LARGEST = 127  # symmetric: -128 is not used, so that x and -x are quantised alike
 _ZERO = "int8.zero"
 
 
@@ -144,11 +144,7 @@ class InsertQdq(ir.passes.InPlacePass):
         return self._pairs[name]
 
     def _round(self, scale: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Up to the next number that FP16 has too, so that both precisions have the same scales."""
-        wanted = np.maximum(scale, self.smallest).astype(np.float32)
-        half = wanted.astype(np.float16)
-        half = np.where(half < wanted, np.nextafter(half, np.float16(np.inf)), half)
-        return np.asarray(half, dtype=np.float32)
+        return round_scale(scale, self.smallest)
 
     def _initializer(self, name: str, values: NDArray[np.generic] | np.generic) -> ir.Value:
         tensor = ir.tensor(np.asarray(values), name=name)

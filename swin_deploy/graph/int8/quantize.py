@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from swin_deploy.artifacts.files import atomic_path
@@ -15,13 +14,7 @@ from swin_deploy.graph.half import convert_graph
 from swin_deploy.graph.int8.insert import InsertQdq, before_transpose, result_readers
 from swin_deploy.graph.int8.places import find_places
 from swin_deploy.graph.int8.recipe import Placement, Recipe, choose_places
-
-# The smallest scale: the smallest normal number. In FP16 a scale below it loses bits, and a runtime
-# that flushes such numbers would divide by zero.
-SMALLEST_SCALE = {
-    "fp16": float(np.finfo(np.float16).smallest_normal),
-    "fp32": float(np.finfo(np.float16).smallest_subnormal),  # scales are rounded to FP16 in both
-}
+from swin_deploy.graph.int8.scales import SMALLEST_SCALE
 
 
 @dataclass(frozen=True, slots=True)

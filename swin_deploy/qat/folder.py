@@ -1,0 +1,102 @@
+"""The folder of a fine-tuning: all files of one, or none of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.artifacts.files import read_json, require_writable, sha256, sync, write_json
+from swin_deploy.artifacts.lock import run_lock
+from swin_deploy.artifacts.manifest import MANIFEST
+from swin_deploy.errors import FileAccessError
+
+REPORT = "qat.json"
+GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "weights.safetensors"
+THRESHOLDS = "thresholds.json"
+FILES = (WEIGHTS, GRAPH, INT8_GRAPH, THRESHOLDS)
+SCHEMA_VERSION = 1
+_STAGING, _KEPT = ".staging", "unfinished"
+
+
+class QatFolder:
+    """The folder under this process's lock; made by ``open_folder``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._staging = path, path / _STAGING
+
+    def scratch(self, name: str) -> Path:
+        """Where a file is written that ``publish`` gives its final name, if it is of ``FILES``."""
+        self._staging.mkdir(exist_ok=True)
+        return self._staging / name
+
+    def unfinished(self, name: str) -> Path:
+        """Where a state is kept for the next run, if this one dies."""
+        path = self._staging / _KEPT / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def published(self, identity: str) -> dict[str, Any] | None:
+        """The report that lies there, if it is of this identity and all its files are whole."""
+        report = read_json(self.path / REPORT)
+        if report is None or report.get("schema_version") != SCHEMA_VERSION:
+            return None
+        files = report.get("files")
+        if report.get("identity") != identity or not isinstance(files, dict):
+            return None
+        whole = all(
+            (self.path / name).is_file() and sha256(self.path / name) == files.get(name)
+            for name in FILES
+        )
+        return report if whole else None
+
+    def publish(self, identity: str, report: dict[str, Any]) -> dict[str, Any]:
+        """Give the files their final names; the report goes last.
+
+        Until then an earlier report is that of no files: it has other hashes.
+        """
+        head = {"schema_version": SCHEMA_VERSION, "identity": identity}
+        files = {name: sha256(self.scratch(name)) for name in FILES}
+        for name in FILES:
+            sync(self.scratch(name))
+        for name in FILES:
+            self.scratch(name).replace(self.path / name)
+        whole = head | report | {"files": files}
+        write_json(self.path / REPORT, whole)
+        shutil.rmtree(self._staging, ignore_errors=True)
+        return whole
+
+    def tidy(self) -> None:
+        """Remove what an unfinished run left, but for what the next one can go on with."""
+        if not self._staging.is_dir():
+            return
+        for path in self._staging.iterdir():
+            if path.is_file():
+                path.unlink()
+            elif path.name != _KEPT:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def open_folder(path: Path, wait_s: float = 0) -> Iterator[QatFolder]:
+    """Lock ``path``, making it if need be.
+
+    Raises:
+        FileAccessError: Nothing can be written there, or files of something else would be replaced.
+        BusyError: Another process is writing there.
+    """
+    require_writable(path)
+    with run_lock(path, wait_s):
+        ours = (path / REPORT).exists() or (path / _STAGING).exists()  # a killed run left those
+        for name in (MANIFEST, *(() if ours else FILES)):
+            if (path / name).exists():
+                raise FileAccessError(
+                    f"{path / name} exists, and no fine-tuning made it", "another --out"
+                )
+        folder = QatFolder(path)
+        try:
+            yield folder
+        finally:
+            folder.tidy()

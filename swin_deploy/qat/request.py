@@ -1,0 +1,116 @@
+"""What a fine-tuning is asked to do, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.config import BatchRange, Int8Options, LoadOptions
+from swin_deploy.errors import ConfigError
+from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.networks import require_size
+from swin_deploy.variants import Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How to train.
+
+    Attributes:
+        epochs: Times through all images.
+        rate: Learning rate at the start; half a cosine takes it down to 0.
+        batch: Images of a step.
+        decay: Weight decay of AdamW, on matrices alone.
+        distil: Learn from the logits of the network as it was, and not from the labels alone.
+        seed: Of the order of the images.
+
+    Raises:
+        ConfigError: A value means nothing.
+    """
+
+    epochs: int = 3
+    rate: float = 1e-5
+    batch: int = 64
+    decay: float = 0.01
+    distil: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1:
+            raise ConfigError(f"{self.epochs} epochs in batches of {self.batch}", "at least 1")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise ConfigError(f"learning rate {self.rate} is not above 0", "--lr 1e-5")
+        if not (math.isfinite(self.decay) and self.decay >= 0):
+            raise ConfigError(f"weight decay {self.decay} is not 0 or more")
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QatRequest:
+    """One fine-tuning.
+
+    Attributes:
+        variant: The network.
+        weights: Its checkpoint.
+        load: How to read it.
+        provenance: Where it comes from, for the record.
+        labels: Names of its classes, by index, where they are known.
+        data: Labelled photos to train on.
+        val: Labelled photos to measure accuracy on; None for none.
+        int8: What to calibrate on and how, and what to leave in the surrounding precision.
+        kind: Of the targets, which decides on recipe and form.
+        batch: The batch sizes that the graphs accept.
+        headroom: Thresholds are multiplied by it: 1, but to show what coarse scales do.
+        training: How to train.
+        out: Folder for the results.
+        wait_s: How long to wait for another process that writes there.
+
+    Raises:
+        ConfigError: A value means nothing, or the network has no logits.
+    """
+
+    variant: Variant
+    weights: Path
+    data: Path
+    int8: Int8Options
+    out: Path
+    kind: str = "tensorrt"
+    load: LoadOptions = field(default_factory=LoadOptions)
+    provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
+    labels: tuple[str, ...] = ()
+    val: Path | None = None
+    batch: BatchRange = field(default_factory=BatchRange)
+    headroom: float = 1.0
+    training: Training = Training()
+    wait_s: float = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in RECIPES:
+            raise ConfigError(f"no recipe for {self.kind!r}", f"one of {', '.join(RECIPES)}")
+        if self.int8.calibration is None:
+            raise ConfigError("INT8 needs images to calibrate on", "--calibration DIR")
+        if not (math.isfinite(self.headroom) and self.headroom > 0):
+            raise ConfigError(f"headroom {self.headroom} is not above 0")
+        if not self.variant.config.num_classes:
+            raise ConfigError(
+                f"{self.variant.name} has no head, so that there is nothing to learn from labels",
+                "a checkpoint of a classifier",
+            )
+        require_size(self.variant.config)
+
+    def settings(self) -> dict[str, Any]:
+        """All of it that the results depend on, but for files; JSON-able."""
+        return {
+            "config": asdict(self.variant.config),
+            "preprocessing": asdict(self.variant.preprocessing),
+            "kind": self.kind,
+            "batch": str(self.batch),
+            "method": self.int8.method,
+            "keep": list(self.int8.keep),
+            "also": list(self.int8.also),
+            "headroom": self.headroom,
+            "training": asdict(self.training),
+        }
