@@ -5,8 +5,8 @@
     scripts/measure_int8.py accuracy [--only PATTERN]
     scripts/measure_int8.py speed [NETWORK]
 
-No GPU is needed, and no time is one of a GPU: for those there are the kernels that NVIDIA's compiler
-lists, and the bytes that they read and write. Needs what ``scripts/test`` installs.
+No GPU is needed, and no time is one of a GPU: for those there are the kernels that NVIDIA's
+compiler lists, and the bytes that they read and write. Needs what ``scripts/test`` installs.
 """
 
 from __future__ import annotations

@@ -25,11 +25,13 @@ from quantisation.forms import (
     Tried,
     chosen,
     cut_before_gelu,
+    cut_with_one_scale,
     is_result,
     is_softmax,
+    one_scale_for_fc1,
     own_scales,
     placed,
-    scales_along,
+    slab_scales,
     without,
 )
 from swin_deploy.export_form.choice import FormName
@@ -54,10 +56,12 @@ TRIED = (
     Tried("fc1 and fc2 alone", placed({"fc1", "fc2"}, attention=False)),
     Tried("all products with weights, no attention", placed(EVERY, attention=False)),
     Tried("all: products with weights, attention", placed(EVERY)),
-    Tried("all, slab weights with a scale a channel", placed(EVERY), scales_along(2), slabs=True),
-    Tried("all, slab weights with a scale a slab", placed(EVERY), scales_along(0), slabs=True),
+    Tried("all, slab weights with a scale a channel", placed(EVERY), slab_scales(2), slabs=True),
+    Tried("all, slab weights with a scale a slab", placed(EVERY), slab_scales(0), slabs=True),
     Tried("all, slabs with scales of their own", own_scales, slabs=True),
-    Tried("all, cut before bias and GELU", placed(EVERY), cut_before_gelu),
+    Tried("all, fc1 cut before bias and GELU", placed(EVERY), cut_before_gelu),
+    Tried("all, fc1's weight with one scale", placed(EVERY), one_scale_for_fc1),
+    Tried("the same, cut before bias and GELU", placed(EVERY), cut_with_one_scale),
     Tried("all, embedding and head as well", placed(GEMM_KINDS)),
     Tried("all, FP32 around", placed(EVERY), surrounding="fp32"),
     Tried("all but merges", placed(BLOCKS)),
@@ -88,7 +92,7 @@ GRAPHS = (
 
 
 def tried_table(placements: Sequence[Tried], graphs: Sequence[Graph]) -> Iterator[str]:
-    """Markdown, line by line as it is measured; bytes are activations + weights, and their ratio."""
+    """Markdown, line by line as it is measured; MB are of activations + weights."""
     columns = [
         f"{what} {graph.label}" for graph in graphs for what in ("kernels", "MB", "MB to FP16")
     ]
@@ -98,7 +102,9 @@ def tried_table(placements: Sequence[Tried], graphs: Sequence[Graph]) -> Iterato
         fulls = [Path(folder) / f"{index}.onnx" for index in range(len(graphs))]
         for graph, full in zip(graphs, fulls, strict=True):
             write_full(graph.row, full, graph.form)
-        plain = [compile_tried(TRIED[0], graph, full) for graph, full in zip(graphs, fulls, strict=True)]
+        plain = [
+            compile_tried(TRIED[0], graph, full) for graph, full in zip(graphs, fulls, strict=True)
+        ]
         for tried in placements:
             cells, fused = [tried.name], []
             for graph, full, half in zip(graphs, fulls, plain, strict=True):
