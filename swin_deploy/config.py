@@ -117,6 +117,7 @@ class Int8Options:
         seed: Of which.
         method: How a range is found from what the images gave.
         keep: Products and attentions to leave in the surrounding precision, by name or pattern.
+        also: Products that are not quantised otherwise: the patch embedding, the head.
 
     Raises:
         ConfigError: ``images`` or ``seed`` means nothing.
@@ -127,6 +128,7 @@ class Int8Options:
     seed: int = 0
     method: CalibrationMethod = "percentile"
     keep: tuple[str, ...] = ()
+    also: tuple[Literal["embed", "head"], ...] = ()
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.seed < 0:
@@ -236,13 +238,6 @@ class ExportRequest:
             raise ConfigError(
                 f"--io fp16 is for FP16 graphs, not for --precision {','.join(self.precisions)}",
                 "--precision fp32,fp16",
-            )
-        means = self.variant.preprocessing.mean
-        if interface.io == "uint8" and len(means) != config.in_channels:
-            raise ConfigError(
-                f"--io uint8: {config.name} takes {config.in_channels} channels, and its "
-                f"preprocessing has {len(means)} means",
-                "mean and std of every channel in [preprocessing]",
             )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import parity
 from swin_deploy.architecture import Semantics, SwinConfig
@@ -203,12 +206,45 @@ def export_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str]
     return export
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, and say why."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Where pytest-xdist runs the tests, each worker and its children keep to their own cores."""
+    if hasattr(config, "workerinput"):
+        number, count = int(config.workerinput["workerid"][2:]), config.workerinput["workercount"]
+        cores = sorted(os.sched_getaffinity(0))
+        mine = cores[number::count] or cores
+        os.sched_setaffinity(0, mine)
+        torch.set_num_threads(len(mine))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, and say why; and what workers take together.
+
+    They take slow tests first and one by one, but for those that share an export and say so with
+    the mark ``xdist_group``; then all others of a file at a time, whose fixtures are made once.
+    """
     if (problem := device_problem()) is not None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason=problem))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        for item in items:
+            if not item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over the parity that it measured."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["parity"] = [astuple(row) for row in parity.ROWS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker hands over; one that crashed hands over nothing."""
+    rows = getattr(node, "workeroutput", {}).get("parity", ())
+    parity.ROWS.extend(parity.Row(*row) for row in rows)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

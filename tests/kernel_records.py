@@ -79,12 +79,20 @@ CASES = (
 )
 
 
+def group_of(network: str, batch: str) -> str:
+    """What tests of one full-size export share, so that one worker runs them."""
+    return f"{network} {batch}"
+
+
 def params(cases: Iterable[Case]) -> list[Any]:
     """Cases as parameters of a test."""
-    return [
-        pytest.param(case, id=str(case), marks=[] if case.quick else [pytest.mark.slow])
-        for case in cases
-    ]
+    return [pytest.param(case, id=str(case), marks=_marks(case)) for case in cases]
+
+
+def _marks(case: Case) -> list[pytest.MarkDecorator]:
+    if case.quick:
+        return []
+    return [pytest.mark.slow, pytest.mark.xdist_group(group_of(case.network, case.batch))]
 
 
 def compile_case(case: Case) -> Subject:

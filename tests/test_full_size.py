@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from conftest import EVERY, FULL_SIZE, VITS, Silent
-from kernel_records import CASES, Case, compile_case, params, require_recorded
+from kernel_records import CASES, Case, compile_case, group_of, params, require_recorded
 from swin_deploy.config import ExportRequest
 from swin_deploy.engine.cost_subject import open_subjects
 from swin_deploy.networks import summarise
 from swin_deploy.pipeline.run import RunResult, run_export
 
 Export = Callable[[str, str], RunResult]
+DYNAMIC = ("swin_t", "1:16")
 
 
 @pytest.mark.parametrize("case", params(case for case in CASES if case.whole_run))
@@ -46,16 +47,13 @@ def test_large_batches_compile_as_recorded(case: Case) -> None:
 
 
 @pytest.mark.slow
-def test_the_maps_of_the_stages_cost_no_kernel_more_than_the_head(
-    tmp_path: Path, export_once: Export
-) -> None:
+def test_the_maps_of_the_stages_cost_no_kernel_more_than_the_head(tmp_path: Path) -> None:
     """Three transpositions take the place of the head's three kernels; the rest fuses."""
     request = ExportRequest(variant=FULL_SIZE["swin_t"], out=tmp_path, outputs="stages")
     result = run_export(request, Silent())
     engine = result.stages["engine:rtx-fp16"].details
     assert engine["fused_attentions"] == 12
-    with_head = export_once("swin_t", "1").stages["engine:rtx-fp16"].details
-    assert engine["kernels"] == with_head["kernels"]
+    assert engine["kernels"] == 95  # as in kernels/swin_t-b1.txt
     assert engine["activation_bytes"] <= 90e6
     assert result.verification["passed"]
 
@@ -67,8 +65,9 @@ def test_the_tiny_network_is_within_its_budget(export_once: Export) -> None:
     assert engine["activation_bytes"] <= 82.5e6
 
 
+@pytest.mark.xdist_group(group_of(*DYNAMIC))
 @pytest.mark.slow
 def test_a_dynamic_batch_is_verified_at_both_ends_and_between(export_once: Export) -> None:
-    rows = export_once("swin_t", "1:16").verification["comparisons"]
+    rows = export_once(*DYNAMIC).verification["comparisons"]
     inputs = {row["inputs"] for row in rows if row["candidate"] == "onnx, fp16"}
     assert inputs == {"noise x1", "noise x3", "noise x16"}

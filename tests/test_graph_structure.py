@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from conftest import COSINE, Silent
+from damage import DAMAGES as DAMAGES_OF_FORM
 from swin_deploy.bench.subject import open_subject
 from swin_deploy.config import HALF_PRECISIONS, ExportRequest, HalfPrecision
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
@@ -116,7 +117,7 @@ def test_a_run_says_what_was_compared_exactly(cosine_run: RunResult) -> None:
     assert cosine_run.stages["verify"].details["converted_exactly"] == ["fp16", "bf16"]
     rows = [r for r in cosine_run.verification["comparisons"] if r["candidate"] == "onnx, bf16"]
     assert rows
-    assert all(row["passed"] and row["floor_db"] == 14 for row in rows)
+    assert all(row["passed"] and row["floor_db"] == 9 for row in rows)
     assert "engine rtx-bf16" in cosine_run.verification["not_run"] or any(
         r["candidate"] == "engine rtx-bf16" for r in cosine_run.verification["comparisons"]
     )
@@ -155,3 +156,13 @@ def test_what_is_below_the_floor_of_bf16_fails_the_run_all_the_same(
     with pytest.raises(VerificationError, match="not the rounded weight"):
         run_export(request, Silent())
     assert not (tmp_path / "manifest.json").exists()
+
+
+def test_a_damaged_network_is_found_before_the_floor_of_bf16_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its FP32 form is held to 110 dB, whatever precision was asked for."""
+    DAMAGES_OF_FORM["wrong_shift"](monkeypatch)
+    request = ExportRequest(variant=COSINE, out=tmp_path, precisions=("bf16",), targets=("rtx",))
+    with pytest.raises(VerificationError, match="export form"):
+        run_export(request, Silent())

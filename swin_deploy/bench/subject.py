@@ -120,7 +120,8 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
 
 def _graphs() -> dict[str, Precision]:
     names: dict[str, Precision] = {f"model.{p}.onnx": p for p in PRECISIONS if p != "fp32"}
-    return names | {"model.onnx": "fp32", "model.raw.onnx": "fp32", "model.sim.onnx": "fp32"}
+    names |= dict.fromkeys(("model.onnx", "model.raw.onnx", "model.sim.onnx"), "fp32")
+    return names | {"model.int8.cpu.onnx": "int8"}
 
 
 def _from_run(run: FinishedRun) -> Subject:

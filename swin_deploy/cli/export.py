@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -118,6 +118,12 @@ from swin_deploy.interrupts import import_torch
     "'*.mlp.fc2'.",
 )
 @click.option(
+    "--int8-also",
+    type=click.Choice(["embed", "head"]),
+    multiple=True,
+    help="Quantise the patch embedding or the head too; repeatable.",
+)
+@click.option(
     "--target",
     "targets",
     multiple=True,
@@ -169,6 +175,7 @@ def export(
     calibration_seed: int | None,
     calibration_method: CalibrationMethod | None,
     int8_keep: tuple[str, ...],
+    int8_also: tuple[Literal["embed", "head"], ...],
     targets: tuple[str, ...],
     images: Path | None,
     weights: str | None,
@@ -236,7 +243,12 @@ def export(
         interface=Interface(io=io, softmax=softmax, topk=topk),
         precisions=precision,
         int8=_int8_options(
-            calibration, calibration_images, calibration_seed, calibration_method, int8_keep
+            calibration,
+            int8_keep,
+            int8_also,
+            images=calibration_images,
+            seed=calibration_seed,
+            method=calibration_method,
         ),
         fp32_nodes=fp32_nodes,
         targets=targets or None,
@@ -258,11 +270,9 @@ def export(
 
 def _int8_options(
     calibration: Path | None,
-    images: int | None,
-    seed: int | None,
-    method: CalibrationMethod | None,
     keep: tuple[str, ...],
+    also: tuple[Literal["embed", "head"], ...],
+    **given: Any,
 ) -> Int8Options:
-    given = {"images": images, "seed": seed, "method": method}
-    chosen: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
-    return Int8Options(calibration=calibration, keep=keep, **chosen)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return Int8Options(calibration=calibration, keep=keep, also=also, **chosen)

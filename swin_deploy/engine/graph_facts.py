@@ -13,6 +13,7 @@ from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.config import BatchRange
 from swin_deploy.engine.flops import PRODUCTS, Shapes, count_flops, read_shapes
 from swin_deploy.errors import InputError
+from swin_deploy.interface import PROBABILITIES
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # what torch.onnx.export(dynamo=True) leaves in every node
 _MOVES = {"Concat", "Gather", "GatherND", "Pad", "ScatterND", "Slice", "Split", "Transpose"}
@@ -81,7 +82,10 @@ def read_graph(path: Path) -> GraphFacts:
         nodes[name] = GraphNode(name, _module(node), role, flops, constant)
     return GraphFacts(
         nodes=nodes,
-        attentions=sum(node.op_type in ("Softmax", "Attention") for node in model.graph.node),
+        attentions=sum(
+            node.op_type in ("Softmax", "Attention") and PROBABILITIES not in node.output
+            for node in model.graph.node
+        ),
     )
 
 

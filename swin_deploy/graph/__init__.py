@@ -1,1 +1,1 @@
-"""ONNX: export, exact passes, simplification, FP16. Every stage reads a file and writes a file."""
+"""ONNX: export, exact passes, FP16 and BF16, inputs and outputs. Every stage: a file to a file."""

@@ -72,7 +72,7 @@ def _cut_off(graph: ir.Graph, value: ir.Value, limit: float) -> ir.Value:
     ]
     for number in limits:
         graph.register_initializer(number)
-    clip = ir.node("Clip", [value, *limits], name=f"{name}/Clip")
+    clip = ir.node("Clip", [value, *limits], name=_name_after(value, "Clip"))
     clip.outputs[0].name, clip.outputs[0].shape = name, value.shape
     clip.outputs[0].dtype = DataType.FLOAT
     _insert_after(graph, value, clip)
@@ -80,11 +80,18 @@ def _cut_off(graph: ir.Graph, value: ir.Value, limit: float) -> ir.Value:
 
 
 def _cast(graph: ir.Graph, value: ir.Value, to: DataType, suffix: str) -> ir.Value:
-    cast = ir.node("Cast", [value], {"to": int(to)}, name=f"{value.name}/Cast.{suffix}")
+    cast = ir.node("Cast", [value], {"to": int(to)}, name=_name_after(value, f"Cast.{suffix}"))
     result = cast.outputs[0]
     result.name, result.shape, result.dtype = f"{value.name}.{suffix}", value.shape, to
     _insert_after(graph, value, cast)
     return result
+
+
+def _name_after(value: ir.Value, what: str) -> str:
+    """The name of a node that reads ``value``: in the module that made it, if one did."""
+    producer = value.producer()
+    module = "" if producer is None else (producer.name or "").rpartition("/")[0]
+    return f"{module}/{what}.{value.name}" if module else f"{value.name}/{what}"
 
 
 def _insert_after(graph: ir.Graph, value: ir.Value, node: ir.Node) -> None:

@@ -98,7 +98,7 @@ class _Reading:
         integers = node.input[0]
         if integers not in weights:
             return origin[integers]
-        name = integers.rpartition(".")[0]
+        name = str(integers).rpartition(".")[0]
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
         self.steps[name] = (integers, node.input[1], axis)
         self.limits.add(integers)
@@ -134,8 +134,8 @@ def _weight_problem(
         expected = numpy_helper.to_array(tensor)
         if name in read.steps:
             integers, scale, axis = read.steps[name]
-            parts = (numpy_helper.to_array(converted[key]) for key in (integers, scale))
-            if not _within_half_a_step(expected, *parts, axis):
+            whole, steps = (numpy_helper.to_array(converted[key]) for key in (integers, scale))
+            if not _within_half_a_step(expected, whole, steps, axis):
                 return f"{name} is not the weight to half a step"
             continue
         found = numpy_helper.to_array(converted[name])

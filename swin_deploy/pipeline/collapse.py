@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from swin_deploy.config import ExportRequest
+from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.insert import InsertQdq
 from swin_deploy.graph.int8.places import find_places
 from swin_deploy.graph.int8.quantize import SMALLEST_SCALE
-from swin_deploy.graph.int8.recipe import RECIPES, Placement, choose_places
+from swin_deploy.graph.int8.recipe import Placement, choose_places, recipe_for
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -28,8 +28,8 @@ def explain_collapse(
     kind: str,
     graph: Path,
     thresholds: dict[str, float],
-    images: FloatArray,
-    rows: Sequence[Comparison],
+    inputs: InputSet,
+    worst: Comparison,
 ) -> VerificationError:
     """The error for an INT8 graph that is too far from FP32.
 
@@ -38,11 +38,10 @@ def explain_collapse(
         kind: Of the target.
         graph: The FP32 graph.
         thresholds: That it was quantised with.
-        images: (b, channels, H, W) float32, normalised.
-        rows: What failed.
+        inputs: That it fails on.
+        worst: How.
     """
-    worst = min(rows, key=lambda row: row.sqnr_db)
-    ranking = rank_places(request, kind, graph, thresholds, images[:_IMAGES])
+    ranking = rank_places(request, kind, graph, thresholds, inputs.images[:_IMAGES])
     named = ", ".join(f"{name} {db:.1f} dB" for name, db in list(ranking.items())[:_LISTED])
     other = "mse" if request.int8.method != "mse" else "minmax"
     return VerificationError(
@@ -64,7 +63,8 @@ def rank_places(
     """Place -> SQNR in dB of the worst output with it alone quantised, the worst first."""
     with OnnxRuntimeRunner(graph) as runner:
         expected = run_all(runner, images)
-    recipe, batch, keep = RECIPES[kind], request.batch.high, request.int8.keep
+    options, batch = request.int8, request.batch.high
+    recipe, keep = recipe_for(kind, options.also), options.keep
     names = choose_places(find_places(ir.load(graph).graph), recipe, batch, keep).names
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:

@@ -113,4 +113,5 @@ def require_conversions(context: RunContext) -> list[Precision]:
         around = RECIPES[kind].surrounding
         graph = folder.file(INT8_GRAPHS[kind])
         require_converted(full, graph, None if around == "fp32" else around, quantised=True)
-    return [*halves, *(["int8"] if kinds else [])]
+    quantised: list[Precision] = ["int8"] if kinds else []
+    return [*halves, *quantised]

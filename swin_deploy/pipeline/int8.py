@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.files import write_json
+from swin_deploy.artifacts.files import read_json, write_json
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.engine.build import BuiltEngine
+from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
@@ -29,7 +30,7 @@ def calibrate_spec(
     config = request.variant.config
     return {
         "images": calibration.identity(config.image_size, request.variant.preprocessing),
-        "recipes": [_plain(kind) for kind in kinds],
+        "recipes": [_plain(recipe_for(kind, request.int8.also)) for kind in kinds],
     }
 
 
@@ -61,7 +62,7 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
 def int8_spec(request: ExportRequest, kind: str, seen: dict[str, Any]) -> dict[str, Any]:
     """What the INT8 graph of a kind of target depends on besides the graph and the statistics."""
     return {
-        "recipe": _plain(kind),
+        "recipe": _plain(recipe_for(kind, request.int8.also)),
         "method": request.int8.method,
         "keep": request.int8.keep,
         "fp32_nodes": request.fp32_nodes,
@@ -81,7 +82,8 @@ def int8_action(
         from swin_deploy.graph.int8.quantize import quantize_graph
         from swin_deploy.graph.ranges import find_large, match_nodes
 
-        graph, request, recipe = context.folder.file(source), context.request, RECIPES[kind]
+        graph, request = context.folder.file(source), context.request
+        recipe = recipe_for(kind, request.int8.also)
         scratch = context.folder.scratch(INT8_GRAPHS[kind])
         statistics = _collect(context, source, kinds, context.folder.file(STATISTICS))
         thresholds = {n: s.threshold(request.int8.method) for n, s in statistics.items()}
@@ -106,9 +108,35 @@ def int8_action(
     return quantise
 
 
-def _plain(kind: str) -> dict[str, Any]:
-    recipe = asdict(RECIPES[kind])
-    return recipe | {"kinds": sorted(recipe["kinds"])}
+def int8_problems(listing: Path, quantised: dict[str, Any], engine: BuiltEngine) -> list[str]:
+    """What of a quantised graph an engine does not do as it was meant, for people.
+
+    Args:
+        listing: Of the engine's kernels, as it was built.
+        quantised: Details of the stage that made the graph.
+        engine: The engine.
+    """
+    from swin_deploy.engine.int8_check import products_not_in_int8
+    from swin_deploy.engine.listing import from_dict
+
+    products = quantised["gemms"].values()
+    kernels = from_dict(read_json(listing) or {}, str(listing))
+    problems = []
+    if other := products_not_in_int8(kernels, products):
+        problems.append(
+            f"{len(other)} of {len(products)} quantised products are not multiplied in INT8 by "
+            f"this engine: {', '.join(other[:4])}; FP16 may be as fast"
+        )
+    if (engine.fused_attentions or 0) < len(quantised["attentions"]):
+        problems.append(
+            f"{engine.fused_attentions} of {len(quantised['attentions'])} quantised attentions "
+            "are one kernel each"
+        )
+    return problems
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return asdict(recipe) | {"kinds": sorted(recipe.kinds)}
 
 
 def _collect(
@@ -126,7 +154,8 @@ def _collect(
     assert calibration is not None
     size, steps = variant.config.image_size, variant.preprocessing
     graph, batch = context.folder.file(source), context.request.batch.high
-    tensors = [name for kind in kinds for name in tensors_to_calibrate(graph, RECIPES[kind], batch)]
+    recipes = [recipe_for(kind, context.request.int8.also) for kind in kinds]
+    tensors = [name for recipe in recipes for name in tensors_to_calibrate(graph, recipe, batch)]
     return collect_statistics(
         graph,
         tensors,
@@ -142,7 +171,7 @@ def _collect(
 def _require_agreement(
     context: RunContext, kind: str, graph: Path, quantised: Path, thresholds: dict[str, float]
 ) -> dict[str, Any]:
-    """Hold a quantised graph to its floor on the calibration images.
+    """Hold a quantised graph to its floor on images of the calibration, and on the photos.
 
     Raises:
         VerificationError: It is below; lists the worst of what was quantised.
@@ -153,19 +182,21 @@ def _require_agreement(
     from swin_deploy.verify import compare_runners
 
     images = context.calibration_images(GATE_IMAGES)
-    inputs = InputSet(f"calibration x{len(images)}", images, natural=True)
-    candidate = quantised
-    if RECIPES[kind].surrounding == "fp16":
+    inputs = [InputSet(f"calibration x{len(images)}", images, natural=True)]
+    inputs += [photos for photos in context.inputs if photos.natural and context.photos]
+    candidate, recipe = quantised, recipe_for(kind, context.request.int8.also)
+    if recipe.surrounding == "fp16":
         candidate = context.folder.scratch("int8.rounding.onnx")
         round_every_result(quantised, candidate)
     rows = compare_runners(
         OnnxRuntimeRunner(graph, name="FP32"),
         [(OnnxRuntimeRunner(candidate, name=INT8_GRAPHS[kind]), "int8")],
-        [inputs],
+        inputs,
     )
-    if not all(rows):
-        raise explain_collapse(context.request, kind, graph, thresholds, images, rows)
     worst = min(rows, key=lambda row: row.sqnr_db)
+    if not all(rows):
+        seen = next(images for images in inputs if images.name == worst.inputs)
+        raise explain_collapse(context.request, kind, graph, thresholds, seen, worst)
     return {
         "inputs": worst.inputs,
         "sqnr_db": round(worst.sqnr_db, 2),

@@ -84,8 +84,9 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
     current: list[str] = []
 
     def note(text: str) -> None:
-        notes.append(text)
-        listener.note(text)
+        if text not in notes:
+            notes.append(text)
+            listener.note(text)
 
     with open_run(request.out, request.wait_s) as folder:
         folder.refuse_foreign(name for stage in stages for name in stage.outputs)

@@ -24,6 +24,7 @@ from swin_deploy.pipeline.int8 import (
     calibrate_action,
     calibrate_spec,
     int8_action,
+    int8_problems,
     int8_spec,
 )
 from swin_deploy.pipeline.interface import interface_action, interface_spec
@@ -309,16 +310,21 @@ def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext
     def build(context: RunContext) -> dict[str, Any]:
         from swin_deploy.engine.build import build_engine
 
-        listing = target.listing_name(precision)
+        name = target.listing_name(precision)
+        listing = context.folder.scratch(name) if name else None
         engine = build_engine(
             target,
             context.folder.file(graph_of(target, precision)),
             context.folder.scratch(target.engine_name(precision)),
             context.request.batch,
             context.log(f"engine-{target.name}-{precision}"),
-            context.folder.scratch(listing) if listing else None,
+            listing,
         )
-        return {"target": target.name, "precision": precision} | asdict(engine)
+        details = {"target": target.name, "precision": precision} | asdict(engine)
+        if precision == "int8" and listing is not None and engine.kernels:
+            quantised = context.folder.current.stages[f"int8:{target.kind}"].details
+            details["notes"] = [*engine.notes, *int8_problems(listing, quantised, engine)]
+        return details
 
     return build
 

@@ -16,6 +16,13 @@ from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceErr
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners import cuda
 
+_DTYPES: dict[str, np.dtype[Any]] = {  # of inputs and outputs, by TensorRT's names
+    "FLOAT": np.dtype(np.float32),
+    "HALF": np.dtype(np.float16),
+    "UINT8": np.dtype(np.uint8),
+    "INT64": np.dtype(np.int64),
+}
+
 
 class TensorRtRunner:
     """Runs a plan. It is native code: hand over only files whose hash was checked.
@@ -52,9 +59,8 @@ class TensorRtRunner:
         read = trt.TensorIOMode.INPUT
         (self._input,) = [name for name in names if self._engine.get_tensor_mode(name) == read]
         self._shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in names}
-        self._dtypes = {
-            name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names
-        }
+        types = {name: str(self._engine.get_tensor_dtype(name)) for name in names}
+        self._dtypes = {name: _DTYPES[text.rpartition(".")[2]] for name, text in types.items()}
         self._batch = self._read_batch()
         self._stream = cuda.make_stream()
         self._buffers = {
@@ -94,7 +100,7 @@ class TensorRtRunner:
         """As ``ImageInput.prepare``."""
         return self.image_input.prepare(images)
 
-    def run(self, images: NDArray[Any]) -> dict[str, FloatArray]:
+    def run(self, images: NDArray[np.generic]) -> dict[str, FloatArray]:
         """What ``prepare`` gives -> outputs by name, (b, ...) float32, "classes" int64.
 
         Copies to the GPU and back are included.

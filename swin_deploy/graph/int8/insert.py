@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx_ir import DataType
 
 from swin_deploy.errors import InputError
-from swin_deploy.graph.int8.places import Attention, Gemm, static_shape
+from swin_deploy.graph.int8.places import Attention, Gemm, module_of, static_shape
 from swin_deploy.graph.int8.recipe import Placement
 
 LARGEST = 127  # symmetric: -128 is not used, so that x and -x are quantised alike
@@ -61,7 +61,7 @@ class InsertQdq(ir.passes.InPlacePass):
     def _quantise_attention(self, attention: Attention) -> None:
         if attention.slabs is not None:
             uses = tuple(attention.slabs.uses())
-            pair = self._pair(attention.slabs)
+            pair = self._pair(attention.slabs, attention.name)
             for node, index in uses:
                 node.replace_input_with(index, pair)
         else:
@@ -78,28 +78,28 @@ class InsertQdq(ir.passes.InPlacePass):
         assert weight.const_value is not None
         values = weight.const_value.numpy()
         slabs = values.ndim == 3
-        peaks = np.abs(values).max(axis=None if slabs else 0)
+        axis = gemm.out_axis % values.ndim
+        peaks = np.abs(values).max(axis=None if slabs else 1 - axis)
         scale = self._round(peaks / LARGEST)
-        whole = np.rint(values / scale).clip(-LARGEST, LARGEST).astype(np.int8)
+        steps = scale if slabs else np.expand_dims(scale, 1 - axis)
+        whole = np.rint(values / steps).clip(-LARGEST, LARGEST).astype(np.int8)
         operands = [
             self._initializer(f"{weight.name}.int8", whole),
             scale_value := self._initializer(f"{weight.name}.scale", scale),
         ]
-        node = ir.node("DequantizeLinear", operands, {} if slabs else {"axis": 1})
-        back = self._outputs(node, weight, f"{weight.name}.dequantized")
+        node = ir.node("DequantizeLinear", operands, {} if slabs else {"axis": axis})
+        back = self._outputs(node, weight, module_of(gemm.node), f"{weight.name}.dequantized")
         self._graph.insert_before(gemm.node, node)
         gemm.node.replace_input_with(1, back)
         if self.integer_bias and not slabs:
             self._quantise_bias(gemm, scale_value)
 
     def _quantise_bias(self, gemm: Gemm, scale: ir.Value) -> None:
-        readers = tuple(gemm.node.outputs[0].uses())
-        if len(readers) != 1 or readers[0][0].op_type != "Add":
-            return  # it has none
-        add, position = readers[0]
-        bias, pair = add.inputs[1 - position], gemm.node.inputs[0]
-        if bias is None or not bias.is_initializer() or len(static_shape(bias)) != 1:
-            return  # a residual: not one number a channel
+        if (place := bias_of(gemm.node)) is None:
+            return
+        add, position = place
+        bias, pair = add.inputs[position], gemm.node.inputs[0]
+        assert bias is not None
         of_input = pair.producer().inputs[1]  # type: ignore[union-attr]
         assert bias.const_value is not None
         steps = scale.const_value.numpy() * of_input.const_value.numpy()  # type: ignore[union-attr]
@@ -110,19 +110,19 @@ class InsertQdq(ir.passes.InPlacePass):
             self._initializer(f"{bias.name}.scale", steps.astype(np.float32)),
         ]
         node = ir.node("DequantizeLinear", operands, {"axis": 0})
-        back = self._outputs(node, bias, f"{bias.name}.dequantized")
+        back = self._outputs(node, bias, module_of(add), f"{bias.name}.dequantized")
         self._graph.insert_before(add, node)
-        add.replace_input_with(1 - position, back)
+        add.replace_input_with(position, back)
 
     def _quantise_input(self, node: ir.Node, index: int) -> None:
         value = node.inputs[index]
         assert value is not None
         producer = value.producer()
         if producer is None or producer.op_type != "DequantizeLinear":
-            node.replace_input_with(index, self._pair(value))
+            node.replace_input_with(index, self._pair(value, module_of(node)))
 
-    def _pair(self, value: ir.Value) -> ir.Value:
-        """The value behind its Q/DQ pair, made once."""
+    def _pair(self, value: ir.Value, module: str) -> ir.Value:
+        """The value behind its Q/DQ pair, made once, and named after who reads it."""
         name = str(value.name)
         if name not in self._pairs:
             if not 0 < self.thresholds.get(name, 0) < np.inf:
@@ -133,9 +133,9 @@ class InsertQdq(ir.passes.InPlacePass):
             step = self._round(np.asarray(self.thresholds[name] / LARGEST))
             scale = self._initializer(f"{name}.scale", step)
             there = ir.node("QuantizeLinear", [value, scale, self._zero])
-            whole = self._outputs(there, value, f"{name}.int8", DataType.INT8)
+            whole = self._outputs(there, value, module, f"{name}.int8", DataType.INT8)
             back = ir.node("DequantizeLinear", [whole, scale, self._zero])
-            self._pairs[name] = self._outputs(back, value, f"{name}.dequantized")
+            self._pairs[name] = self._outputs(back, value, module, f"{name}.dequantized")
             producer = value.producer()
             if producer is None:
                 self._graph.insert_before(self._graph[0], [there, back])
@@ -162,12 +162,30 @@ class InsertQdq(ir.passes.InPlacePass):
         return value
 
     def _outputs(
-        self, node: ir.Node, like: ir.Value, name: str, dtype: DataType = DataType.FLOAT
+        self,
+        node: ir.Node,
+        like: ir.Value,
+        module: str,
+        name: str,
+        dtype: DataType = DataType.FLOAT,
     ) -> ir.Value:
-        node.name = f"{name.rpartition('.')[0]}/{node.op_type}"
+        node.name = f"{module}/{node.op_type}.{like.name}"
         result = node.outputs[0]
         result.name, result.shape, result.dtype = name, like.shape, dtype
         return result
+
+
+def bias_of(product: ir.Node) -> tuple[ir.Node, int] | None:
+    """Where a product's bias is added: a number per channel, not a residual; None if nowhere."""
+    readers = tuple(product.outputs[0].uses())
+    places = [(product, 2)] if len(product.inputs) > 2 else []
+    if not places and len(readers) == 1 and readers[0][0].op_type == "Add":
+        places = [(readers[0][0], 1 - readers[0][1])]
+    for node, index in places:
+        bias = node.inputs[index]
+        if bias is not None and bias.is_initializer() and len(static_shape(bias)) == 1:
+            return node, index
+    return None
 
 
 def before_transpose(node: ir.Node, index: int) -> tuple[ir.Node, int]:

@@ -39,7 +39,8 @@ class Gemm:
     Attributes:
         name: Path of its module.
         kind: What it is in the network.
-        node: A MatMul, whose second input is an initializer: (c in, c out), or three of those.
+        node: A MatMul, whose second input is an initializer: (c in, c out), or three of those; or a
+            Gemm that transposes it, (c out, c in), and adds the bias itself.
     """
 
     name: str
@@ -54,15 +55,20 @@ class Gemm:
 
     @property
     def weight(self) -> ir.Value:
-        """(c in, c out), or (3, c in, c out)."""
+        """The initializer."""
         value = self.node.inputs[1]
-        assert value is not None  # a MatMul has two inputs
+        assert value is not None  # both operators have two inputs
         return value
+
+    @property
+    def out_axis(self) -> int:
+        """The axis of the weight along which the channels that come out lie."""
+        return 0 if self.node.op_type == "Gemm" else -1
 
     @property
     def columns(self) -> int:
         """Channels that go in."""
-        return static_shape(self.weight)[-2]
+        return static_shape(self.weight)[-2 if self.out_axis else -1]
 
     def rows(self, batch: int) -> int:
         """Tokens of ``batch`` images where the batch is dynamic, else of the graph's own."""
@@ -114,7 +120,7 @@ def find_places(graph: ir.Graph) -> Places:
     """Look through a graph for products and attentions."""
     gemms, attentions = [], []
     for node in graph:
-        if node.op_type == "MatMul" and (gemm := _gemm(node)) is not None:
+        if (gemm := _gemm(node)) is not None:
             gemms.append(gemm)
         if node.op_type == "Softmax" and (attention := _attention(node)) is not None:
             attentions.append(attention)
@@ -134,6 +140,10 @@ def module_of(node: ir.Node) -> str:
 
 
 def _gemm(node: ir.Node) -> Gemm | None:
+    if node.op_type not in ("MatMul", "Gemm") or (
+        node.op_type == "Gemm" and not node.attributes.get_int("transB", 0)
+    ):
+        return None
     weight, module = node.inputs[1], module_of(node)
     if weight is None or not weight.is_initializer():
         return None

@@ -29,13 +29,13 @@ class Int8Graph:
     """What was quantised.
 
     Attributes:
-        gemms: Names of the matrix products.
+        gemms: Name of a matrix product -> name of its node.
         attentions: Names of the attentions.
         left: Names of those that the recipe leaves as they are, or that were kept by name.
         scales: Name of an activation -> its scale.
     """
 
-    gemms: tuple[str, ...]
+    gemms: dict[str, str]
     attentions: tuple[str, ...]
     left: tuple[str, ...]
     scales: dict[str, float]
@@ -94,7 +94,7 @@ def quantize_graph(
         ir.save(model, scratch)
         check_graph(scratch)
     return Int8Graph(
-        gemms=tuple(gemm.name for gemm in placement.gemms),
+        gemms={gemm.name: gemm.node.name or "" for gemm in placement.gemms},
         attentions=tuple(attention.name for attention in placement.attentions),
         left=tuple(name for name in places.names if name not in placement.names),
         scales=scales,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from swin_deploy.errors import ConfigError
@@ -46,6 +46,12 @@ RECIPES: dict[str, Recipe] = {
     "tensorrt": Recipe(attention=True, mlp="smaller", surrounding="fp16", integer_bias=False),
     "onnxruntime": Recipe(attention=False, mlp="all", surrounding="fp32", integer_bias=True),
 }
+
+
+def recipe_for(kind: str, also: Iterable[GemmKind] = ()) -> Recipe:
+    """The recipe of a kind of target, with further kinds of products."""
+    recipe = RECIPES[kind]
+    return replace(recipe, kinds=recipe.kinds | frozenset(also))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,281 @@
+"""Whole runs with other inputs and outputs, and the damage to these that the gate must not pass."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from conftest import POCKET, Silent
+from swin_deploy.bench.run import BenchRequest, bench_engine
+from swin_deploy.best_classes import problem_of_classes
+from swin_deploy.cli import main as cli
+from swin_deploy.config import BatchRange, ExportRequest, Precision
+from swin_deploy.engine.graph_facts import read_graph
+from swin_deploy.errors import ConfigError, VerificationError
+from swin_deploy.graph import best, dress, ends
+from swin_deploy.graph.dress import read_image_input
+from swin_deploy.graph.export import read_ends
+from swin_deploy.interface import Interface
+from swin_deploy.metrics import softmax
+from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.verify import compare_best, compare_outputs
+
+SMALL = replace(
+    POCKET,
+    config=replace(
+        POCKET.config, name="small", image_size=(32, 32), depths=(2,), num_heads=(1,), num_classes=9
+    ),
+)
+
+
+def request(out: Path, interface: Interface, **changes: object) -> ExportRequest:
+    asked = ExportRequest(
+        variant=SMALL,
+        out=out,
+        interface=interface,
+        batch=BatchRange(low=1, high=2),
+        targets=("cpu", "rtx"),
+    )
+    return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+PIXELS = Interface(io="uint8", softmax=True, topk=5)
+
+
+@pytest.fixture(scope="module")
+def pixel_run(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> RunResult:
+    out = tmp_path_factory.mktemp("pixels") / "run"
+    every: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+    return run_export(request(out, PIXELS, images=photos, precisions=every), Silent())
+
+
+def test_pixels_in_and_classes_out(pixel_run: RunResult) -> None:
+    for name in ("model.onnx", "model.fp16.onnx", "model.bf16.onnx"):
+        path = pixel_run.path / name
+        inputs, outputs = read_ends(path)
+        assert list(inputs) == ["image"]
+        assert inputs["image"][0] == "uint8"
+        assert inputs["image"][1][1:] == [32, 32, 3]
+        assert {n: (dtype, shape[1:]) for n, (dtype, shape) in outputs.items()} == {
+            "scores": ("float32", [5]),
+            "classes": ("int64", [5]),
+        }
+        assert read_image_input(path).mean == SMALL.preprocessing.mean
+    for name in ("model.raw.onnx", "model.sim.onnx"):
+        assert list(read_ends(pixel_run.path / name)[1]) == ["logits"]
+    manifest = json.loads((pixel_run.path / "manifest.json").read_text())
+    assert manifest["interface"] == {"io": "uint8", "softmax": True, "topk": 5}
+    assert pixel_run.stages["engine:rtx-fp16"].details["kernels"] > 0
+
+
+def test_the_softmax_of_the_classes_is_no_attention(pixel_run: RunResult) -> None:
+    assert read_graph(pixel_run.path / "model.fp16.onnx").attentions == 2
+
+
+def test_every_deployed_file_is_compared_on_pixels(pixel_run: RunResult) -> None:
+    rows = pixel_run.verification["comparisons"]
+    assert all(row["passed"] for row in rows)
+    deployed = {"onnx, simplified", "onnx, fp16", "onnx, bf16", "engine cpu-fp32"}
+    found = {(row["candidate"], row["inputs"]) for row in rows if row["output"] == "scores"}
+    assert found >= {(c, i) for c in deployed for i in ("noise x1", "noise x2", "photos x20")}
+    for row in rows:
+        assert (row["output"] == "scores") == (
+            row["candidate"] in deployed or row["candidate"].startswith("engine")
+        )
+        if row["output"] == "scores" and row["floor_db"] == 110:
+            assert row["top1_agreement"] == 1
+
+
+def test_a_second_run_is_current_and_other_ends_bring_their_files_back(
+    pixel_run: RunResult, photos: Path, tmp_path: Path
+) -> None:
+    asked = request(pixel_run.path, PIXELS, images=photos, precisions=("fp32", "fp16", "bf16"))
+    again = run_export(asked, Silent())
+    assert set(again.current) == set(again.stages)
+    assert "interface" in again.stages
+
+
+@pytest.mark.parametrize(
+    "name", [".", "model.onnx", "model.fp16.onnx", "model.sim.onnx", "model.raw.onnx"]
+)
+def test_bench_measures_such_a_run(pixel_run: RunResult, name: str) -> None:
+    asked = BenchRequest(engine=pixel_run.path / name, batches=(2,), rounds=2, threads=1)
+    report = bench_engine(asked, lambda text: None)
+    assert report["checks"]
+    assert all(row["passed"] for row in report["checks"])
+
+
+def test_bench_takes_a_file_of_such_a_run_from_elsewhere(
+    pixel_run: RunResult, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes((pixel_run.path / "model.onnx").read_bytes())
+    asked = BenchRequest(engine=path, rounds=2, threads=1, variant=SMALL)
+    assert len(bench_engine(asked, lambda text: None)["measurements"]) == 2
+
+
+def test_fp16_ends_are_of_the_fp16_graph(tmp_path: Path) -> None:
+    result = run_export(request(tmp_path / "run", Interface(io="fp16")), Silent())
+    ends = {
+        name: [
+            str(v.dtype)
+            for g in [ir.load(result.path / name).graph]
+            for v in (*g.inputs, *g.outputs)
+        ]
+        for name in ("model.onnx", "model.fp16.onnx")
+    }
+    assert ends == {"model.onnx": ["FLOAT"] * 2, "model.fp16.onnx": ["FLOAT16"] * 2}
+    assert all(row["passed"] for row in result.verification["comparisons"])
+    operators = [n.op_type for n in onnx.load(result.path / "model.fp16.onnx").graph.node]
+    assert "Cast" not in operators
+    asked = BenchRequest(engine=result.path / "model.fp16.onnx", rounds=2, threads=1)
+    assert bench_engine(asked, lambda text: None)["checks"][0]["passed"]
+
+
+def test_probabilities_take_the_place_of_logits(tmp_path: Path) -> None:
+    asked = request(tmp_path, Interface(softmax=True), precisions=("fp32",), targets=("cpu",))
+    result = run_export(asked, Silent())
+    rows = [r for r in result.verification["comparisons"] if r["output"] == "probabilities"]
+    assert {row["candidate"] for row in rows} == {"onnx, simplified", "engine cpu-fp32"}
+    assert all(row["top1_agreement"] == 1 for row in rows)
+
+
+def wrong_std(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One channel is divided by another's standard deviation."""
+    monkeypatch.setattr(
+        dress, "TakePixels", lambda mean, std: ends.TakePixels(mean, (std[0], std[0], std[2]))
+    )
+
+
+def channels_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means of BGR for pixels of RGB."""
+    monkeypatch.setattr(
+        dress, "TakePixels", lambda mean, std: ends.TakePixels(mean[::-1], std[::-1])
+    )
+
+
+def another_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probabilities sum to 1 over the images."""
+    call = best.GiveProbabilities.call
+
+    def damaged(self: best.GiveProbabilities, model: ir.Model) -> ir.passes.PassResult:
+        result = call(self, model)
+        model.graph[-1].attributes["axis"] = ir.AttrInt64("axis", 0)
+        return result
+
+    monkeypatch.setattr(best.GiveProbabilities, "call", damaged)
+
+
+def smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worst classes instead of the best."""
+    call = best.GiveBest.call
+
+    def damaged(self: best.GiveBest, model: ir.Model) -> ir.passes.PassResult:
+        result = call(self, model)
+        model.graph[-1].attributes["largest"] = ir.AttrInt64("largest", 0)
+        return result
+
+    monkeypatch.setattr(best.GiveBest, "call", damaged)
+
+
+@pytest.mark.parametrize("damage", [wrong_std, channels_reversed, another_axis, smallest])
+def test_damaged_ends_fail_the_gate(
+    damage: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(monkeypatch)  # type: ignore[operator]
+    asked = request(tmp_path, PIXELS, precisions=("fp32",), targets=("cpu",))
+    with pytest.raises(VerificationError, match="onnx, simplified"):
+        run_export(asked, Silent())
+    assert not (tmp_path / "manifest.json").exists()
+
+
+LOGITS = np.random.default_rng(0).standard_normal((4, 10)).astype(np.float32)
+ORDER = np.argsort(-LOGITS, axis=1)
+
+
+def top(k: int, order: np.ndarray = ORDER) -> dict[str, np.ndarray]:
+    classes = order[:, :k]
+    return {"scores": np.take_along_axis(LOGITS, classes, axis=1), "classes": classes}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_best_classes_pass_and_wrong_ones_do_not(k: int, precision: Precision) -> None:
+    right = top(k)
+    assert compare_best("x", "y", LOGITS, right, precision)
+    wrong = {
+        "the worst": top(k, ORDER[:, ::-1]),
+        "the worst, descending": top(k, np.roll(ORDER, k, axis=1)),
+        "shifted by one": right | {"classes": (right["classes"] + 1) % 10},
+        "of another image": right | {"classes": np.roll(right["classes"], 1, axis=0)},
+        "scores of others": right | {"scores": right["scores"] + 1},
+        "the second best": top(k, ORDER[:, 1:]),
+    }
+    for what, outputs in wrong.items():
+        assert not compare_best("x", "y", LOGITS, outputs, precision), what
+
+
+def test_scores_and_classes_have_to_make_sense() -> None:
+    fine = top(3)
+    for changes, reason in (
+        ({"classes": fine["classes"] + 9}, "there are 10"),
+        ({"classes": fine["classes"] * 0}, "named twice"),
+        ({"scores": fine["scores"][:, ::-1]}, "do not descend"),
+        ({"classes": fine["classes"].astype(np.float32)}, "classes are float32"),
+        ({"classes": fine["classes"][:, :2]}, "scores (4, 3) and classes (4, 2)"),
+    ):
+        assert reason in problem_of_classes(fine | changes, LOGITS)
+    assert problem_of_classes({"scores": fine["scores"]}, LOGITS) == "it has no output classes"
+    assert problem_of_classes(fine, LOGITS) == ""
+
+
+def test_equal_classes_may_come_in_any_order() -> None:
+    tied = LOGITS.copy()
+    tied[:, 3] = tied[:, 5] = 9.0
+    outputs = {"scores": np.full((4, 2), 9.0, np.float32), "classes": np.array([[5, 3]] * 4)}
+    row = compare_best("x", "y", tied, outputs, "fp16")
+    assert row
+    assert row.top1_agreement == 0
+
+
+def test_what_was_asked_for_is_what_is_compared() -> None:
+    """Neither logits in place of probabilities, nor the best of the one for those of the other."""
+    reference = {"logits": LOGITS}
+    probabilities = {"probabilities": softmax(LOGITS)}
+    wanted = Interface(softmax=True)
+    assert all(compare_outputs("x", "y", reference, probabilities, "fp32", interface=wanted))
+    assert not all(compare_outputs("x", "y", reference, probabilities, "fp32"))
+    assert not all(
+        compare_outputs("x", "y", reference, {"probabilities": LOGITS}, "fp32", interface=wanted)
+    )
+    both = Interface(softmax=True, topk=3)
+    assert not all(compare_outputs("x", "y", reference, top(3), "fp32", interface=both))
+    assert all(compare_outputs("x", "y", reference, top(3), "fp32", interface=Interface(topk=3)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"interface": Interface(topk=10)}, "--topk 10: small has 9 classes"),
+        ({"interface": Interface(topk=2), "outputs": "stages"}, "--outputs stages gives none"),
+        ({"interface": Interface(softmax=True), "outputs": "stages"}, "are of logits"),
+        ({"interface": Interface(io="fp16"), "precisions": ("fp32",)}, "--io fp16 is for FP16"),
+        ({"interface": Interface(io="fp16"), "precisions": ("fp16", "bf16")}, "--io fp16 is for"),
+    ],
+)
+def test_requests_that_mean_nothing_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        request(Path("x"), **({"interface": Interface()} | changes))  # type: ignore[arg-type]
+
+
+def test_the_command_line_says_so(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", "--config", config, "--json"]
+    for options in (["--topk", "0"], ["--io", "int8"], ["--topk", "2", "--outputs", "stages"]):
+        assert cli.run([*command, *options]) == 2
+        capsys.readouterr()
