@@ -30,6 +30,7 @@ from swin_deploy.data.images import load_photo
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import EnvironmentMissingError, SwinDeployError
 from swin_deploy.machine import describe_machine
+from swin_deploy.metrics import wilson_interval
 from swin_deploy.model.swin import SwinTransformer
 from swin_deploy.variants import VARIANTS
 
@@ -187,16 +188,9 @@ def count_right(model: SwinTransformer, inputs: Tensor, targets: Tensor) -> int:
     return int((guesses == targets).sum())
 
 
-def wilson(right: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval that covers the true share in 95 of 100 cases."""
-    share, spread = right / of, z * math.sqrt(right * (of - right) / of + z * z / 4) / (of + z * z)
-    middle = (share * of + z * z / 2) / (of + z * z)
-    return middle - spread, middle + spread
-
-
 def describe(out: Path, facts: dict[str, str], trained_on: int, seconds: float) -> str:
     right, of = int(facts["held_out_right"]), int(facts["held_out_images"])
-    low, high = wilson(right, of)
+    low, high = wilson_interval(right, of)
     machine = describe_machine()
     return f"""# {out.name}
 

@@ -118,9 +118,12 @@ class Int8Options:
         method: How a range is found from what the images gave.
         keep: Products and attentions to leave in the surrounding precision, by name or pattern.
         also: Products that are not quantised otherwise: the patch embedding, the head.
+        labelled: Class folders or a list with labels, on which the accuracy of INT8 is judged in
+            place of its distance from FP32.
+        max_drop: Percentage points of top-1 that INT8 may lose on them.
 
     Raises:
-        ConfigError: ``images`` or ``seed`` means nothing.
+        ConfigError: A number means nothing.
     """
 
     calibration: Path | None = None
@@ -129,8 +132,12 @@ class Int8Options:
     method: CalibrationMethod = "percentile"
     keep: tuple[str, ...] = ()
     also: tuple[Literal["embed", "head"], ...] = ()
+    labelled: Path | None = None
+    max_drop: float = 0.5
 
     def __post_init__(self) -> None:
+        if not 0 <= self.max_drop <= 100:
+            raise ConfigError(f"max_drop = {self.max_drop} is not from 0 to 100 points")
         if self.images < 1 or self.seed < 0:
             raise ConfigError(
                 f"calibration on {self.images} images of seed {self.seed}",
@@ -194,6 +201,8 @@ class ExportRequest:
             raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
         if self.int8.calibration is None and self.int8 != Int8Options():
             raise ConfigError("options of INT8 are given, and no images", "--calibration")
+        if self.int8.labelled is not None and self.outputs != LOGITS:
+            raise ConfigError("maps of stages have no classes to judge on", "no --labelled")
         if (self.int8.calibration is not None) != ("int8" in self.precisions):
             if "int8" not in self.precisions:
                 raise ConfigError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,3 +83,32 @@ def softmax(logits: FloatArray) -> NDArray[np.float64]:
 def best(values: FloatArray, k: int) -> FloatArray:
     """The k largest of each row, in descending order: (b, classes) -> (b, k)."""
     return -np.sort(-values, axis=1)[:, :k]
+
+
+def wilson_interval(right: int, of: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval that covers the true share in 95 of 100 cases (Wilson, 1927), 0 to 1.
+
+    Args:
+        right: How many of the images.
+        of: All of them, at least one.
+        z: Standard deviations; 1.96 for 95 %.
+    """
+    share, spread = right / of, z * math.sqrt(right * (of - right) / of + z * z / 4) / (of + z * z)
+    middle = (share * of + z * z / 2) / (of + z * z)
+    return middle - spread, middle + spread
+
+
+def mean_sqnr_db(reference: FloatArray, candidate: FloatArray) -> float:
+    """As ``sqnr_db``, with the mean noise of all images instead of that of the worst one.
+
+    Args:
+        reference: (b, ...), finite.
+        candidate: Same shape.
+    """
+    if not np.isfinite(candidate).all():
+        return -np.inf
+    noise = mean_power(candidate.astype(np.float64) - reference)
+    signal = mean_power(reference)
+    if noise == 0:
+        return np.inf
+    return float(10 * np.log10(signal / noise)) if signal else -np.inf

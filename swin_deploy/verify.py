@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from swin_deploy.best_classes import problem_of_classes, worst_of_classes
-from swin_deploy.config import LOGITS, Precision
+from swin_deploy.config import HALF_PRECISIONS, LOGITS, Precision
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.interface import AS_EXPORTED, CLASSES, PROBABILITIES, SCORES, Interface
@@ -126,12 +126,13 @@ class Verification:
             )
         if failures := self.failures:
             names = list(dict.fromkeys(c.candidate for c in failures))
-            only_fp16 = all(c.floor_db == FLOORS_DB["fp16"] for c in failures)
+            low = {FLOORS_DB[precision] for precision in HALF_PRECISIONS}
+            only_half = all(c.floor_db in low for c in failures)
             raise VerificationError(
                 f"{', '.join(names)} disagree{'s' if len(names) == 1 else ''} with eager fp32: "
                 f"{failures[0].reason} in {failures[0].output} on {failures[0].inputs}; "
                 "nothing was published",
-                "--precision fp32" if only_fp16 else "",
+                "--precision fp32" if only_half else "",
                 {"verification": self.as_dict()},
             )
 

@@ -96,7 +96,7 @@ def test_only_one_batch_is_decoded_at_a_time(folder: Path, monkeypatch: pytest.M
         opened.append(path)
         return np.zeros((3, *SIZE), dtype=np.float32)
 
-    monkeypatch.setattr("swin_deploy.data.calibration.load_photo", load)
+    monkeypatch.setattr("swin_deploy.data.sample.load_photo", load)
     batches = read_batches(find_calibration(folder), SIZE, PLAIN, 4)
     assert len(opened) == 0
     next(batches)

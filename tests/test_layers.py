@@ -27,7 +27,7 @@ LAYERS = (
     ("checkpoints", "export_form", "runners"),
     ("graph", "engine"),
     ("verify",),
-    ("bench",),
+    ("bench", "sensitivity"),
     ("pipeline", "doctor"),
     ("report",),
     ("cli",),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -14,11 +15,11 @@ from swin_deploy.cli.types import (
     FolderType,
     ImageType,
     ListType,
+    PrecisionsType,
     json_option,
     load_options,
     network_options,
     resolve_network,
-    to_precision,
 )
 from swin_deploy.config import (
     CALIBRATION_METHODS,
@@ -34,9 +35,13 @@ from swin_deploy.config import (
     Outputs,
     Precision,
 )
+from swin_deploy.engine.targets import auto_precisions
 from swin_deploy.errors import ConfigError
 from swin_deploy.interface import IOS, Interface, Io
 from swin_deploy.interrupts import import_torch
+
+if TYPE_CHECKING:
+    from swin_deploy.pipeline.recommend import Recommendation
 
 
 @click.command()
@@ -76,11 +81,12 @@ from swin_deploy.interrupts import import_torch
 )
 @click.option(
     "--precision",
-    type=ListType(to_precision, ",".join(PRECISIONS)),
+    type=PrecisionsType(),
     default=",".join(DEFAULT_PRECISIONS),
     show_default=True,
     metavar="LIST",
-    help=f"Graphs to build engines from, of {', '.join(PRECISIONS)}.",
+    help=f"Graphs to build engines from, of {', '.join(PRECISIONS)}; or auto: those that pay off "
+    "on the targets, INT8 only with --calibration, and a recommendation which to ship.",
 )
 @click.option(
     "--fp32-nodes",
@@ -116,6 +122,18 @@ from swin_deploy.interrupts import import_torch
     metavar="LIST",
     help="Products and attentions that are not quantised, by name or pattern: 'head' or "
     "'*.mlp.fc2'.",
+)
+@click.option(
+    "--labelled",
+    type=click.Path(path_type=Path),
+    metavar="SOURCE",
+    help="Class folders, or a list with labels, on which INT8 has to keep its accuracy.",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help=f"Points of top-1 that it may lose there. Default: {Int8Options().max_drop:g}.",
 )
 @click.option(
     "--int8-also",
@@ -168,13 +186,15 @@ def export(
     io: Io,
     softmax: bool,
     topk: int | None,
-    precision: tuple[Precision, ...],
+    precision: tuple[Precision, ...] | Literal["auto"],
     fp32_nodes: tuple[str, ...],
     calibration: Path | None,
     calibration_images: int | None,
     calibration_seed: int | None,
     calibration_method: CalibrationMethod | None,
     int8_keep: tuple[str, ...],
+    labelled: Path | None,
+    max_drop: float | None,
     int8_also: tuple[Literal["embed", "head"], ...],
     targets: tuple[str, ...],
     images: Path | None,
@@ -241,7 +261,9 @@ def export(
         batch=batch,
         outputs=outputs,
         interface=Interface(io=io, softmax=softmax, topk=topk),
-        precisions=precision,
+        precisions=(
+            auto_precisions(targets, calibration is not None) if precision == "auto" else precision
+        ),
         int8=_int8_options(
             calibration,
             int8_keep,
@@ -249,6 +271,8 @@ def export(
             images=calibration_images,
             seed=calibration_seed,
             method=calibration_method,
+            labelled=labelled,
+            max_drop=max_drop,
         ),
         fp32_nodes=fp32_nodes,
         targets=targets or None,
@@ -258,14 +282,21 @@ def export(
     )
     from swin_deploy.pipeline.run import run_export
     from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.run_tables import print_run
+    from swin_deploy.report.run_tables import print_recommendations, print_run
 
+    recommendations: list[Recommendation] = []
     with Progress().shown() as progress:
         result = run_export(request, progress)
+        if precision == "auto":
+            from swin_deploy.pipeline.recommend import recommend
+
+            recommendations = recommend(result, progress.started)
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        more = {"recommendations": list(map(asdict, recommendations))} if recommendations else {}
+        click.echo(json.dumps(result.as_dict() | more, indent=2))
     else:
         print_run(result, stdout())
+        print_recommendations(recommendations, stdout())
 
 
 def _int8_options(
@@ -274,5 +305,7 @@ def _int8_options(
     also: tuple[Literal["embed", "head"], ...],
     **given: Any,
 ) -> Int8Options:
+    if given["max_drop"] is not None and given["labelled"] is None:
+        raise ConfigError("--max-drop is of labelled images, and none are given", "--labelled")
     chosen = {name: value for name, value in given.items() if value is not None}
     return Int8Options(calibration=calibration, keep=keep, also=also, **chosen)

@@ -18,6 +18,7 @@ from swin_deploy.cli.cost import cost
 from swin_deploy.cli.doctor import doctor
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
+from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.variants import variants
 from swin_deploy.errors import ResourceError, SwinDeployError, UsageError, from_os_error
 from swin_deploy.interrupts import SIGNALS
@@ -35,7 +36,7 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, bench, cost, inspect, variants, doctor):
+for _command in (export, bench, cost, sensitivity, inspect, variants, doctor):
     main.add_command(_command)
 
 

@@ -78,6 +78,19 @@ class ListType(click.ParamType[tuple[Any, ...]]):
             self.fail(f"{value!r} is not a list like {self._example}", param, ctx)
 
 
+class PrecisionsType(click.ParamType[Any]):
+    """Some of ``PRECISIONS``, or "auto"."""
+
+    name = "precisions"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        if value == "auto":
+            return value
+        return ListType(to_precision, ",".join(PRECISIONS)).convert(value, param, ctx)
+
+
 def to_precision(text: str) -> Precision:
     """One precision by name.
 

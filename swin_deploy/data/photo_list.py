@@ -15,11 +15,22 @@ _HINT = "a folder of photos, a text file with one path a line, or an .npy or .np
 def read_list(path: Path) -> list[str]:
     """The paths in a text file, one a line, as they stand there: relative to its folder.
 
-    Empty lines and those that begin with ``#`` are left out; a byte order mark and Windows line
-    ends do not matter.
+    Raises:
+        InputError: As ``read_lines``, or it lists what is no file.
+    """
+    lines = read_lines(path)
+    require_files(path, lines)
+    return [name for _, name in lines]
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that hold something, each with its number.
+
+    Empty lines and those that begin with ``#`` are left out; a byte order mark, Windows line ends
+    and spaces around a line do not matter.
 
     Raises:
-        InputError: It is no text file, lists nothing, or lists what is no file.
+        InputError: It is no text file, or lists nothing.
     """
     if path.suffix.lower() in SUFFIXES:
         raise InputError(f"{path} is one photo", _HINT)
@@ -36,11 +47,19 @@ def read_list(path: Path) -> list[str]:
     wanted = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not wanted:
         raise InputError(f"{path} lists no photos in its {len(lines)} lines", _HINT)
-    missing = [(number, name) for number, name in wanted if not (path.parent / name).is_file()]
+    return wanted
+
+
+def require_files(path: Path, lines: list[tuple[int, str]]) -> None:
+    """Check that all of (number of its line, name relative to the list) are files.
+
+    Raises:
+        InputError: Some are not; names the first.
+    """
+    missing = [(number, name) for number, name in lines if not (path.parent / name).is_file()]
     if missing:
         first = ", ".join(f"{name} (line {number})" for number, name in missing[:3])
         raise InputError(
-            f"{path} lists {len(wanted)} photos, and {len(missing)} are no files: {first}",
+            f"{path} lists {len(lines)} photos, and {len(missing)} are no files: {first}",
             "paths relative to the list",
         )
-    return [name for _, name in wanted]

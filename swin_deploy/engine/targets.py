@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from swin_deploy.config import Precision
+from swin_deploy.config import PRECISIONS, Precision
 from swin_deploy.errors import ConfigError
 
 Kind = Literal["onnxruntime", "tensorrt"]
@@ -104,3 +105,19 @@ def find_target(name: str) -> Target:
         return TARGETS[name]
     near = difflib.get_close_matches(name, TARGETS, n=2, cutoff=0.4)
     raise ConfigError(f"unknown target {name!r}", " or ".join(near or TARGETS))
+
+
+def auto_precisions(names: Sequence[str], calibrated: bool) -> tuple[Precision, ...]:
+    """The precisions among which one is chosen for the user.
+
+    Args:
+        names: Of targets; empty for all of them.
+        calibrated: Whether there are images for INT8.
+
+    Raises:
+        ConfigError: A target is unknown.
+    """
+    targets = [find_target(name) for name in names] or list(TARGETS.values())
+    # BF16 is for networks that FP16 cannot hold, which the gate finds: as fast, and less exact.
+    wanted = {p for target in targets for p in target.precisions if p != "bf16"}
+    return tuple(p for p in PRECISIONS if p in wanted and (calibrated or p != "int8"))

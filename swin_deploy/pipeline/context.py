@@ -11,6 +11,7 @@ from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise
+from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.interface import Io
@@ -36,6 +37,7 @@ class RunContext:
     folder: RunFolder
     photos: PhotoFolder | None
     calibration: CalibrationSet | None
+    labelled: LabelledSet | None
     note: Callable[[str], None]
     advanced: Callable[[str, int, int], None]
     _made: dict[str, Any] = field(default_factory=dict)

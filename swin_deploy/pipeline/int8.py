@@ -10,7 +10,7 @@ from typing import Any
 from swin_deploy.artifacts.files import read_json, write_json
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
-from swin_deploy.data.inputs import InputSet
+from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.engine.build import BuiltEngine
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.tensor_statistics import TensorStatistics
@@ -20,7 +20,6 @@ from swin_deploy.pipeline.interface import interface_spec
 # By kind of target: each kind wants other places quantised, and another precision around them.
 INT8_GRAPHS = {"tensorrt": "model.int8.onnx", "onnxruntime": "model.int8.cpu.onnx"}
 STATISTICS, SAMPLE = "calibration.npz", "calibration.json"
-GATE_IMAGES = 32  # of the calibration that every INT8 graph is compared with FP32 on
 
 
 def calibrate_spec(
@@ -59,8 +58,11 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
     return calibrate
 
 
-def int8_spec(request: ExportRequest, kind: str, seen: dict[str, Any]) -> dict[str, Any]:
+def int8_spec(
+    request: ExportRequest, kind: str, seen: dict[str, Any], labelled: LabelledSet | None
+) -> dict[str, Any]:
     """What the INT8 graph of a kind of target depends on besides the graph and the statistics."""
+    config, steps = request.variant.config, request.variant.preprocessing
     return {
         "recipe": _plain(recipe_for(kind, request.int8.also)),
         "method": request.int8.method,
@@ -68,6 +70,8 @@ def int8_spec(request: ExportRequest, kind: str, seen: dict[str, Any]) -> dict[s
         "fp32_nodes": request.fp32_nodes,
         "images": seen,
         "batch": str(request.batch),
+        "labelled": labelled and labelled.identity(config.image_size, steps),
+        "max_drop": request.int8.max_drop,
         **interface_spec(request),
     }
 
@@ -81,6 +85,7 @@ def int8_action(
         from swin_deploy.graph.dress import dress_graph
         from swin_deploy.graph.int8.quantize import quantize_graph
         from swin_deploy.graph.ranges import find_large, match_nodes
+        from swin_deploy.pipeline.int8_gate import judge
 
         graph, request = context.folder.file(source), context.request
         recipe = recipe_for(kind, request.int8.also)
@@ -94,7 +99,7 @@ def int8_action(
         result = quantize_graph(
             graph, scratch, thresholds, recipe, request.batch.high, request.int8.keep, full
         )
-        agreement = _require_agreement(context, kind, graph, scratch, thresholds)
+        judged = judge(context, kind, graph, scratch, thresholds)
         if not request.interface.plain:
             steps = request.variant.preprocessing
             dress_graph(scratch, scratch, request.interface, steps, recipe.surrounding)
@@ -102,7 +107,7 @@ def int8_action(
             "kind": kind,
             "method": request.int8.method,
             "fp32_nodes": full,
-            "agreement": agreement,
+            **judged,
         }
 
     return quantise
@@ -166,39 +171,3 @@ def _collect(
         total=len(calibration),
         note=context.note,
     )
-
-
-def _require_agreement(
-    context: RunContext, kind: str, graph: Path, quantised: Path, thresholds: dict[str, float]
-) -> dict[str, Any]:
-    """Hold a quantised graph to its floor on images of the calibration, and on the photos.
-
-    Raises:
-        VerificationError: It is below; lists the worst of what was quantised.
-    """
-    from swin_deploy.graph.widen import round_every_result
-    from swin_deploy.pipeline.collapse import explain_collapse
-    from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
-    from swin_deploy.verify import compare_runners
-
-    images = context.calibration_images(GATE_IMAGES)
-    inputs = [InputSet(f"calibration x{len(images)}", images, natural=True)]
-    inputs += [photos for photos in context.inputs if photos.natural and context.photos]
-    candidate, recipe = quantised, recipe_for(kind, context.request.int8.also)
-    if recipe.surrounding == "fp16":
-        candidate = context.folder.scratch("int8.rounding.onnx")
-        round_every_result(quantised, candidate)
-    rows = compare_runners(
-        OnnxRuntimeRunner(graph, name="FP32"),
-        [(OnnxRuntimeRunner(candidate, name=INT8_GRAPHS[kind]), "int8")],
-        inputs,
-    )
-    worst = min(rows, key=lambda row: row.sqnr_db)
-    if not all(rows):
-        seen = next(images for images in inputs if images.name == worst.inputs)
-        raise explain_collapse(context.request, kind, graph, thresholds, seen, worst)
-    return {
-        "inputs": worst.inputs,
-        "sqnr_db": round(worst.sqnr_db, 2),
-        "top1_agreement": worst.top1_agreement,
-    }

@@ -13,6 +13,7 @@ from swin_deploy.artifacts.run import RunFolder, open_run
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
+from swin_deploy.data.labelled import find_labelled
 from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
@@ -74,12 +75,13 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
         require_installed(find_target(name))
     photos = None if request.images is None else find_photos(request.images)
     options = request.int8
-    calibration = (
-        find_calibration(options.calibration, options.images, options.seed)
-        if options.calibration is not None
-        else None
-    )
-    stages = plan_stages(request, photos, calibration)
+    calibration = labelled = None
+    if options.calibration is not None:
+        calibration = find_calibration(options.calibration, options.images, options.seed)
+    if options.labelled is not None:
+        classes = request.variant.config.num_classes
+        labelled = find_labelled(options.labelled, classes, request.labels)
+    stages = plan_stages(request, photos, calibration, labelled)
     notes: list[str] = []
     current: list[str] = []
 
@@ -91,8 +93,17 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
     with open_run(request.out, request.wait_s) as folder:
         folder.refuse_foreign(name for stage in stages for name in stage.outputs)
         context = RunContext(
-            request, plan_form(request), folder, photos, calibration, note, listener.advanced
+            request,
+            plan_form(request),
+            folder,
+            photos,
+            calibration,
+            labelled,
+            note,
+            listener.advanced,
         )
+        for text in labelled.notes if labelled is not None else ():
+            note(text)
         for stage in stages:
             if _is_current(stage, folder):
                 current.append(stage.name)

@@ -12,6 +12,7 @@ from swin_deploy.checkpoints.files import checkpoint_file
 from swin_deploy.config import HALF_PRECISIONS, ExportRequest, Precision
 from swin_deploy.data.calibration import CalibrationSet
 from swin_deploy.data.inputs import PhotoFolder
+from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.engine.targets import TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.export_form.choice import FormName, choose_form
@@ -69,7 +70,10 @@ class Stage:
 
 
 def plan_stages(
-    request: ExportRequest, photos: PhotoFolder | None, calibration: CalibrationSet | None = None
+    request: ExportRequest,
+    photos: PhotoFolder | None,
+    calibration: CalibrationSet | None = None,
+    labelled: LabelledSet | None = None,
 ) -> list[Stage]:
     """The stages of a run, in order.
 
@@ -173,7 +177,7 @@ def plan_stages(
             title=f"quantising for {kind}",
             inputs=(plain, STATISTICS),
             outputs=(INT8_GRAPHS[kind],),
-            spec=int8_spec(request, kind, seen),
+            spec=int8_spec(request, kind, seen, labelled),
             packages=("onnx", "onnx-ir", "onnxruntime", "pillow"),
             action=int8_action(kind, plain, kinds),
         )
@@ -202,7 +206,10 @@ def plan_stages(
                 *(target.engine_name(precision) for target, precision in engines),
             ),
             outputs=(VERIFY,),
-            spec=network | {"outputs": request.outputs, **interface_spec(request)} | seen,
+            spec=network
+            | {"outputs": request.outputs, **interface_spec(request)}
+            | seen
+            | {"int8_by_accuracy": labelled is not None},
             packages=("torch", "onnxruntime", "pillow", "cuda-bindings"),
             action=_verify,
         )

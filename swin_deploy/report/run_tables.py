@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 from swin_deploy.artifacts.manifest import StageRecord
 from swin_deploy.config import HALF_PRECISIONS
+from swin_deploy.pipeline.recommend import Recommendation
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.console import make_table
 from swin_deploy.report.outputs import fold_outputs
@@ -46,6 +48,12 @@ def print_run(result: RunResult, console: Console) -> None:
         "nothing to do, all stages current" if len(result.current) == len(result.stages) else "done"
     )
     console.print(f"{verb} in {result.seconds:.1f} s: {result.path}", soft_wrap=True)
+
+
+def print_recommendations(found: Sequence[Recommendation], console: Console) -> None:
+    """Which precision to ship to each target, and why."""
+    for one in found:
+        console.print(f"ship {one.precision} to {one.target}: {one.reason}", soft_wrap=True)
 
 
 def _print_stages(result: RunResult, console: Console) -> None:
@@ -95,10 +103,15 @@ def _describe(stage: str, record: StageRecord) -> str:
     if stage == "calibrate":
         return f"{details['images']} of {details['found']} images, {details['tensors']} tensors"
     if stage.startswith("int8:"):
-        return (
+        text = (
             f"{details['method']}: {len(details['gemms'])} products, {len(details['attentions'])} "
             f"attentions; {details['agreement']['sqnr_db']:.1f} dB"
         )
+        if (accuracy := details["accuracy"]) is not None:
+            text += (
+                f", top-1 {accuracy['int8']['top1']:.2f} % (FP32 {accuracy['fp32']['top1']:.2f})"
+            )
+        return text
     if stage == "verify":
         return f"{details['comparisons']} comparisons passed"
     return _describe_engine(details)

@@ -24,6 +24,8 @@ class OnnxRuntimeRunner:
         threads: Threads within an operator; None for one per usable core.
         name: What tables call it; by default the runtime and the file.
         image_input: What its input is.
+        simulated_int8: Compute the products of a graph with Q/DQ pairs in FP32 on the numbers that
+            those pairs leave, instead of with the INT8 kernels of this CPU.
     """
 
     def __init__(
@@ -32,15 +34,21 @@ class OnnxRuntimeRunner:
         threads: int | None = None,
         name: str | None = None,
         image_input: ImageInput = FP32_INPUT,
+        *,
+        simulated_int8: bool = False,
     ) -> None:
         self.path = path
+        self.simulated_int8 = simulated_int8
         self.threads = threads
         self.image_input = image_input
         self.name = name or f"onnxruntime {path.name}"
         self._session: Any = None
 
     def __enter__(self) -> Self:
-        self._session = open_session(self.path, session_options(self.threads))
+        options = session_options(self.threads)
+        if self.simulated_int8:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        self._session = open_session(self.path, options)
         return self
 
     def __exit__(

@@ -65,6 +65,7 @@ def quantize_graph(
     batch: int,
     keep: Sequence[str] = (),
     fp32_nodes: Collection[str] = (),
+    only: Sequence[str] | None = None,
 ) -> Int8Graph:
     """Write ``source`` with Q/DQ pairs to ``final``, what is around them in the recipe's precision.
 
@@ -76,6 +77,7 @@ def quantize_graph(
         batch: Images that an engine is tuned for.
         keep: As of ``choose_places``.
         fp32_nodes: Names of nodes that stay in FP32 where the rest is FP16.
+        only: As of ``choose_places``.
 
     Raises:
         InputError: An activation has no threshold, or the graph does not convert to FP16.
@@ -83,7 +85,7 @@ def quantize_graph(
     """
     model = ir.load(source)
     places = find_places(model.graph)
-    placement = choose_places(places, recipe, batch, keep)
+    placement = choose_places(places, recipe, batch, keep, only)
     activations = _activations(placement)
     smallest = SMALLEST_SCALE[recipe.surrounding]
     InsertQdq(placement, thresholds, smallest, recipe.integer_bias)(model)

@@ -16,6 +16,7 @@ from swin_deploy.graph.int8.places import GEMM_KINDS, Attention, Gemm, GemmKind,
 # Sizes for which NVIDIA's compilers fuse a quantised attention (see docs/int8.md).
 _HEAD_SIZES = {16, 32, 64}
 _MOST_KEYS = 512
+_MLP = ("fc1", "fc2")
 # A quantised MLP is one kernel more: no product with INT8 operands takes in the activation
 # function. Blocks are 7 kernels in FP16, and a tenth more than those is what may be spent.
 _KERNELS_OF_A_BLOCK, _SPARE_KERNELS = 7, 0.1
@@ -69,29 +70,41 @@ class Placement:
 
 
 def choose_places(
-    places: Places, recipe: Recipe, batch: int, keep: Sequence[str] = ()
+    places: Places,
+    recipe: Recipe,
+    batch: int,
+    keep: Sequence[str] = (),
+    only: Sequence[str] | None = None,
 ) -> Placement:
     """Apply a recipe to a graph.
+
+    What is kept, or not among ``only``, is left out of what the recipe alone would choose, so that
+    keeping more never quantises anything else instead. Where the recipe wants both products of an
+    MLP or none, keeping one leaves out the other too.
 
     Args:
         places: Of the graph.
         recipe: Of the runtime.
         batch: Images that an engine is tuned for.
         keep: Names, or patterns of names with * and ?, of places to leave as they are.
+        only: Likewise, of the places to quantise, each for itself; None for all that the recipe
+            chooses.
 
     Raises:
         ConfigError: A pattern fits no place, or nothing is left to quantise.
     """
     kept = matching(places.names, keep)
-    gemms = [g for g in places.gemms if g.kind in recipe.kinds and g.name not in kept]
+    gemms = [g for g in places.gemms if g.kind in recipe.kinds]
     if recipe.mlp == "smaller":
         chosen = _smaller_mlps(gemms, batch, {g.block for g in places.gemms if g.block})
-        gemms = [g for g in gemms if g.kind not in ("fc1", "fc2") or g.block in chosen]
-    attentions = tuple(
+        chosen -= {g.block for g in gemms if g.kind in _MLP and g.name in kept}
+        gemms = [g for g in gemms if g.kind not in _MLP or g.block in chosen]
+    gemms = [g for g in gemms if g.name not in kept]
+    attentions = [
         a
         for a in places.attentions
         if recipe.attention and a.name not in kept and quantised_attention_fuses(a)
-    )
+    ]
     if not gemms:
         raise ConfigError(
             f"nothing is left to quantise: of {len(places.gemms)} products with weights, none is "
@@ -99,7 +112,14 @@ def choose_places(
             f"{', '.join(keep) or 'anything'}",
             "--precision fp16",
         )
-    return Placement(tuple(gemms), attentions)
+    placement = Placement(tuple(gemms), tuple(attentions))
+    if only is None:
+        return placement
+    wanted = matching(placement.names, only)
+    return Placement(
+        tuple(g for g in gemms if g.name in wanted),
+        tuple(a for a in attentions if a.name in wanted),
+    )
 
 
 def quantised_attention_fuses(attention: Attention) -> bool:
@@ -135,7 +155,7 @@ def _smaller_mlps(gemms: Sequence[Gemm], batch: int, blocks: set[str]) -> set[st
     saved: dict[str, int] = {}
     pairs: dict[str, list[Gemm]] = {}
     for gemm in gemms:
-        if gemm.kind in ("fc1", "fc2"):
+        if gemm.kind in _MLP:
             pairs.setdefault(gemm.block, []).append(gemm)
     for block, pair in pairs.items():
         if len(pair) == 2:  # one alone is quantised and de-quantised for nothing

@@ -1,0 +1,189 @@
+"""Photos with the class that they show: a folder of class folders, or a text list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_deploy.architecture import Size
+from swin_deploy.artifacts.files import digest
+from swin_deploy.data.classes import WITHOUT_LABELS, is_number, match_classes
+from swin_deploy.data.inputs import list_photos
+from swin_deploy.data.photo_list import read_lines, require_files
+from swin_deploy.data.sample import ImageSample, read_images, require_count, sample_files
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.metrics import FloatArray
+from swin_deploy.variants import Preprocessing
+
+Classes = NDArray[np.int64]
+_PURPOSE = "measurement"
+_HINT = "a folder of class folders, or a text file with one path and its label a line"
+_QUOTED = re.compile(r'"([^"]+)"\s+(\S.*)')
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """A sample of labelled photos.
+
+    Attributes:
+        sample: The photos.
+        labels: The class of each of them.
+        notes: What is worth saying of it.
+    """
+
+    sample: ImageSample
+    labels: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    def identity(self, size: Size, preprocessing: Preprocessing) -> dict[str, Any]:
+        """All that images and labels depend on, JSON-able."""
+        return self.sample.identity(size, preprocessing) | {"labels": digest(self.labels)}
+
+
+def find_labelled(
+    source: Path,
+    classes: int,
+    names: Sequence[str] = (),
+    count: int | None = None,
+    seed: int = 0,
+    *,
+    sorted_folders: bool = False,
+) -> LabelledSet:
+    """Find the labelled photos in ``source``, and the index of each one's class.
+
+    Class folders and labels are names of classes or their numbers, as ``match_classes`` reads
+    them. Other folders are classes 0, 1, ... in sorted order, as in torchvision's
+    ``ImageFolder``, where that is asked for; or where no names are known, no folder is a number and
+    there are as many folders as classes.
+
+    Args:
+        source: A folder with a folder for each class; or a text file with a path, relative to the
+            file, and a label a line, apart by a tab or else by the line's last space. A path
+            before a label with spaces is in double quotes.
+        classes: How many the network has.
+        names: Of its classes, by index, where they are known.
+        count: At most so many photos; None for all.
+        seed: Of the sample.
+        sorted_folders: Whatever they are called, folders are classes in sorted order.
+
+    Raises:
+        ConfigError: ``count``, ``seed`` or ``sorted_folders`` means nothing.
+        InputError: The source is missing, empty or damaged, or its labels are not the classes.
+    """
+    require_count(_PURPOSE, count, seed)
+    if not source.exists():
+        raise InputError(f"{source} does not exist", _HINT)
+    if source.is_dir():
+        texts = _from_folders(source)
+        known, note = _match_folders(source, texts, classes, names, sorted_folders)
+    elif sorted_folders:
+        raise ConfigError(f"{source} is a list, which has no folders to sort", "--labelled alone")
+    else:
+        texts = _from_list(source)
+        known, note = (
+            match_classes([*dict.fromkeys(texts.values())], classes, names, f"{source}"),
+            "",
+        )
+    sample = sample_files(source, list(texts), _PURPOSE, count, seed)
+    labels = tuple(known[texts[image.name]] for image in sample.images)
+    notes = [*sample.notes, *([note] if note else [])]
+    if (seen := len(set(labels))) < classes:
+        notes.append(f"the labelled photos show {seen} of the {classes} classes")
+    return LabelledSet(replace(sample, notes=()), labels, tuple(notes))
+
+
+def read_labelled(
+    labelled: LabelledSet,
+    size: Size,
+    preprocessing: Preprocessing,
+    batch: int = 1,
+    note: Callable[[str], None] = lambda text: None,
+) -> Iterator[tuple[FloatArray, Classes]]:
+    """Images (b, channels, H, W) float32 and their classes (b,), ``batch`` at a time.
+
+    Arguments and errors of ``read_images``.
+    """
+    held: list[tuple[FloatArray, int]] = []
+    for position, image in read_images(labelled.sample, size, preprocessing, note):
+        held.append((image, labelled.labels[position]))
+        if len(held) == batch:
+            yield _stack(held)
+            held = []
+    if held:
+        yield _stack(held)
+
+
+def _stack(held: list[tuple[FloatArray, int]]) -> tuple[FloatArray, Classes]:
+    return np.stack([image for image, _ in held]), np.array([label for _, label in held], np.int64)
+
+
+def _from_folders(source: Path) -> dict[str, str]:
+    """Photo -> name of its class folder."""
+    names = [path.relative_to(source) for path in list_photos(source)]
+    loose = [name for name in names if len(name.parts) == 1]
+    if loose:
+        first = ", ".join(str(name) for name in loose[:3])
+        raise InputError(
+            f"{len(loose)} of {len(names)} photos in {source} lie in no class folder: {first}",
+            f"{_HINT}; {WITHOUT_LABELS}",
+        )
+    return {name.as_posix(): name.parts[0] for name in names}
+
+
+def _match_folders(
+    source: Path, texts: dict[str, str], classes: int, names: Sequence[str], in_order: bool
+) -> tuple[dict[str, int], str]:
+    """Folder -> class, and what to say of it."""
+    used = sorted(set(texts.values()))
+    folders = sorted(p.name for p in source.iterdir() if p.is_dir() and not p.name.startswith("."))
+    numbers = any(is_number(folder) for folder in used)
+    if not in_order and (names or numbers or len(folders) != classes):
+        return match_classes(used, classes, names, str(source)), ""
+    if len(folders) != classes:
+        raise InputError(
+            f"{source} has {len(folders)} class folders, and the network has {classes} classes: "
+            "their order does not tell which is which",
+            f"folders called by the number of their class; {WITHOUT_LABELS}",
+        )
+    if empty := sorted(set(folders) - set(used)):
+        raise InputError(f"class folders in {source} hold no photos: {', '.join(empty[:5])}", _HINT)
+    note = f"class folders count in sorted order: {folders[0]} is class 0, {folders[-1]} the last"
+    return {folder: index for index, folder in enumerate(folders)}, note
+
+
+def _from_list(source: Path) -> dict[str, str]:
+    """Photo -> label."""
+    lines = [(number, _split(line)) for number, line in read_lines(source)]
+    bare = [f"line {number}" for number, pair in lines if pair is None]
+    if bare:
+        raise InputError(
+            f"{len(bare)} of {len(lines)} lines in {source} have no label: {', '.join(bare[:5])}",
+            f"{_HINT}; {WITHOUT_LABELS}",
+        )
+    rows = [(number, *pair) for number, pair in lines if pair is not None]
+    require_files(source, [(number, name) for number, name, _ in rows])
+    found: dict[str, str] = {}
+    clashes = []
+    for number, name, label in rows:
+        if found.setdefault(name, label) != label:
+            clashes.append(f"{name} is {found[name]} and, in line {number}, {label}")
+    if clashes:
+        raise InputError(f"{source} contradicts itself: {'; '.join(clashes[:5])}")
+    return found
+
+
+def _split(line: str) -> tuple[str, str] | None:
+    if "\t" in line:
+        name, _, label = line.rpartition("\t")
+    elif (quoted := _QUOTED.fullmatch(line)) is not None:
+        name, label = quoted.groups()
+    else:
+        name, _, label = line.rpartition(" ")
+    name, label = (text.strip().removeprefix('"').removesuffix('"') for text in (name, label))
+    return (name, label) if name and label else None

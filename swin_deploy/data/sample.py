@@ -1,0 +1,256 @@
+"""A seeded sample of the images of a folder, of a list or of an array, read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swin_deploy.architecture import Size
+from swin_deploy.artifacts.files import digest, sha256
+from swin_deploy.artifacts.manifest import package_version
+from swin_deploy.data.arrays import ImageArray, find_images
+from swin_deploy.data.images import load_photo
+from swin_deploy.data.inputs import MAX_UNREADABLE, list_photos
+from swin_deploy.data.photo_list import read_list
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.metrics import FloatArray
+from swin_deploy.variants import Preprocessing
+
+# Farthest that 8 bits go once normalised with ImageNet's mean and std is 2.64; this tells those
+# from pixels of 0 to 255 whatever the mean and std.
+MAX_NORMALISED = 30.0
+_HINT = "a folder of photos, a text file that lists them, or an .npy or .npz"
+
+
+@dataclass(frozen=True, slots=True)
+class SampledImage:
+    """One image: its name, relative to the source, and the SHA-256 of its content."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSample:
+    """A sample of the images of one source.
+
+    Attributes:
+        purpose: What messages say the images are for.
+        source: Folder, list or array file.
+        found: How many images it has.
+        seed: Of the sample.
+        images: The sample, sorted by name or by position in the array.
+        sha256: Digest over ``images``.
+        notes: What is worth saying of it.
+        array: Where the images lie, if in an array.
+        positions: Of the images in ``array``.
+    """
+
+    purpose: str
+    source: Path
+    found: int
+    seed: int
+    images: tuple[SampledImage, ...]
+    sha256: str
+    notes: tuple[str, ...]
+    array: ImageArray | None = None
+    positions: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def spread(self, count: int) -> ImageSample:
+        """At most ``count`` of the images, evenly over the sample."""
+        step = max(1.0, len(self) / count)
+        chosen = [int(index * step) for index in range(min(len(self), count))]
+        images = tuple(self.images[index] for index in chosen)
+        positions = tuple(self.positions[index] for index in chosen) if self.positions else ()
+        return replace(self, images=images, positions=positions, sha256=_digest(images))
+
+    def identity(self, size: Size, preprocessing: Preprocessing) -> dict[str, Any]:
+        """All that the tensors of ``read_images`` depend on, JSON-able."""
+        return {
+            "images": self.sha256,
+            "count": len(self),
+            "seed": self.seed,
+            "size": list(size),
+            "preprocessing": asdict(preprocessing),
+            "pillow": package_version("pillow"),
+        }
+
+
+def find_sample(
+    source: Path, purpose: str, count: int | None = None, seed: int = 0, few: int = 0
+) -> ImageSample:
+    """Draw a sample of the images in ``source``, the same for the same seed.
+
+    Args:
+        source: A folder of photos, sub-folders included; a text file with one path a line,
+            relative to the file, ``#`` for comments; or an ``.npy`` or ``.npz`` of float32 images
+            that are normalised already.
+        purpose: What messages say the images are for: "calibration".
+        count: At most so many images; None for all.
+        seed: A smaller sample of the same seed is part of a larger one.
+        few: A sample smaller than this has a note that says so.
+
+    Raises:
+        ConfigError: ``count`` or ``seed`` means nothing.
+        InputError: The source is missing, empty or damaged, or holds something else.
+        UnsafeError: An array holds pickled objects.
+    """
+    require_count(purpose, count, seed)
+    if not source.exists():
+        raise InputError(f"{source} does not exist", f"for the {purpose}: {_HINT}")
+    if source.suffix.lower() in (".npy", ".npz") and not source.is_dir():
+        return _sample_array(source, purpose, count, seed, few)
+    if source.is_dir():
+        names = [path.relative_to(source).as_posix() for path in list_photos(source)]
+    else:
+        names = read_list(source)
+    return sample_files(source, names, purpose, count, seed, few)
+
+
+def sample_files(
+    source: Path, names: Sequence[str], purpose: str, count: int | None, seed: int, few: int = 0
+) -> ImageSample:
+    """As ``find_sample``, of files that are known by name, relative to the source."""
+    ordered = sorted(names)
+    chosen = [ordered[index] for index in _sample(len(ordered), count, seed)]
+    folder = folder_of(source)
+    images = tuple(SampledImage(name, sha256(folder / name)) for name in chosen)
+    notes = _notes(purpose, images, len(ordered), count, few)
+    return ImageSample(purpose, source, len(ordered), seed, images, _digest(images), notes)
+
+
+def require_count(purpose: str, count: int | None, seed: int) -> None:
+    """Check the size and the seed of a sample.
+
+    Raises:
+        ConfigError: They mean nothing.
+    """
+    if count is not None and count < 1:
+        raise ConfigError(f"{purpose} on {count} images", "512 of them, or at least 1")
+    if seed < 0:
+        raise ConfigError(f"seed {seed} is below 0")
+
+
+def folder_of(source: Path) -> Path:
+    """What the names of a source are relative to."""
+    return source if source.is_dir() else source.parent
+
+
+def read_images(
+    sample: ImageSample,
+    size: Size,
+    preprocessing: Preprocessing,
+    note: Callable[[str], None] = lambda text: None,
+) -> Iterator[tuple[int, FloatArray]]:
+    """The images in order, each with its position in the sample: (channels, H, W) float32.
+
+    Photos are decoded when they are asked for, by ``load_photo`` as everywhere.
+
+    Args:
+        sample: Which images.
+        size: (H, W), in pixels.
+        preprocessing: Of photos; arrays are normalised already, and count their channels by it.
+        note: Is told of every photo that was left out, and why.
+
+    Raises:
+        InputError: An array holds images of another shape, or more than ``MAX_UNREADABLE`` of
+            the photos cannot be read.
+    """
+    if sample.array is None:
+        return _read_photos(sample, size, preprocessing, note)
+    _require_shape(sample.array, (len(preprocessing.mean), *size))
+    return enumerate(sample.array.read(sample.positions))
+
+
+def _read_photos(
+    sample: ImageSample, size: Size, preprocessing: Preprocessing, note: Callable[[str], None]
+) -> Iterator[tuple[int, FloatArray]]:
+    folder, unreadable = folder_of(sample.source), 0
+    for position, item in enumerate(sample.images):
+        try:
+            image = load_photo(folder / item.name, size, preprocessing)
+        except InputError as error:
+            unreadable += 1
+            if unreadable > MAX_UNREADABLE * len(sample):
+                raise InputError(
+                    f"{unreadable} or more of {len(sample)} {sample.purpose} photos cannot be "
+                    f"read: {error.problem}",
+                    "remove them",
+                ) from error
+            note(f"left out of the {sample.purpose}: {error.problem}")
+            continue
+        yield position, image
+
+
+def _require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
+    if array.shape == expected:
+        return
+    channels, height, width = expected
+    hint = f"an array of (n, {channels}, {height}, {width})"
+    if array.shape == (height, width, channels):
+        hint = "its channels come last: images.transpose(0, 3, 1, 2)"
+    raise InputError(
+        f"{array.key} holds images of {array.shape}, and the network takes {expected} as "
+        "(channels, height, width)",
+        hint,
+    )
+
+
+def _sample_array(path: Path, purpose: str, count: int | None, seed: int, few: int) -> ImageSample:
+    array = find_images(path)
+    positions = _sample(array.count, count, seed)
+    images, largest = [], 0.0
+    for index, image in zip(positions, array.read(positions), strict=True):
+        content = hashlib.sha256(image.tobytes()).hexdigest()
+        images.append(SampledImage(str(index), content))
+        largest = max(largest, float(np.abs(image).max()))
+    notes = _notes(purpose, tuple(images), array.count, count, few)
+    if largest > MAX_NORMALISED:
+        notes += (f"{path} holds values up to {largest:g}: are its images normalised?",)
+    return ImageSample(
+        purpose=purpose,
+        source=path,
+        found=array.count,
+        seed=seed,
+        images=tuple(images),
+        sha256=_digest(tuple(images)),
+        notes=notes,
+        array=array,
+        positions=positions,
+    )
+
+
+def _sample(total: int, count: int | None, seed: int) -> tuple[int, ...]:
+    """Ascending positions of at most ``count`` of ``total`` items."""
+    # Raw numbers: numpy keeps them from version to version, unlike those of Generator's methods.
+    order = np.argsort(np.random.PCG64(seed).random_raw(total), kind="stable")
+    return tuple(sorted(order[:count].tolist()))
+
+
+def _digest(images: tuple[SampledImage, ...]) -> str:
+    return digest([[image.name, image.sha256] for image in images])
+
+
+def _notes(
+    purpose: str, images: tuple[SampledImage, ...], found: int, count: int | None, few: int
+) -> tuple[str, ...]:
+    notes = []
+    if count is not None and found < count:
+        notes.append(f"{count} {purpose} images were asked for, and {found} are there: all used")
+    if len(images) < few:
+        notes.append(
+            f"{purpose} on {len(images)} images: with fewer than {few} the ranges depend "
+            "on which they are"
+        )
+    copies = len(images) - len({image.sha256 for image in images})
+    if copies:
+        notes.append(f"{copies} of {len(images)} {purpose} images are copies of others")
+    return tuple(notes)

@@ -1,0 +1,80 @@
+"""What has been measured so far, on the disk, so that a run that is killed goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.artifacts.files import read_json, write_json
+from swin_deploy.errors import FileAccessError
+
+SCHEMA_VERSION = 1
+KIND = "sensitivity"
+
+
+class Journal:
+    """Measurements by name, written after each of them to a file beside the report.
+
+    A finished report holds them too, so that asking again, or for another limit, measures only
+    what is new.
+
+    Args:
+        report: The file that will hold the report.
+        identity: All that the measurements depend on, JSON-able.
+        note: Is told where measurements are taken from, and why others do not count.
+
+    Raises:
+        FileAccessError: ``report`` is something else.
+    """
+
+    def __init__(self, report: Path, identity: dict[str, Any], note: Callable[[str], None]) -> None:
+        self.report, self.identity = report, json.loads(json.dumps(identity))
+        self.path = report.with_name(f".{report.name}.partial")
+        if report.exists() and (read_json(report) or {}).get("kind") != KIND:
+            raise FileAccessError(
+                f"{report} exists, and is no report of this command", "another --out"
+            )
+        self.measured: dict[str, dict[str, Any]] = {}
+        for path in (report, self.path):
+            found = self._read(path, note)
+            if len(found) > len(self.measured):
+                self.measured = found
+        if self.measured:
+            note(f"{len(self.measured)} measurements of an earlier run are used again")
+
+    def get(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``measure`` gives, JSON-able, if it is not known already."""
+        if name not in self.measured:
+            self.measured[name] = measure()
+            write_json(self.path, self._state())
+        return self.measured[name]
+
+    def finish(self, report: dict[str, Any]) -> None:
+        """Write the report with all measurements, and remove what stood beside it."""
+        write_json(self.report, report | self._state())
+        self.path.unlink(missing_ok=True)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "kind": KIND,
+            "schema_version": SCHEMA_VERSION,
+            "identity": self.identity,
+            "measured": self.measured,
+        }
+
+    def _read(self, path: Path, note: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+        if not path.exists():
+            return {}
+        data = read_json(path) or {}
+        found, measured = data.get("identity"), data.get("measured")
+        if data.get("schema_version") != SCHEMA_VERSION or not isinstance(found, dict):
+            note(f"{path} cannot be used: measuring again")
+        elif changed := sorted(
+            key for key in found | self.identity if found.get(key) != self.identity.get(key)
+        ):
+            note(f"{path} is of another {', '.join(changed)}: measuring again")
+        elif isinstance(measured, dict):
+            return measured
+        return {}

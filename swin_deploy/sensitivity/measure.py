@@ -1,0 +1,107 @@
+"""The measurements of one run, each made once and kept in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_deploy.errors import ConfigError
+from swin_deploy.graph.int8.recipe import Recipe
+from swin_deploy.graph.int8.sensitivity import Effect, PlaceKind, Probe, list_places, run_logits
+from swin_deploy.metrics import FloatArray
+from swin_deploy.sensitivity.journal import Journal
+from swin_deploy.sensitivity.subject import Measured
+
+
+@dataclass(slots=True)
+class Laboratory:
+    """Measures what has not been measured yet.
+
+    Attributes:
+        measured: The run and the images.
+        recipe: Whose places.
+        places: Those that it quantises, in the order in which they run.
+        thresholds: Gives name of an activation -> threshold, when the first is needed.
+        journal: Remembers.
+        progress: Hears what takes long.
+    """
+
+    measured: Measured
+    recipe: Recipe
+    places: dict[str, PlaceKind]
+    thresholds: Callable[[], dict[str, float]]
+    journal: Journal
+    progress: Callable[[str], None]
+    _probe: Probe | None = field(default=None, init=False)
+    _left_out: list[str] = field(default_factory=list, init=False)
+
+    def baseline(self) -> dict[str, Any]:
+        """Of FP32: "images", how many of them are "right", null without labels, and "left_out".
+
+        The last has a line for every photo that was named and could not be read.
+        """
+
+        def measure() -> dict[str, Any]:
+            probe = self._opened()
+            labels, guesses = probe.labels, probe.reference.argmax(axis=1)
+            right = None if labels is None else int((guesses == labels).sum())
+            return {"images": len(guesses), "right": right, "left_out": self._left_out}
+
+        return self.journal.get("fp32", measure)
+
+    def alone(self, place: str) -> Effect:
+        """One place quantised and no other."""
+        return self._effect(f"only {place}", only=(place,))
+
+    def without(self, kept: Sequence[str]) -> Effect:
+        """All places quantised but these, and those that the recipe leaves out with them."""
+        quantised = self.quantised_without(kept)
+        left = [name for name in self.places if name not in quantised]
+        if not quantised:
+            found = self.baseline()
+            return Effect(np.inf, np.inf, found["images"], found["right"])
+        self.progress(f"all but {len(left)} places" if left else "all places together")
+        return self._effect(" ".join(["all but", *left]) if left else "all", keep=left)
+
+    def quantised_without(self, kept: Sequence[str]) -> set[str]:
+        """What is quantised with these places kept; nothing where no product would be."""
+        subject = self.measured.subject
+        try:
+            return set(list_places(subject.graph, self.recipe, subject.batch.high, kept))
+        except ConfigError:  # all of these are places, so this says that no product is left
+            return set()
+
+    def _effect(
+        self, name: str, keep: Sequence[str] = (), only: Sequence[str] | None = None
+    ) -> Effect:
+        found = self.journal.get(name, lambda: self._opened().measure(keep, only).as_dict())
+        return Effect.from_dict(found)
+
+    def _opened(self) -> Probe:
+        """The probe, with the outputs in FP32 computed when the first measurement is needed."""
+        if self._probe is None:
+            subject = self.measured.subject
+            thresholds = self.thresholds()
+            self.progress("computing the FP32 outputs")
+            labels: list[NDArray[np.int64]] = []
+            reference = run_logits(subject.graph, self._noting_labels(labels))
+            self._probe = Probe(
+                source=subject.graph,
+                thresholds=thresholds,
+                recipe=self.recipe,
+                batch=subject.batch.high,
+                images=lambda: (images for images, _ in self.measured.read()),
+                labels=np.concatenate(labels) if labels else None,
+                reference=reference,
+            )
+        return self._probe
+
+    def _noting_labels(self, labels: list[NDArray[np.int64]]) -> Iterator[FloatArray]:
+        for images, classes in self.measured.read(self._left_out.append):
+            if classes is not None:
+                labels.append(classes)
+            yield images

@@ -1,0 +1,81 @@
+"""What a measurement of sensitivity is asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
+from swin_deploy.errors import ConfigError
+from swin_deploy.graph.int8.recipe import RECIPES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensitivityRequest:
+    """One measurement, and the search that may follow it.
+
+    Attributes:
+        run: A run folder.
+        calibration: Images that the ranges are taken from, as of ``find_calibration``.
+        count: At most so many of them; None for all.
+        seed: Of their sample.
+        method: How a range becomes a threshold.
+        images: Images to measure on, without labels; None for the labelled ones, or else for those
+            of the calibration.
+        labelled: Photos to measure on, with labels, as of ``find_labelled``.
+        sorted_folders: Their folders are classes in sorted order.
+        kind: Key of ``RECIPES``: whose places.
+        also: Products that the recipe quantises only where asked: the patch embedding, the head.
+        max_drop: Percentage points of top-1 that may be lost; None for no search.
+        min_sqnr_db: What the logits of the worst image have to keep; None for no search.
+        out: The report; None for ``sensitivity.json`` in the run folder.
+
+    Raises:
+        ConfigError: A setting means nothing, or two of them contradict each other.
+    """
+
+    run: Path
+    calibration: Path
+    count: int | None = None
+    seed: int = 0
+    method: CalibrationMethod = "percentile"
+    images: Path | None = None
+    labelled: Path | None = None
+    sorted_folders: bool = False
+    kind: str = "tensorrt"
+    also: tuple[Literal["embed", "head"], ...] = ()
+    max_drop: float | None = None
+    min_sqnr_db: float | None = None
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in RECIPES:
+            raise ConfigError(f"no recipe for {self.kind!r}", " or ".join(RECIPES))
+        if self.method not in CALIBRATION_METHODS:
+            raise ConfigError(
+                f"no calibration method {self.method!r}", f"one of {', '.join(CALIBRATION_METHODS)}"
+            )
+        if self.images is not None and self.labelled is not None:
+            raise ConfigError(
+                "--images and --labelled both name images to measure on", "one of them"
+            )
+        if self.sorted_folders and self.labelled is None:
+            raise ConfigError("--sorted-folders is about labels", "--labelled DIR --sorted-folders")
+        if self.max_drop is not None and self.min_sqnr_db is not None:
+            raise ConfigError("--max-drop and --min-sqnr are two goals", "one of them")
+        if self.max_drop is not None and self.labelled is None:
+            raise ConfigError(
+                "--max-drop is about top-1, which takes labels",
+                "--labelled with labelled photos, or --min-sqnr DB without labels",
+            )
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise ConfigError(f"--max-drop {self.max_drop:g} is not from 0 to 100 points")
+        if self.min_sqnr_db is not None and not math.isfinite(self.min_sqnr_db):
+            raise ConfigError(f"--min-sqnr {self.min_sqnr_db:g} is no number of dB")
+
+    @property
+    def report(self) -> Path:
+        """Where the report goes."""
+        return self.out or self.run / "sensitivity.json"

