@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +11,14 @@ import pytest
 from conftest import ROOT
 from fusion.rows import Row
 from quantisation.command import main
-from quantisation.digits import wilson
-from quantisation.engines import Figures
-from quantisation.photos import STOCK, photos_table
+from quantisation.engines import Figures, list_kernels
+from quantisation.photos import STOCK, as_inputs, find_photos, photos_table, write_stock
 from quantisation.placements import NETWORKS, Pair
 from quantisation.speed import require_near, speed_table
 from quantisation.tried import TRIED
 from swin_deploy.config import CALIBRATION_METHODS
-from swin_deploy.errors import VerificationError
+from swin_deploy.errors import InputError, VerificationError
+from swin_deploy.model.build import build_model
 
 DOC = (ROOT / "docs" / "int8.md").read_text()
 
@@ -53,15 +54,10 @@ def test_tried_prints_a_row_per_placement(
 ) -> None:
     options = ("--network", config, "--only", "nothing|chosen|cut before")
     head, _, *rows = lines_of(monkeypatch, capsys, "tried", *options)
-    assert head.startswith("| quantised | kernels tiny 1, slabs |")
+    assert head.startswith("| quantised | tiny 1, slabs: kernels | MB | to FP16 |")
     assert len(rows) == 4
     for row in rows:
         assert re.search(r" \| \d+ \| [\d.]+ \+ [\d.]+ \| \d\.\d\d \| \d of 2 \|$", row), row
-
-
-def test_wilsons_interval() -> None:
-    assert wilson(50, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson(1000, 1000) == pytest.approx((0.99617, 1), abs=1e-5)
 
 
 @pytest.mark.slow
@@ -85,6 +81,15 @@ def test_photos_and_speed_print_every_graph(config: str) -> None:
     _, _, *times, _, last = speed_table(row, turns=3, form="packed")
     assert len(times) == 3 * 4
     assert last.startswith("3 turns; load of the machine ")
+
+
+@pytest.mark.slow
+def test_the_compiler_refuses_what_the_stock_tool_makes(config: str, tmp_path: Path) -> None:
+    row, final = Row(config, "1", ("timm",)), tmp_path / "stock.onnx"
+    seen, _, _ = find_photos()
+    write_stock(row, build_model(row.config, seed=0), as_inputs(row, seen), final)
+    with pytest.raises(InputError, match="Non-zero zero point is not supported"):
+        list_kernels(lambda path: path.write_bytes(final.read_bytes()), row.batches)
 
 
 def test_a_graph_that_computes_something_else_is_not_timed() -> None:

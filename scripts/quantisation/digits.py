@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +25,13 @@ from swin_deploy.config import CALIBRATION_METHODS
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import EnvironmentMissingError
-from swin_deploy.metrics import FloatArray, sqnr_db
+from swin_deploy.metrics import FloatArray, sqnr_db, wilson_interval
 from swin_deploy.model.load import load_model
 from swin_deploy.variants import VARIANTS
 
 VARIANT = VARIANTS["swin_pocket"]
 WEIGHTS = Path(swin_deploy.__file__).parent / "bundled" / "swin_pocket.safetensors"
 CALIBRATED_ON = 200  # of the training part
-Z = 1.959964  # of the normal distribution: 95 % lie within it
 
 
 def digits_table(held_out: int | None = None) -> Iterator[str]:
@@ -111,24 +109,12 @@ def find_digits() -> Path:
     return Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """Wilson's interval of 95 % for a share, 0 to 1.
-
-    E. B. Wilson, Probable inference, the law of succession, and statistical inference, 1927.
-    """
-    share, z = right / total, Z
-    middle = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return (middle - spread) / scale, (middle + spread) / scale
-
-
 def _columns(runtime: str) -> list[str]:
     return [f"{runtime}, %", "95 %", "worst dB"]
 
 
 def _accuracy(right: NDArray[np.bool_]) -> list[str]:
-    low, high = wilson(int(right.sum()), len(right))
+    low, high = wilson_interval(int(right.sum()), len(right))
     return [f"{100 * right.mean():.1f}", f"{100 * low:.1f} to {100 * high:.1f}"]
 
 

@@ -93,9 +93,7 @@ GRAPHS = (
 
 def tried_table(placements: Sequence[Tried], graphs: Sequence[Graph]) -> Iterator[str]:
     """Markdown, line by line as it is measured; MB are of activations + weights."""
-    columns = [
-        f"{what} {graph.label}" for graph in graphs for what in ("kernels", "MB", "MB to FP16")
-    ]
+    columns = [c for graph in graphs for c in (f"{graph.label}: kernels", "MB", "to FP16")]
     yield f"| quantised | {' | '.join(columns)} | fused attentions |"
     yield f"|---|{'---:|' * len(columns)}---|"
     with tempfile.TemporaryDirectory() as folder:
