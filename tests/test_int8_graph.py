@@ -213,6 +213,11 @@ def change_step(model: onnx.ModelProto) -> None:
     tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), tensor.name))
 
 
+def move_zero(model: onnx.ModelProto) -> None:
+    tensor = next(t for t in model.graph.initializer if t.name == "int8.zero")
+    tensor.CopyFrom(numpy_helper.from_array(np.int8(1), tensor.name))
+
+
 def skip_activation(model: onnx.ModelProto) -> None:
     node = next(n for n in model.graph.node if n.op_type == "Gelu")
     for other in model.graph.node:
@@ -228,7 +233,7 @@ def read_another(model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [change_integer, change_step, skip_activation, read_another],
+    [change_integer, change_step, move_zero, skip_activation, read_another],
     ids=lambda damage: damage.__name__,
 )
 def test_an_int8_graph_that_is_not_the_fp32_graph_is_found(damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

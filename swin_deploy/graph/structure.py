@@ -68,6 +68,7 @@ class _Reading:
         origin = {name: name for name in ("", *(v.name for v in graph.input), *weights)}
         self.nodes: list[Node] = []
         self.limits: set[str] = set()
+        self.zeros: set[str] = set()
         self.steps: dict[str, tuple[str, str, int]] = {}  # weight -> its integers, scale and axis
         for node in graph.node:
             if _is_float_cast(node):
@@ -95,6 +96,7 @@ class _Reading:
     ) -> str:
         """What a node of a pair hands on: a value, or the weight that integers stand for."""
         self.limits.update(name for name in node.input[1:] if name in weights)
+        self.zeros.update(node.input[2:])
         integers = node.input[0]
         if integers not in weights:
             return origin[integers]
@@ -130,6 +132,9 @@ def _weight_problem(
     missing = (converted.keys() - read.limits | read.steps.keys()) ^ weights.keys()
     if missing:
         return f"weights that only one has: {sorted(missing)}"
+    for name in sorted(read.zeros):
+        if name not in converted or numpy_helper.to_array(converted[name]).any():
+            return f"{name} is another zero point than zero"
     for name, tensor in weights.items():
         expected = numpy_helper.to_array(tensor)
         if name in read.steps:

@@ -32,7 +32,9 @@ class InsertQdq(ir.passes.InPlacePass):
         placement: Places of the graph that it is called on.
         thresholds: Name of an activation -> the magnitude that becomes 127.
         smallest_scale: Scales below it are raised to it.
-        integer_bias: Also turn the bias after a product into 32-bit integers.
+        integer_bias: Also turn the bias after a product into 32-bit integers, and write the zero
+            points of weights. ONNX Runtime makes one integer kernel of a product and its bias only
+            with both.
     """
 
     def __init__(
@@ -87,6 +89,9 @@ class InsertQdq(ir.passes.InPlacePass):
             self._initializer(f"{weight.name}.int8", whole),
             scale_value := self._initializer(f"{weight.name}.scale", scale),
         ]
+        if self.integer_bias:  # ONNX Runtime multiplies in floats where the zeros are left out
+            zeros = np.zeros(np.shape(scale), dtype=np.int8)
+            operands.append(self._initializer(f"{weight.name}.zero", zeros))
         node = ir.node("DequantizeLinear", operands, {} if slabs else {"axis": axis})
         back = self._outputs(node, weight, module_of(gemm.node), f"{weight.name}.dequantized")
         self._graph.insert_before(gemm.node, node)

@@ -32,8 +32,9 @@ class Recipe:
         mlp: "all", or "smaller": where that moves fewer bytes, and only so many that the kernels
             become a tenth more at most.
         surrounding: Precision of everything else.
-        integer_bias: Write biases as 32-bit integers, which is what turns a product and its bias
-            into one integer kernel in ONNX Runtime. Exact to the last bit of a 32-bit sum.
+        integer_bias: Write biases as 32-bit integers, and the zero points of weights, which is what
+            turns a product and its bias into one integer kernel in ONNX Runtime. Exact to the last
+            bit of a 32-bit sum.
     """
 
     kinds: frozenset[GemmKind] = frozenset({"qkv", "proj", "fc1", "fc2", "merge"})

@@ -1,0 +1,144 @@
+"""What compilers make of quantised graphs: the facts that the recipes rest on, without a GPU."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from conftest import POCKET
+from fusion.rows import Row
+from kernel_records import FOLDER
+from quantisation.engines import figures_of, list_kernels, made_up_ranges, write_full, write_half
+from quantisation.placements import MOST_BYTES, MOST_KERNELS, NETWORKS, compile_pair
+from quantisation.tried import TRIED, write_tried
+from swin_deploy.config import BatchRange
+from swin_deploy.engine.int8_check import products_not_in_int8
+from swin_deploy.engine.listing import Listing
+from swin_deploy.export_form.choice import FormName
+from swin_deploy.export_form.entry import freeze
+from swin_deploy.graph.export import export_graph
+from swin_deploy.graph.int8.places import find_places
+from swin_deploy.graph.int8.quantize import Int8Graph, quantize_graph
+from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.model.build import build_model
+from swin_deploy.runners.onnxruntime import open_session, session_options
+
+SWIN_T = Row("swin_t", "1", ())
+OTHERS = [row for row in NETWORKS if row.batch == "1" and row != SWIN_T]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Swin-T in FP32, as it is exported for a GPU."""
+    path = tmp_path_factory.mktemp("swin_t") / "model.onnx"
+    write_full(SWIN_T, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quantised(full: Path) -> tuple[Int8Graph, Listing]:
+    """What of it an export quantises, with made-up ranges, and the kernels of that."""
+    ranges, made = made_up_ranges(ir.load(full).graph), []
+
+    def write(path: Path) -> None:
+        made.append(quantize_graph(full, path, ranges, RECIPES["tensorrt"], 1))
+
+    listing = list_kernels(write, SWIN_T.batches)
+    return made[0], listing
+
+
+def recorded(key: str) -> int:
+    """A sum of the FP16 engine's record."""
+    text = (FOLDER / "swin_t-b1.txt").read_text()
+    return int(re.findall(rf"^{key}: (\d+)", text, re.MULTILINE)[0])
+
+
+def test_int8_moves_fewer_bytes_in_hardly_more_kernels(
+    quantised: tuple[Int8Graph, Listing],
+) -> None:
+    found = figures_of(quantised[1])
+    half = recorded("activation bytes") + recorded("weight bytes")
+    assert found.kernels <= MOST_KERNELS * recorded("kernels")
+    assert found.fused == recorded("fused attentions") == 12
+    assert found.moved_bytes <= MOST_BYTES["swin_t"] * half
+
+
+def test_every_quantised_product_is_multiplied_in_int8(
+    quantised: tuple[Int8Graph, Listing],
+) -> None:
+    graph, listing = quantised
+    assert len(graph.gemms) == 12 * 2 + 3 + 2 * 8  # qkv and proj, merges, and eight MLPs
+    assert products_not_in_int8(listing, graph.gemms.values()) == ()
+    assert len(graph.attentions) == 12
+    for kernel in listing.kernels:
+        if kernel.fused_attention:
+            assert {tensor.dtype for tensor in kernel.inputs} == {"Int8"}
+
+
+def test_no_weight_is_dequantised_at_run_time(quantised: tuple[Int8Graph, Listing]) -> None:
+    graph, listing = quantised
+    readers = [k for k in listing.kernels if any(t.dtype == "Int8" for t in k.constants)]
+    assert len(readers) == len(graph.gemms)
+    for kernel in readers:
+        assert kernel.matrix
+        assert [tensor.dtype for tensor in kernel.inputs] == ["Int8"], kernel.name
+
+
+def test_the_checks_find_what_is_not_int8(full: Path, quantised: tuple[Int8Graph, Listing]) -> None:
+    half = list_kernels(lambda path: write_half(full, path), SWIN_T.batches)
+    assert figures_of(half).kernels == recorded("kernels")
+    gemms = quantised[0].gemms
+    assert set(products_not_in_int8(half, gemms.values())) == set(gemms.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels", "fused"),
+    [
+        ("attention and qkv, not the result", 179, 0),  # with one place of five missing
+        ("all, slab weights with a scale a channel", 119, 12),  # a kernel more that applies them
+    ],
+)
+def test_what_the_recipe_avoids_costs_kernels(
+    full: Path, name: str, kernels: int, fused: int
+) -> None:
+    (tried,) = (tried for tried in TRIED if tried.name == name)
+    listing = list_kernels(lambda path: write_tried(tried, full, path, 1), SWIN_T.batches)
+    assert (len(listing.kernels), listing.fused_attentions) == (kernels, fused)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", OTHERS, ids=str)
+def test_other_networks_are_within_their_bounds(row: Row) -> None:
+    assert compile_pair(row).problems == []
+
+
+@pytest.mark.parametrize("form", ["packed", "slabs"])
+def test_onnxruntime_multiplies_in_integers(form: FormName, tmp_path: Path) -> None:
+    source, final = tmp_path / "model.onnx", tmp_path / "model.int8.cpu.onnx"
+    export_graph(freeze(build_model(POCKET.config), form), POCKET.config, BatchRange(), source)
+    graph = ir.load(source).graph
+    kinds = Counter(gemm.kind for gemm in find_places(graph).gemms)
+    quantize_graph(source, final, made_up_ranges(graph), RECIPES["onnxruntime"], 1)
+    found = operators(final, tmp_path)
+    products = kinds["qkv"] + kinds["proj"] + kinds["fc1"] + kinds["fc2"] + kinds["merge"]
+    assert found["QGemm"] + found["MatMulIntegerToFloat"] == products
+    assert found["DequantizeLinear"] == 0
+    model = onnx.load(final)
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[-1].endswith(".weight.zero"):
+            del node.input[-1]
+    onnx.save(model, final)
+    assert operators(final, tmp_path)["QGemm"] == 0  # the zero points are what it asks for
+
+
+def operators(graph: Path, folder: Path) -> Counter[str]:
+    """How often each operator is in a graph as ONNX Runtime runs it."""
+    options = session_options(None)
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    open_session(graph, options)
+    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
