@@ -88,7 +88,7 @@ def test_the_compiler_refuses_what_the_stock_tool_makes(config: str, tmp_path: P
     row, final = Row(config, "1", ("timm",)), tmp_path / "stock.onnx"
     seen, _, _ = find_photos()
     write_stock(row, build_model(row.config, seed=0), as_inputs(row, seen), final)
-    with pytest.raises(InputError, match="Non-zero zero point is not supported"):
+    with pytest.raises(InputError, match=r"cannot parse model\.onnx"):
         list_kernels(lambda path: path.write_bytes(final.read_bytes()), row.batches)
 
 
