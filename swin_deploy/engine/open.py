@@ -11,6 +11,7 @@ from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.cuda import device_problem
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.runners.openvino import OpenVinoRunner
 from swin_deploy.runners.tensorrt import TensorRtRunner
 
 
@@ -25,8 +26,8 @@ def open_engine(
 
     Args:
         target: What the engine was built for.
-        precision: Of its graph, for the name.
-        path: The engine file, already compared with its recorded hash.
+        precision: Of its graph: for the name, and for runtimes that are free to take another.
+        path: The engine file; all files of the engine were compared with their recorded hashes.
         threads: For engines that run on the CPU; None for one per usable core.
         image_input: What it takes.
 
@@ -36,11 +37,15 @@ def open_engine(
     if (problem := why_not_here(target)) is not None:
         raise EnvironmentMissingError(
             f"{path} cannot run here: {problem}",
-            "a machine with that GPU; on this one, the engine of target cpu",
+            "a machine with that GPU; on this one, the engine of target cpu"
+            if target.kind == "tensorrt"
+            else target.install,
         )
     name = f"engine {target.name}-{precision}"
     if target.kind == "onnxruntime":
         return OnnxRuntimeRunner(path, threads, name, image_input)
+    if target.kind == "openvino":
+        return OpenVinoRunner(path, precision, threads, name, image_input)
     return TensorRtRunner(path, target.module, name, image_input)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from swin_deploy.config import PRECISIONS, Precision
 from swin_deploy.errors import ConfigError
 
-Kind = Literal["onnxruntime", "tensorrt"]
+Kind = Literal["onnxruntime", "openvino", "tensorrt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,9 @@ class Target:
         suffix: Of the engine file.
         about: One line for people.
         builds_without_gpu: Whether its compiler runs on a machine without a GPU.
+        weights_suffix: Of the second file of an engine, which has the weights, where there is one.
+        by_default: Whether a run that names no target has it. A machine has one fastest runtime for
+            its CPU, and every engine is compiled and verified: others are built when asked for.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Target:
     suffix: str
     about: str
     builds_without_gpu: bool
+    weights_suffix: str | None = None
+    by_default: bool = True
 
     @property
     def installed(self) -> bool:
@@ -48,6 +53,13 @@ class Target:
     def engine_name(self, precision: Precision) -> str:
         """Path of its engine inside a run folder."""
         return f"engines/{self.name}-{precision}.{self.suffix}"
+
+    def engine_files(self, precision: Precision) -> tuple[str, ...]:
+        """Paths of all files that its engine consists of, inside a run folder; that one first."""
+        name = self.engine_name(precision)
+        if self.weights_suffix is None:
+            return (name,)
+        return (name, f"{name.removesuffix(self.suffix)}{self.weights_suffix}")
 
     def listing_name(self, precision: Precision) -> str | None:
         """Path of the listing of its kernels; None where the runtime lists none."""
@@ -68,6 +80,20 @@ TARGETS: dict[str, Target] = {
             suffix="onnx",
             about="ONNX Runtime on any CPU",
             builds_without_gpu=True,
+        ),
+        Target(
+            name="cpu-openvino",
+            kind="openvino",
+            module="openvino",
+            distribution="openvino",
+            install="pip install 'swin-deploy[openvino]'",
+            # A CPU without FP16 arithmetic computes FP16 graphs in BF16: not what was verified.
+            precisions=("fp32", "bf16", "int8"),
+            suffix="xml",
+            weights_suffix="bin",
+            about="OpenVINO on any CPU",
+            builds_without_gpu=True,
+            by_default=False,
         ),
         Target(
             name="rtx",
@@ -95,6 +121,9 @@ TARGETS: dict[str, Target] = {
 }
 
 
+DEFAULT_TARGETS: tuple[Target, ...] = tuple(t for t in TARGETS.values() if t.by_default)
+
+
 def find_target(name: str) -> Target:
     """The target called ``name``.
 
@@ -111,13 +140,13 @@ def auto_precisions(names: Sequence[str], calibrated: bool) -> tuple[Precision, 
     """The precisions among which one is chosen for the user.
 
     Args:
-        names: Of targets; empty for all of them.
+        names: Of targets; empty for the default ones.
         calibrated: Whether there are images for INT8.
 
     Raises:
         ConfigError: A target is unknown.
     """
-    targets = [find_target(name) for name in names] or list(TARGETS.values())
+    targets = [find_target(name) for name in names] or DEFAULT_TARGETS
     # BF16 is for networks that FP16 cannot hold, which the gate finds: as fast, and less exact.
     wanted = {p for target in targets for p in target.precisions if p != "bf16"}
     return tuple(p for p in PRECISIONS if p in wanted and (calibrated or p != "int8"))
