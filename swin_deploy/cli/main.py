@@ -19,6 +19,7 @@ from swin_deploy.cli.doctor import doctor
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.sensitivity import sensitivity
+from swin_deploy.cli.targets import targets
 from swin_deploy.cli.variants import variants
 from swin_deploy.errors import ResourceError, SwinDeployError, UsageError, from_os_error
 from swin_deploy.interrupts import SIGNALS
@@ -36,7 +37,7 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, bench, cost, sensitivity, inspect, variants, doctor):
+for _command in (export, bench, cost, sensitivity, inspect, variants, targets, doctor):
     main.add_command(_command)
 
 

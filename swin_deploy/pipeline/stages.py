@@ -211,7 +211,10 @@ def plan_stages(
             | {"outputs": request.outputs, **interface_spec(request)}
             | seen
             | {"int8_by_accuracy": labelled is not None},
-            packages=("torch", "onnxruntime", "pillow", "cuda-bindings"),
+            packages=(
+                *("torch", "onnxruntime", "pillow", "cuda-bindings"),
+                *dict.fromkeys(target.distribution for target, _ in engines),
+            ),
             action=_verify,
         )
     )
