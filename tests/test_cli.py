@@ -149,6 +149,7 @@ def test_targets_say_what_is_here_and_how_to_get_the_rest(
     ]
     assert "fp32,bf16,int8" in lines["cpu-openvino"]
     assert [name for name in TARGETS if lines[name][0] == "*"] == ["cpu", "rtx", "tensorrt"]
+    assert lines["rtx-30"].split()[1:3] == ["tensorrt", "tensorrt_rtx"]
     assert lines["tensorrt"].split()[3:5] == ["no_such_runtime", "missing"]
     assert "its own GPU" in lines["tensorrt"]
     assert cli.run(["targets", "--json"]) == 0
@@ -156,6 +157,7 @@ def test_targets_say_what_is_here_and_how_to_get_the_rest(
     assert rows.keys() == TARGETS.keys()
     assert rows["cpu"]["version"] == package_version("onnxruntime")
     assert rows["cpu"]["installed"]
+    assert rows["rtx-30"]["compute_capability"] == "8.6"
     assert not rows["tensorrt"]["installed"]
     assert rows["tensorrt"]["version"] is None
     assert rows["tensorrt"]["install"].startswith("pip install")

@@ -78,7 +78,14 @@ def build_engine(
         from swin_deploy.engine.tensorrt_build import build_tensorrt
 
         listing, version = run_in_child(
-            build_tensorrt, log, TIMEOUT_S, target.module, source, scratch, batch
+            build_tensorrt,
+            log,
+            TIMEOUT_S,
+            target.module,
+            source,
+            scratch,
+            batch,
+            target.compute_capability,
         )
     if listing_path is not None:
         write_json(listing_path, listing.as_dict())

@@ -9,7 +9,7 @@ from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.targets import Target
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.runners.base import Runner
-from swin_deploy.runners.cuda import device_problem
+from swin_deploy.runners.cuda import device_compute_capability, device_problem
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.openvino import OpenVinoRunner
 from swin_deploy.runners.tensorrt import TensorRtRunner
@@ -53,4 +53,11 @@ def why_not_here(target: Target) -> str | None:
     """Why engines of this target cannot run on this machine; None if they can."""
     if not target.installed:
         return f"{target.module} is not installed ({target.install})"
-    return device_problem() if target.kind == "tensorrt" else None
+    if target.kind != "tensorrt":
+        return None
+    if (problem := device_problem()) is not None:
+        return problem
+    wanted = target.compute_capability
+    if wanted is not None and wanted != (here := device_compute_capability()):
+        return f"it is for GPUs of compute capability {wanted}, the one of this machine has {here}"
+    return None

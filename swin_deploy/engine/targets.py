@@ -28,6 +28,8 @@ class Target:
         suffix: Of the engine file.
         about: One line for people.
         builds_without_gpu: Whether its compiler runs on a machine without a GPU.
+        compute_capability: Of the GPUs that it compiles for, as "8.6"; None for what its compiler
+            takes by itself.
         weights_suffix: Of the second file of an engine, which has the weights, where there is one.
         by_default: Whether a run that names no target has it. A machine has one fastest runtime for
             its CPU, and every engine is compiled and verified: others are built when asked for.
@@ -42,6 +44,7 @@ class Target:
     suffix: str
     about: str
     builds_without_gpu: bool
+    compute_capability: str | None = None
     weights_suffix: str | None = None
     by_default: bool = True
 
@@ -64,6 +67,28 @@ class Target:
     def listing_name(self, precision: Precision) -> str | None:
         """Path of the listing of its kernels; None where the runtime lists none."""
         return f"engines/{self.name}-{precision}.kernels.json" if self.kind == "tensorrt" else None
+
+
+_AHEAD: tuple[Precision, ...] = ("fp16", "bf16", "int8")
+
+
+def _rtx(
+    series: int, about: str, compute_capability: str, precisions: tuple[Precision, ...] = _AHEAD
+) -> Target:
+    """TensorRT-RTX for one series of GPUs, which need not be here."""
+    return Target(
+        name=f"rtx-{series}",
+        kind="tensorrt",
+        module="tensorrt_rtx",
+        distribution="tensorrt-rtx-cu13",
+        install="pip install 'swin-deploy[rtx]'",
+        precisions=precisions,
+        suffix="plan",
+        about=f"TensorRT-RTX for the RTX {series} series alone: {about}",
+        builds_without_gpu=True,
+        compute_capability=compute_capability,
+        by_default=False,
+    )
 
 
 TARGETS: dict[str, Target] = {
@@ -106,6 +131,13 @@ TARGETS: dict[str, Target] = {
             about="TensorRT-RTX for RTX GPUs of the Ampere generation or newer",
             builds_without_gpu=True,
         ),
+        # NVIDIA's TensorRT-RTX support matrix (1.5) has these compute capabilities, each with a GPU
+        # of the series as its example, and neither BF16 nor INT8 for Turing; the members of the
+        # library's ComputeCapability (1.7) name the architectures.
+        _rtx(20, "Turing", "7.5", precisions=("fp16",)),  # example RTX 2080 Ti
+        _rtx(30, "Ampere", "8.6"),  # RTX 3090
+        _rtx(40, "Ada Lovelace", "8.9"),  # RTX 4090
+        _rtx(50, "Blackwell", "12.0"),  # RTX 5090
         Target(
             name="tensorrt",
             kind="tensorrt",
