@@ -31,8 +31,8 @@ class Target:
         compute_capability: Of the GPUs that it compiles for, as "8.6"; None for what its compiler
             takes by itself.
         weights_suffix: Of the second file of an engine, which has the weights, where there is one.
-        by_default: Whether a run that names no target has it. A machine has one fastest runtime for
-            its CPU, and every engine is compiled and verified: others are built when asked for.
+        by_default: Whether a run that names no target has it. Every engine is compiled and
+            verified, which takes its time: alternatives to these are built when asked for.
     """
 
     name: str
