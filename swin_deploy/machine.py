@@ -9,7 +9,10 @@ from pathlib import Path
 
 from swin_deploy.artifacts.manifest import package_version
 
-PACKAGES = ("torch", "onnx", "onnxruntime", "onnxsim", "tensorrt-rtx-cu13", "tensorrt", "numpy")
+PACKAGES = (
+    *("torch", "onnx", "onnxruntime", "onnxsim", "openvino"),
+    *("tensorrt-rtx-cu13", "tensorrt", "numpy"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.cli import main as cli
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.cuda import device_problem
 
@@ -132,6 +135,34 @@ def test_variants_and_doctor_say_what_there_is(capsys: pytest.CaptureFixture[str
     assert "pip install" in states["tensorrt"]["advice"]
 
 
+def test_targets_say_what_is_here_and_how_to_get_the_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = replace(TARGETS["tensorrt"], module="no_such_runtime")
+    monkeypatch.setitem(TARGETS, "tensorrt", missing)
+    assert cli.run(["targets"]) == 0
+    text = capsys.readouterr().out
+    lines = {line[2:].split()[0]: line for line in text.splitlines() if line.strip()}
+    assert TARGETS.keys() <= lines.keys()
+    assert lines["cpu"].split()[3:6] == [
+        *("onnxruntime", package_version("onnxruntime"), "fp32,int8")
+    ]
+    assert "fp32,bf16,int8" in lines["cpu-openvino"]
+    assert [name for name in TARGETS if lines[name][0] == "*"] == ["cpu", "rtx", "tensorrt"]
+    assert lines["rtx-30"].split()[1:3] == ["tensorrt", "tensorrt_rtx"]
+    assert lines["tensorrt"].split()[3:5] == ["no_such_runtime", "missing"]
+    assert "its own GPU" in lines["tensorrt"]
+    assert cli.run(["targets", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows.keys() == TARGETS.keys()
+    assert rows["cpu"]["version"] == package_version("onnxruntime")
+    assert rows["cpu"]["installed"]
+    assert rows["rtx-30"]["compute_capability"] == "8.6"
+    assert not rows["tensorrt"]["installed"]
+    assert rows["tensorrt"]["version"] is None
+    assert rows["tensorrt"]["install"].startswith("pip install")
+
+
 def test_doctor_fails_where_a_needed_package_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,7 +176,9 @@ def test_doctor_fails_where_a_needed_package_is_missing(
     assert "pip install onnxsim" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["", "export", "bench", "cost", "variants", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "export", "bench", "cost", "variants", "targets", "doctor"]
+)
 def test_every_command_has_help_with_an_example(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,8 @@ import pytest
 from conftest import POCKET
 from swin_deploy.artifacts.files import read_json
 from swin_deploy.config import BatchRange
-from swin_deploy.engine import build
+from swin_deploy.engine import build, tensorrt_build
+from swin_deploy.engine import open as engine_open
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.engine.listing_log import read_listing
@@ -176,6 +177,74 @@ def test_a_truncated_graph_is_refused(pocket_run: RunResult, tmp_path: Path) -> 
     path.write_bytes((pocket_run.path / "model.onnx").read_bytes()[:-1000])
     with pytest.raises(InputError, match="not an ONNX model"), OnnxRuntimeRunner(path):
         pass
+
+
+AHEAD = [name for name, target in TARGETS.items() if target.compute_capability]
+
+
+@pytest.fixture(scope="module")
+def kernels_of(
+    pocket_run: RunResult, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], set[str]]:
+    """Kinds of the kernels that the FP16 graph of the pocket network becomes for a target."""
+
+    def compile_for(name: str) -> set[str]:
+        folder = tmp_path_factory.mktemp(name)
+        build_engine(
+            *(TARGETS[name], pocket_run.path / "model.fp16.onnx", folder / "x.plan"),
+            *(BatchRange(low=1, high=4), folder / "log", folder / "x.kernels.json"),
+        )
+        listing = from_dict(read_json(folder / "x.kernels.json") or {}, "x")
+        assert listing.fused_attentions
+        return {kernel.name for kernel in listing.kernels}
+
+    return compile_for
+
+
+def test_gpus_that_are_not_here_are_compiled_for(
+    kernels_of: Callable[[str], set[str]],
+) -> None:
+    assert AHEAD == ["rtx-20", "rtx-30", "rtx-40", "rtx-50"]
+    kernels = {name: kernels_of(name) for name in ("rtx", *AHEAD)}
+    assert kernels["rtx-20"] != kernels["rtx"]  # Turing has no fusions that need Ampere
+
+
+def test_the_capability_reaches_the_compiler(tmp_path: Path) -> None:
+    import tensorrt_rtx
+
+    builder = tensorrt_rtx.Builder(tensorrt_rtx.Logger())
+    for name in AHEAD:
+        config = builder.create_builder_config()
+        capability = TARGETS[name].compute_capability
+        assert capability is not None
+        assert tensorrt_build._aim(tensorrt_rtx, config, capability)
+        assert config.num_compute_capabilities == 1
+        assert config.get_compute_capability(0).name == f"SM{capability.replace('.', '')}"
+
+
+def test_a_library_that_compiles_for_its_own_gpu_alone_says_so(
+    pocket_run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not tensorrt_build._aim(None, object(), "8.6")  # TensorRT 10 and 11 have no such setting
+    monkeypatch.setattr(tensorrt_build, "_aim", lambda trt, config, capability: False)
+    with pytest.raises(EnvironmentMissingError, match=r"cannot compile for GPUs of 8\.6"):
+        tensorrt_build.build_tensorrt(
+            *("tensorrt_rtx", pocket_run.path / "model.fp16.onnx", tmp_path / "x.plan"),
+            *(BatchRange(low=1, high=4), "8.6"),
+        )
+    assert not (tmp_path / "x.plan").exists()
+
+
+def test_a_plan_for_other_gpus_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine_open, "device_problem", lambda: None)
+    monkeypatch.setattr(engine_open, "device_compute_capability", lambda: "8.9")
+    assert why_not_here(TARGETS["rtx-40"]) is None
+    assert why_not_here(TARGETS["rtx"]) is None
+    assert "of compute capability 8.6, the one of this machine has 8.9" in (
+        why_not_here(TARGETS["rtx-30"]) or ""
+    )
+    with pytest.raises(EnvironmentMissingError, match=r"has 8\.9"):
+        open_engine(TARGETS["rtx-30"], "fp16", tmp_path / "x.plan")
 
 
 @pytest.mark.gpu

@@ -9,8 +9,10 @@ import pytest
 
 from conftest import EVERY, FULL_SIZE, VITS, Silent
 from kernel_records import CASES, Case, compile_case, group_of, params, require_recorded
-from swin_deploy.config import ExportRequest
+from swin_deploy.config import BatchRange, ExportRequest
+from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.cost_subject import open_subjects
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.networks import summarise
 from swin_deploy.pipeline.run import RunResult, run_export
 
@@ -63,6 +65,22 @@ def test_the_tiny_network_is_within_its_budget(export_once: Export) -> None:
     engine = export_once("swin_t", "1").stages["engine:rtx-fp16"].details
     assert engine["kernels"] <= 95
     assert engine["activation_bytes"] <= 82.5e6
+
+
+@pytest.mark.xdist_group(group_of("swin_t", "1"))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "kernels"), [("rtx-20", 108), ("rtx-30", 95), ("rtx-40", 95), ("rtx-50", 95)]
+)
+def test_every_series_of_gpus_fuses_every_attention(
+    target: str, kernels: int, export_once: Export, tmp_path: Path
+) -> None:
+    """Compiled for it alone, without it."""
+    graph = export_once("swin_t", "1").path / "model.fp16.onnx"
+    engine = build_engine(
+        TARGETS[target], graph, tmp_path / "x.plan", BatchRange(), tmp_path / "log"
+    )
+    assert (engine.kernels, engine.fused_attentions) == (kernels, 12)
 
 
 @pytest.mark.xdist_group(group_of(*DYNAMIC))

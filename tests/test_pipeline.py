@@ -247,7 +247,7 @@ def test_a_target_without_an_engine_in_that_precision_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="target rtx has no engine in fp32") as caught:
         run_export(pocket_request(tmp_path, targets=("rtx",), precisions=("fp32",)), listener)
-    assert caught.value.hint == "--precision fp16,bf16"
+    assert caught.value.hint == "--precision fp16,bf16,int8"
 
 
 def test_only_what_was_asked_for_is_made(tmp_path: Path, listener: Silent) -> None:

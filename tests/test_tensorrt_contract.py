@@ -156,7 +156,17 @@ def test_a_gate_lets_it_pass(bindings: Bindings, version: str) -> None:
     gate = 'if hasattr(trt.BuilderFlag, "FP16"):\n        config.set_flag(trt.BuilderFlag.FP16)\n'
     walk = Walk(bindings(version), changed(CONFIG, f"{CONFIG}    {gate}"))
     assert not walk.problems
-    assert walk.gates == {"trt.BuilderFlag.FP16": version.startswith("10.")}
+    assert walk.gates["trt.BuilderFlag.FP16"] == version.startswith("10.")
+
+
+def test_only_rtx_compiles_for_gpus_that_are_not_here(bindings: Bindings) -> None:
+    gate = '    if hasattr(config, "num_compute_capabilities"):\n'
+    ungated = changed(gate, "    if True:\n")
+    for version in VERSIONS:
+        walk = Walk(bindings(version), BUILD)
+        assert walk.gates == {"config.num_compute_capabilities": version == "rtx"}
+        problems = Walk(bindings(version), ungated).problems
+        assert bool(problems) == (version != "rtx")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

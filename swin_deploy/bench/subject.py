@@ -17,6 +17,7 @@ from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.runners.tensorrt import TensorRtRunner
 from swin_deploy.variants import Variant
 
 
@@ -63,7 +64,7 @@ class Subject:
     @property
     def on_gpu(self) -> bool:
         """Whether any candidate runs on a GPU, and the baseline therefore should."""
-        return any(not isinstance(runner, OnnxRuntimeRunner) for runner, _ in self.candidates)
+        return any(isinstance(runner, TensorRtRunner) for runner, _ in self.candidates)
 
 
 def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Subject:
@@ -147,7 +148,7 @@ def _from_run(run: FinishedRun) -> Subject:
 def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | None) -> None:
     record = run.manifest.stages[stage]
     target, precision = TARGETS[record.details["target"]], record.details["precision"]
-    path = run.checked(target.engine_name(precision))
+    path, *_ = [run.checked(name) for name in target.engine_files(precision)]
     if (reason := why_not_here(target)) is not None:
         subject.not_run[f"engine {target.name}-{precision}"] = reason
     else:

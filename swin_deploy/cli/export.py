@@ -35,7 +35,7 @@ from swin_deploy.config import (
     Outputs,
     Precision,
 )
-from swin_deploy.engine.targets import auto_precisions
+from swin_deploy.engine.targets import DEFAULT_TARGETS, auto_precisions
 from swin_deploy.errors import ConfigError
 from swin_deploy.interface import IOS, Interface, Io
 from swin_deploy.interrupts import import_torch
@@ -146,7 +146,8 @@ if TYPE_CHECKING:
     "targets",
     multiple=True,
     metavar="NAME",
-    help="Engine to build; repeatable. Default: all that this machine can build.",
+    help=f"Engine to build; repeatable. Default: {', '.join(t.name for t in DEFAULT_TARGETS)}, as "
+    "far as this machine can.",
 )
 @click.option(
     "--images",

@@ -20,6 +20,7 @@ from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.qat import qat
 from swin_deploy.cli.sensitivity import sensitivity
+from swin_deploy.cli.targets import targets
 from swin_deploy.cli.variants import variants
 from swin_deploy.errors import ResourceError, SwinDeployError, UsageError, from_os_error
 from swin_deploy.interrupts import SIGNALS
@@ -37,7 +38,7 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, qat, bench, cost, sensitivity, inspect, variants, doctor):
+for _command in (export, qat, bench, cost, sensitivity, inspect, variants, targets, doctor):
     main.add_command(_command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.artifacts.files import atomic_path, write_json
+from swin_deploy.artifacts.files import atomic_path, sync, write_json
 from swin_deploy.child import run_in_child
 from swin_deploy.config import BatchRange
 from swin_deploy.engine.targets import Target
@@ -49,7 +49,8 @@ def build_engine(
     Args:
         target: A row of the table.
         source: A verified ONNX file, in the precision that the engine shall have.
-        final: Replaced by the engine if the build succeeds.
+        final: Replaced by the engine if the build succeeds; so is the file with its weights, if
+            it has one, of the same name but for its suffix.
         batch: The batch sizes of the graph.
         log: Gets what the compiler said.
         listing_path: Replaced by the listing of its kernels, if the runtime has any.
@@ -66,10 +67,25 @@ def build_engine(
 
             version = run_in_child(build_onnxruntime, log, TIMEOUT_S, source, scratch)
             return BuiltEngine(module=target.module, version=version)
+        if target.kind == "openvino":
+            from swin_deploy.engine.openvino_build import build_openvino
+
+            version = run_in_child(build_openvino, log, TIMEOUT_S, source, scratch)
+            suffix = f".{target.weights_suffix}"
+            sync(scratch.with_suffix(suffix))
+            scratch.with_suffix(suffix).replace(final.with_suffix(suffix))
+            return BuiltEngine(module=target.module, version=version)
         from swin_deploy.engine.tensorrt_build import build_tensorrt
 
         listing, version = run_in_child(
-            build_tensorrt, log, TIMEOUT_S, target.module, source, scratch, batch
+            build_tensorrt,
+            log,
+            TIMEOUT_S,
+            target.module,
+            source,
+            scratch,
+            batch,
+            target.compute_capability,
         )
     if listing_path is not None:
         write_json(listing_path, listing.as_dict())

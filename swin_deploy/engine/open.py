@@ -9,8 +9,9 @@ from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.targets import Target
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.runners.base import Runner
-from swin_deploy.runners.cuda import device_problem
+from swin_deploy.runners.cuda import device_compute_capability, device_problem
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.runners.openvino import OpenVinoRunner
 from swin_deploy.runners.tensorrt import TensorRtRunner
 
 
@@ -25,8 +26,8 @@ def open_engine(
 
     Args:
         target: What the engine was built for.
-        precision: Of its graph, for the name.
-        path: The engine file, already compared with its recorded hash.
+        precision: Of its graph: for the name, and for runtimes that are free to take another.
+        path: The engine file; all files of the engine were compared with their recorded hashes.
         threads: For engines that run on the CPU; None for one per usable core.
         image_input: What it takes.
 
@@ -36,11 +37,15 @@ def open_engine(
     if (problem := why_not_here(target)) is not None:
         raise EnvironmentMissingError(
             f"{path} cannot run here: {problem}",
-            "a machine with that GPU; on this one, the engine of target cpu",
+            "a machine with that GPU; on this one, the engine of target cpu"
+            if target.kind == "tensorrt"
+            else target.install,
         )
     name = f"engine {target.name}-{precision}"
     if target.kind == "onnxruntime":
         return OnnxRuntimeRunner(path, threads, name, image_input)
+    if target.kind == "openvino":
+        return OpenVinoRunner(path, precision, threads, name, image_input)
     return TensorRtRunner(path, target.module, name, image_input)
 
 
@@ -48,4 +53,11 @@ def why_not_here(target: Target) -> str | None:
     """Why engines of this target cannot run on this machine; None if they can."""
     if not target.installed:
         return f"{target.module} is not installed ({target.install})"
-    return device_problem() if target.kind == "tensorrt" else None
+    if target.kind != "tensorrt":
+        return None
+    if (problem := device_problem()) is not None:
+        return problem
+    wanted = target.compute_capability
+    if wanted is not None and wanted != (here := device_compute_capability()):
+        return f"it is for GPUs of compute capability {wanted}, the one of this machine has {here}"
+    return None

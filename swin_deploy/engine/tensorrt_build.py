@@ -14,7 +14,11 @@ from swin_deploy.errors import EnvironmentMissingError, InputError, ResourceErro
 
 
 def build_tensorrt(
-    module: str, source: Path, final: Path, batch: BatchRange
+    module: str,
+    source: Path,
+    final: Path,
+    batch: BatchRange,
+    compute_capability: str | None = None,
 ) -> tuple[Listing, str]:
     """Compile an ONNX file into a plan. Runs in a child process: the compiler is native code.
 
@@ -23,12 +27,15 @@ def build_tensorrt(
         source: A strongly typed ONNX file with the input ``image``.
         final: Gets the plan.
         batch: Becomes one optimisation profile, tuned for its largest size, if it is dynamic.
+        compute_capability: Of the GPUs to compile for, as "8.6"; None for what the library takes by
+            itself: the GPU of this machine, or of TensorRT-RTX every RTX Ampere or newer.
 
     Returns:
         The kernels, or why they cannot be read, and the library's version.
 
     Raises:
-        EnvironmentMissingError: The library cannot start here, for want of a GPU for example.
+        EnvironmentMissingError: The library cannot start here, for want of a GPU for example, or
+            compiles for no such GPU.
         InputError: The parser refuses the graph.
         ResourceError: The compiler gave up.
     """
@@ -50,6 +57,11 @@ def build_tensorrt(
         raise InputError(f"{module} cannot parse {source.name}: {'; '.join(reasons)}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if compute_capability is not None and not _aim(trt, config, compute_capability):
+        raise EnvironmentMissingError(
+            f"{module} {trt.__version__} cannot compile for GPUs of {compute_capability}",
+            "target rtx, or a machine with that GPU and target tensorrt",
+        )
     if not batch.static:
         config.add_optimization_profile(_profile(builder, network.get_input(0), batch))
     plan = builder.build_serialized_network(network, config)
@@ -80,6 +92,20 @@ def _import(module: str) -> Any:
         raise EnvironmentMissingError(
             f"cannot import {module}: {error}", "swin-deploy doctor"
         ) from error
+
+
+def _aim(trt: Any, config: Any, compute_capability: str) -> bool:
+    """Compile for one compute capability alone; whether the library can, TensorRT-RTX only does."""
+    if hasattr(config, "num_compute_capabilities"):
+        known = {
+            "7.5": trt.ComputeCapability.SM75,
+            "8.6": trt.ComputeCapability.SM86,
+            "8.9": trt.ComputeCapability.SM89,
+            "12.0": trt.ComputeCapability.SM120,
+        }
+        config.num_compute_capabilities = 1
+        return bool(config.set_compute_capability(known[compute_capability], 0))
+    return False
 
 
 def _profile(builder: Any, image: Any, batch: BatchRange) -> Any:

@@ -12,12 +12,19 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.engine.build import BuiltEngine
+from swin_deploy.engine.targets import Kind
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
 
-# By kind of target: each kind wants other places quantised, and another precision around them.
+# Kind of target -> key of ``RECIPES``. Kinds that share a recipe share statistics and graph.
+INT8_RECIPES: dict[Kind, str] = {
+    "tensorrt": "tensorrt",
+    "onnxruntime": "onnxruntime",
+    "openvino": "onnxruntime",
+}
+# By recipe: each wants other places quantised, and another precision around them.
 INT8_GRAPHS = {"tensorrt": "model.int8.onnx", "onnxruntime": "model.int8.cpu.onnx"}
 STATISTICS, SAMPLE = "calibration.npz", "calibration.json"
 

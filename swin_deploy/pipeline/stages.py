@@ -13,13 +13,14 @@ from swin_deploy.config import HALF_PRECISIONS, ExportRequest, Precision
 from swin_deploy.data.calibration import CalibrationSet
 from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
-from swin_deploy.engine.targets import TARGETS, Target, find_target
+from swin_deploy.engine.targets import DEFAULT_TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
 from swin_deploy.pipeline.half import half_action, half_spec
 from swin_deploy.pipeline.int8 import (
     INT8_GRAPHS,
+    INT8_RECIPES,
     SAMPLE,
     STATISTICS,
     calibrate_action,
@@ -41,7 +42,7 @@ GRAPHS: dict[Precision, str] = {
 
 def graph_of(target: Target, precision: Precision) -> str:
     """The graph of a run that an engine is made from."""
-    return INT8_GRAPHS[target.kind] if precision == "int8" else GRAPHS[precision]
+    return INT8_GRAPHS[INT8_RECIPES[target.kind]] if precision == "int8" else GRAPHS[precision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ def plan_stages(
     loaded = () if weights is None else (WEIGHTS,)
     engines = _plan_engines(request)
     halves = [precision for precision in HALF_PRECISIONS if precision in request.precisions]
-    kinds = tuple(dict.fromkeys(t.kind for t, precision in engines if precision == "int8"))
+    kinds = tuple(dict.fromkeys(INT8_RECIPES[t.kind] for t, p in engines if p == "int8"))
     graphs = [RAW, SIMPLE, *(GRAPHS[p] for p in halves), *(INT8_GRAPHS[kind] for kind in kinds)]
     seen = {
         "batch": str(request.batch),
@@ -203,14 +204,17 @@ def plan_stages(
             inputs=(
                 *loaded,
                 *graphs,
-                *(target.engine_name(precision) for target, precision in engines),
+                *(name for target, precision in engines for name in target.engine_files(precision)),
             ),
             outputs=(VERIFY,),
             spec=network
             | {"outputs": request.outputs, **interface_spec(request)}
             | seen
             | {"int8_by_accuracy": labelled is not None},
-            packages=("torch", "onnxruntime", "pillow", "cuda-bindings"),
+            packages=(
+                *("torch", "onnxruntime", "pillow", "cuda-bindings"),
+                *dict.fromkeys(target.distribution for target, _ in engines),
+            ),
             action=_verify,
         )
     )
@@ -231,7 +235,7 @@ def plan_form(request: ExportRequest) -> FormName:
 
 def _plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
     if request.targets is None:
-        targets = list(TARGETS.values())
+        targets = list(DEFAULT_TARGETS)
     else:
         targets = [find_target(name) for name in dict.fromkeys(request.targets)]
     engines = []
@@ -248,7 +252,7 @@ def _plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
 
 def _engine_files(target: Target, precision: Precision) -> tuple[str, ...]:
     listing = target.listing_name(precision)
-    return (target.engine_name(precision), *([listing] if listing else []))
+    return (*target.engine_files(precision), *([listing] if listing else []))
 
 
 def _load_weights(context: RunContext) -> dict[str, Any]:
@@ -329,7 +333,7 @@ def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext
         )
         details = {"target": target.name, "precision": precision} | asdict(engine)
         if precision == "int8" and listing is not None and engine.kernels:
-            quantised = context.folder.current.stages[f"int8:{target.kind}"].details
+            quantised = context.folder.current.stages[f"int8:{INT8_RECIPES[target.kind]}"].details
             details["notes"] = [*engine.notes, *int8_problems(listing, quantised, engine)]
         return details
 

@@ -35,6 +35,14 @@ def device_name() -> str:
     return f"{properties.name.decode()}, sm_{properties.major}{properties.minor}"
 
 
+def device_compute_capability() -> str:
+    """Of the first GPU, as "8.6"."""
+    from cuda.bindings import runtime
+
+    properties = _checked(runtime.cudaGetDeviceProperties(0))
+    return f"{properties.major}.{properties.minor}"
+
+
 class DeviceBuffer:
     """Device memory that holds an array of up to a given size."""
 

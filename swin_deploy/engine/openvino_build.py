@@ -1,0 +1,47 @@
+"""OpenVINO's engine: the graph in its own format, two files that are read without a conversion."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from swin_deploy.artifacts.files import refuse_impostors
+from swin_deploy.artifacts.manifest import package_version
+from swin_deploy.errors import InputError, ResourceError
+
+
+def build_openvino(source: Path, final: Path) -> str | None:
+    """Write the graph to ``final`` (.xml) and its weights beside it (.bin).
+
+    Args:
+        source: An ONNX file.
+        final: Its name ends in .xml; OpenVINO derives that of the weights from it.
+
+    Returns:
+        The runtime's version.
+
+    Raises:
+        InputError: OpenVINO cannot read the graph.
+        ResourceError: It cannot write the files.
+
+    Weights keep the type that they have in the graph: what ``save_model`` does by itself, FP16,
+    would be another network. The code for the processor at hand is made when the engine is opened,
+    so the files serve any CPU.
+    """
+    import openvino
+
+    refuse_impostors(source, "an ONNX model")
+    try:
+        model = openvino.Core().read_model(str(source))
+    except RuntimeError as error:
+        raise InputError(f"openvino cannot read {source.name}: {error}") from error
+    try:
+        openvino.save_model(model, str(final), compress_to_fp16=False)
+    except RuntimeError as error:
+        free = shutil.disk_usage(final.parent).free
+        raise ResourceError(
+            f"openvino could not write its engine: {free:,} bytes are free, about "
+            f"{source.stat().st_size:,} are needed: {error}",
+            "free some space, or --out on another disk",
+        ) from error
+    return package_version("openvino")
