@@ -200,13 +200,15 @@ class ExportRequest:
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
             raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
         if self.int8.calibration is None and self.int8 != Int8Options():
-            raise ConfigError("options of INT8 are given, and no images", "--calibration")
+            asked = "" if "int8" in self.precisions else "--precision int8 and "
+            raise ConfigError("options of INT8 are given, and no images", f"{asked}--calibration")
         if self.int8.labelled is not None and self.outputs != LOGITS:
             raise ConfigError("maps of stages have no classes to judge on", "no --labelled")
         if (self.int8.calibration is not None) != ("int8" in self.precisions):
             if "int8" not in self.precisions:
                 raise ConfigError(
-                    "calibration is for INT8, which is not asked for", "--precision int8"
+                    f"calibration is for INT8, which is not among {', '.join(self.precisions)}",
+                    f"--precision {','.join((*self.precisions, 'int8'))}",
                 )
             raise InputError(
                 "INT8 needs images to calibrate on, and none are given: ranges of noise or of "

@@ -228,9 +228,8 @@ def without_floor(comparison: Comparison) -> Comparison:
 
     What INT8 is held to on noise: its ranges are those of photos, on which it was verified.
     """
-    if not comparison.below_floor:
-        return comparison
-    return replace(comparison, floor_db=-math.inf, reason="")
+    reason = "" if comparison.below_floor else comparison.reason
+    return replace(comparison, floor_db=-math.inf, reason=reason)
 
 
 def compare_outputs(

@@ -145,7 +145,7 @@ def test_the_array_called_images_goes_before_others(tmp_path: Path) -> None:
 def test_what_is_worth_saying_is_said(folder: Path, tmp_path: Path) -> None:
     calibration = find_calibration(folder, 512)
     assert calibration.notes == (
-        "512 calibration images were asked for, and 30 are there: all used",
+        "30 calibration images are there, fewer than 512: all are used",
         "calibration on 30 images: with fewer than 100 the ranges depend on which they are",
     )
     (folder / "copy.png").write_bytes((folder / "cat" / "00.png").read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from conftest import TRAINED, Silent
 from swin_deploy.artifacts.files import read_json, sha256
@@ -27,6 +29,8 @@ from swin_deploy.graph import calibrate
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.pipeline.int8 import int8_problems
 from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.report.bench_tables import print_bench
+from swin_deploy.report.run_tables import print_comparisons
 
 CPU, GPU = "model.int8.cpu.onnx", "model.int8.onnx"
 
@@ -80,6 +84,13 @@ def test_graphs_and_engines_are_quantised_and_agree(int8_run: RunResult) -> None
     assert stages["verify"].details["converted_exactly"] == ["int8"]
     judged = {r["candidate"] for r in int8_run.verification["comparisons"] if r["floor_db"] == 20}
     assert judged == {"onnx, int8 for tensorrt", "onnx, int8 for onnxruntime", "engine cpu-int8"}
+
+
+def test_a_row_without_a_floor_is_printed(int8_run: RunResult) -> None:
+    rows = [row | {"floor_db": None} for row in int8_run.verification["comparisons"]]
+    console = Console(file=io.StringIO(), width=160)
+    print_comparisons(rows, console)
+    assert "engine cpu-int8" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_int8_is_not_judged_on_noise(int8_run: RunResult) -> None:
@@ -146,6 +157,19 @@ def test_a_calibration_that_does_not_fit_is_refused_with_the_worst_places(
     assert {p: sha256(p) for p in out.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("kind", ["copies", "one colour"])
+def test_a_calibration_that_shows_nothing_is_refused(
+    kind: str, digits: Path, tmp_path: Path
+) -> None:
+    images = np.zeros((4, 1, 32, 32), np.float32)
+    if kind == "one colour":
+        images += np.arange(4, dtype=np.float32)[:, None, None, None]
+    np.save(tmp_path / "black.npy", images)
+    with pytest.raises(InputError, match=r"are all the same|are of one colour each"):
+        run_export(request(tmp_path / "run", tmp_path / "black.npy"), Silent())
+    assert not (tmp_path / "run" / GPU).exists()
+
+
 def test_labelled_images_decide_in_place_of_the_distance(digits: Path, tmp_path: Path) -> None:
     request_ = request(tmp_path / "run", digits, labelled=digits)
     details = run_export(request_, Silent()).stages["int8:tensorrt"].details
@@ -163,7 +187,7 @@ def test_an_accuracy_that_falls_too_far_is_refused(
     measured = TensorStatistics.threshold
     monkeypatch.setattr(TensorStatistics, "threshold", lambda *given: measured(*given) / 100)
     wrong = request(tmp_path / "run", digits, labelled=digits, max_drop=1.0)
-    with pytest.raises(VerificationError, match=r"top-1 falls by .* points .*, allowed are 1"):
+    with pytest.raises(VerificationError, match=r"top-1 falls from .* points, and 1 are allowed"):
         run_export(wrong, Silent())
     assert not (tmp_path / "run" / GPU).exists()
 
@@ -180,13 +204,18 @@ def test_bench_measures_an_int8_engine(int8_run: RunResult) -> None:
     spec = BenchRequest(engine=int8_run.path, batches=(2,), rounds=2)
     report = bench_engine(spec, lambda text: None)
     assert "engine cpu-int8" in {m["name"] for m in report["measurements"]}
+    floors = {c["candidate"]: c["floor_db"] for c in report["checks"]}
+    assert floors == {"engine cpu-fp32": 110, "engine cpu-int8": None}
+    console = Console(file=io.StringIO(), width=160)
+    print_bench(report, console)
+    assert "engine cpu-int8 gives numbers" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
         ({"int8": Int8Options()}, InputError, "needs images to calibrate on"),
-        ({"precisions": ("fp32",)}, ConfigError, "INT8, which is not asked for"),
+        ({"precisions": ("fp32",)}, ConfigError, "INT8, which is not among fp32"),
         ({"int8": Int8Options(method="mse")}, ConfigError, "and no images"),
     ],
     ids=["no images", "not asked for", "options alone"],

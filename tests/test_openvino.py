@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -157,7 +158,8 @@ def test_a_runner_says_what_it_takes(
 def test_the_threads_are_those_that_were_asked_for(run: RunResult, threads: int) -> None:
     path = run.path / TARGET.engine_name("fp32")
     compiled = compile_engine(path, runtime_settings("fp32", threads))
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+    cores = len(os.sched_getaffinity(0))  # a worker of the tests may have one alone
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == min(threads, cores)
 
 
 @pytest.mark.skipif(

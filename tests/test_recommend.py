@@ -67,7 +67,7 @@ def test_without_the_device_cost_decides_and_says_so(
     monkeypatch.setattr(module, "_cost", lambda result, target, precision: costs[precision])
     choice = by_cost(pocket_run, TARGETS["rtx"], ["fp16", "int8"])
     assert (choice.precision, choice.basis) == (expected, "cost")
-    assert "which is no time" in choice.reason
+    assert "that is no time" in choice.reason
 
 
 def test_a_run_gets_a_recommendation_for_every_target(tmp_path: Path) -> None:

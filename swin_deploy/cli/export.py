@@ -120,8 +120,7 @@ if TYPE_CHECKING:
     type=ListType(str, "*.mlp.fc2"),
     default=(),
     metavar="LIST",
-    help="Products and attentions that are not quantised, by name or pattern: 'head' or "
-    "'*.mlp.fc2'.",
+    help="Products and attentions that are not quantised, by name or pattern, as '*.mlp.fc2'.",
 )
 @click.option(
     "--labelled",

@@ -244,7 +244,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if count is not None and found < count:
-        notes.append(f"{count} {purpose} images were asked for, and {found} are there: all used")
+        notes.append(f"{found} {purpose} images are there, fewer than {count}: all are used")
     if len(images) < few:
         notes.append(
             f"{purpose} on {len(images)} images: with fewer than {few} the ranges depend "

@@ -7,14 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from swin_deploy.artifacts.files import read_json, write_json
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.engine.build import BuiltEngine
 from swin_deploy.engine.targets import Kind
+from swin_deploy.errors import InputError
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.tensor_statistics import TensorStatistics
+from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
 
@@ -26,6 +30,7 @@ INT8_RECIPES: dict[Kind, str] = {
 }
 # By recipe: each wants other places quantised, and another precision around them.
 INT8_GRAPHS = {"tensorrt": "model.int8.onnx", "onnxruntime": "model.int8.cpu.onnx"}
+LOOKED_AT = 16  # calibration images that have to show something
 STATISTICS, SAMPLE = "calibration.npz", "calibration.json"
 
 
@@ -48,6 +53,7 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
 
         calibration = context.calibration
         assert calibration is not None  # planned only with one
+        require_different(calibration, context.calibration_images(LOOKED_AT))
         unfinished = context.folder.resumable(STATISTICS)
         unread: list[str] = []
         statistics = _collect(context, source, kinds, unfinished, unread.append)
@@ -63,6 +69,30 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
         }
 
     return calibrate
+
+
+def require_different(calibration: CalibrationSet, some: FloatArray) -> None:
+    """Check that the images are not copies of one, nor without any content.
+
+    Args:
+        calibration: All of them.
+        some: Of them, (b, channels, H, W).
+
+    Raises:
+        InputError: They are. Ranges of those fit no other image.
+    """
+    hint = "a few hundred images like those of the deployment"
+    if len(calibration) > 1 and len({image.sha256 for image in calibration.images}) == 1:
+        raise InputError(
+            f"the {len(calibration)} calibration images of {calibration.source} are all the same",
+            hint,
+        )
+    if not np.ptp(some, axis=(1, 2, 3)).any():
+        raise InputError(
+            f"the calibration images of {calibration.source} are of one colour each, "
+            f"by the {len(some)} that were looked at",
+            hint,
+        )
 
 
 def int8_spec(
@@ -107,6 +137,12 @@ def int8_action(
             graph, scratch, thresholds, recipe, request.batch.high, request.int8.keep, full
         )
         judged = judge(context, kind, graph, scratch, thresholds)
+        notes = []
+        if context.photos is None and context.labelled is None:
+            notes.append(
+                "INT8 was compared with FP32 on images of its own calibration; --images or "
+                "--labelled judge it on others"
+            )
         if not request.interface.plain:
             steps = request.variant.preprocessing
             dress_graph(scratch, scratch, request.interface, steps, recipe.surrounding)
@@ -114,6 +150,7 @@ def int8_action(
             "kind": kind,
             "method": request.int8.method,
             "fp32_nodes": full,
+            "notes": notes,
             **judged,
         }
 

@@ -67,8 +67,13 @@ def judge(
     if not all(rows) or drop > allowed:
         seen = next(images for images in inputs if images.name == worst.inputs)
         reason = f"{worst.reason} in {worst.output} on {worst.inputs}"
-        if drop > allowed:
-            reason = f"top-1 falls by {drop:.2f} points on labelled images, allowed are {allowed:g}"
+        if accuracy is not None and drop > allowed:
+            seen = _some(context, context.labelled)
+            before, after = accuracy["fp32"]["top1"], accuracy["int8"]["top1"]
+            reason = (
+                f"top-1 falls from {before:.2f} to {after:.2f} % of {accuracy['images']} labelled "
+                f"images, by {drop:.2f} points, and {allowed:g} are allowed"
+            )
         raise explain_collapse(context.request, kind, full, thresholds, seen, reason)
     return {
         "agreement": {
@@ -78,6 +83,15 @@ def judge(
         },
         "accuracy": accuracy,
     }
+
+
+def _some(context: RunContext, labelled: LabelledSet | None) -> InputSet:
+    """The first of the labelled images."""
+    assert labelled is not None  # it has given an accuracy
+    variant = context.request.variant
+    size, steps = variant.config.image_size, variant.preprocessing
+    images, _ = next(read_labelled(labelled, size, steps, GATE_IMAGES))
+    return InputSet(f"labelled x{len(images)}", images, natural=True)
 
 
 def measure_accuracy(

@@ -59,6 +59,8 @@ def recommend(result: RunResult, progress: Callable[[str], None]) -> list[Recomm
     for name, precisions in built.items():
         if name not in several:
             text = f"the only one built of {', '.join(TARGETS[name].precisions)}"
+            if "int8" in TARGETS[name].precisions and precisions != ["int8"]:
+                text += "; INT8 needs --calibration"
             choice = Recommendation(target=name, precision=precisions[0], basis="only", reason=text)
         elif all(f"engine {name}-{precision}" in measured for precision in precisions):
             choice = by_measurement(name, precisions, measured)
@@ -126,7 +128,10 @@ def by_cost(result: RunResult, target: Target, precisions: list[Precision]) -> R
         + (" (bytes depend on the batch)" if moved is None else f" and {moved / 1e6:.1f} MB")
         for precision, (kernels, moved) in costs.items()
     )
-    text = f"by cost, which is no time, as it cannot be measured here: {figures}"
+    text = (
+        f"{figures}; that is no time: nothing was run, as that takes the device. "
+        "There, swin-deploy bench says which is faster"
+    )
     return Recommendation(target=target.name, precision=best, basis="cost", reason=text)
 
 

@@ -53,7 +53,8 @@ def print_run(result: RunResult, console: Console) -> None:
 def print_recommendations(found: Sequence[Recommendation], console: Console) -> None:
     """Which precision to ship to each target, and why."""
     for one in found:
-        console.print(f"ship {one.precision} to {one.target}: {one.reason}", soft_wrap=True)
+        verb = "by cost, for" if one.basis == "cost" else "ship to"
+        console.print(f"{verb} {one.target}: {one.precision}, {one.reason}", soft_wrap=True)
 
 
 def _print_stages(result: RunResult, console: Console) -> None:
@@ -103,14 +104,14 @@ def _describe(stage: str, record: StageRecord) -> str:
     if stage == "calibrate":
         return f"{details['images']} of {details['found']} images, {details['tensors']} tensors"
     if stage.startswith("int8:"):
+        agreement = details["agreement"]
         text = (
             f"{details['method']}: {len(details['gemms'])} products, {len(details['attentions'])} "
-            f"attentions; {details['agreement']['sqnr_db']:.1f} dB"
+            f"attentions; {agreement['sqnr_db']:.1f} dB on {agreement['inputs']}"
         )
         if (accuracy := details["accuracy"]) is not None:
-            text += (
-                f", top-1 {accuracy['int8']['top1']:.2f} % (FP32 {accuracy['fp32']['top1']:.2f})"
-            )
+            own, full = accuracy["int8"]["top1"], accuracy["fp32"]["top1"]
+            text += f", top-1 {own:.2f} % of {accuracy['images']} (FP32 {full:.2f} %)"
         return text
     if stage == "verify":
         return f"{details['comparisons']} comparisons passed"
@@ -140,7 +141,7 @@ def print_comparisons(comparisons: list[dict[str, Any]], console: Console) -> No
             row["inputs"],
             *([row["output"]] if several else []),
             _number(row["sqnr_db"], ".1f"),
-            f"{row['floor_db']:.0f}",
+            _number(row["floor_db"], ".0f"),
             _number(row["cosine"], ".7f"),
             _number(row["max_abs_error"], ".1e"),
             "" if agreement is None else f"{agreement:.0%}",
