@@ -20,13 +20,14 @@ from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import BatchRange, ExportRequest, Int8Options, LoadOptions
+from swin_deploy.config import BatchRange, ExportRequest, Int8Options, LoadOptions, Precision
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.engine.int8_check import products_not_in_int8
 from swin_deploy.engine.listing import from_dict
 from swin_deploy.errors import ConfigError, InputError, VerificationError
 from swin_deploy.graph import calibrate
 from swin_deploy.graph.tensor_statistics import TensorStatistics
+from swin_deploy.interface import Interface
 from swin_deploy.pipeline.int8 import int8_problems
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.report.bench_tables import print_bench
@@ -198,6 +199,30 @@ def test_places_are_kept_and_added(digits: Path, tmp_path: Path) -> None:
     gemms = stages["int8:onnxruntime"].details["gemms"]
     assert {"head", "layers.1.blocks.0.attn.qkv"} <= gemms.keys()
     assert not [name for name in gemms if name.startswith("layers.0.")]
+
+
+@pytest.mark.parametrize(
+    ("interface", "precisions", "output"),
+    [
+        (Interface(io="uint8", topk=3), ("fp32", "int8"), "scores"),
+        (Interface(io="fp16"), ("fp32", "fp16", "int8"), "logits"),
+    ],
+    ids=["pixels and the best classes", "half ends, of FP16 alone"],
+)
+def test_other_inputs_and_outputs(
+    interface: Interface,
+    precisions: tuple[Precision, ...],
+    output: str,
+    digits: Path,
+    tmp_path: Path,
+) -> None:
+    plain = request(tmp_path / "run", digits)
+    asked = replace(plain, interface=interface, precisions=precisions)
+    rows = run_export(asked, Silent()).verification["comparisons"]
+    judged = {r["candidate"]: r["output"] for r in rows if r["floor_db"] == 20}
+    assert judged == dict.fromkeys(
+        ("onnx, int8 for tensorrt", "onnx, int8 for onnxruntime", "engine cpu-int8"), output
+    )
 
 
 def test_bench_measures_an_int8_engine(int8_run: RunResult) -> None:

@@ -145,7 +145,7 @@ def int8_action(
             )
         if not request.interface.plain:
             steps = request.variant.preprocessing
-            dress_graph(scratch, scratch, request.interface, steps, recipe.surrounding)
+            dress_graph(scratch, scratch, request.interface, steps, "int8")
         return asdict(result) | {
             "kind": kind,
             "method": request.int8.method,
