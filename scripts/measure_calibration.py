@@ -17,8 +17,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 
+from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
-from swin_deploy.config import CALIBRATION_METHODS, BatchRange
+from swin_deploy.config import CALIBRATION_METHODS
 from swin_deploy.data.calibration import find_calibration, read_batches
 from swin_deploy.data.inputs import list_photos
 from swin_deploy.export_form.choice import choose_form

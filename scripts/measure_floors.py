@@ -14,15 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from swin_deploy.config import (
-    HALF_PRECISIONS,
-    LOGITS,
-    OUTPUTS,
-    BatchRange,
-    Outputs,
-    Precision,
-    read_config,
-)
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import LOGITS, OUTPUTS, Outputs, read_config
 from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
@@ -32,6 +25,7 @@ from swin_deploy.graph.half import convert_to_half
 from swin_deploy.graph.widen import round_every_result
 from swin_deploy.model.build import build_model
 from swin_deploy.model.outputs import output_names, with_outputs
+from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.variants import VARIANTS, Variant

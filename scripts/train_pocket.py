@@ -25,10 +25,10 @@ from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from swin_deploy.artifacts.files import atomic_path, require_writable, sha256
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import EnvironmentMissingError, SwinDeployError
+from swin_deploy.files import atomic_path, require_writable, sha256
 from swin_deploy.machine import describe_machine
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.model.swin import SwinTransformer

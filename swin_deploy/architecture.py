@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swin_deploy.errors import ConfigError
-
-Size = tuple[int, int]  # (height, width)
+from swin_deploy.preprocessing import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

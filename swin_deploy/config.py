@@ -11,64 +11,21 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from swin_deploy.architecture import Semantics, Size, SwinConfig
+from swin_deploy.architecture import Semantics, SwinConfig
+from swin_deploy.batches import ONE_IMAGE, BatchRange
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.networks import NetworkConfig, require_size
-from swin_deploy.variants import Preprocessing, Variant
+from swin_deploy.precisions import DEFAULT_PRECISIONS, HALF_PRECISIONS, Precision
+from swin_deploy.preprocessing import Preprocessing, Size
+from swin_deploy.variants import Variant
 from swin_deploy.vit_architecture import VitConfig
 
-HalfPrecision = Literal["fp16", "bf16"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
-DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
-HALF_PRECISIONS: tuple[HalfPrecision, ...] = ("fp16", "bf16")
 Outputs = Literal["logits", "stages"]
 OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
 CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "entropy", "mse")
 LOGITS: Outputs = "logits"  # also what that output is called in every file
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchRange:
-    """The batch sizes that a graph accepts.
-
-    Attributes:
-        low: Smallest batch.
-        high: Largest batch, and the one that engines are tuned for. Equal to ``low`` for a static
-            batch axis, which gives the fastest engines.
-    """
-
-    low: int = 1
-    high: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.high <= 4096:
-            raise ConfigError(
-                f"batch {self.low}:{self.high} is not a range from 1 up to 4096",
-                "--batch 8 for a static batch, --batch 1:16 for a dynamic one",
-            )
-
-    @property
-    def static(self) -> bool:
-        """Whether the graph takes one batch size only."""
-        return self.low == self.high
-
-    def __str__(self) -> str:
-        return str(self.high) if self.static else f"{self.low}:{self.high}"
-
-    @property
-    def checked_sizes(self) -> tuple[int, ...]:
-        """The numbers of images to verify with: both ends and, between them, an odd one.
-
-        A static graph sees its batch once, and then again as several calls of which the last is
-        not full.
-        """
-        if self.static:
-            return (self.high, self.high + 2)
-        middle = {3} if self.low < 3 < self.high else set()
-        return tuple(sorted({self.low, self.high} | middle))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +138,7 @@ class ExportRequest:
     load: LoadOptions = LoadOptions()
     provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
     labels: tuple[str, ...] = ()
-    batch: BatchRange = BatchRange()
+    batch: BatchRange = ONE_IMAGE
     outputs: Outputs = LOGITS
     interface: Interface = AS_EXPORTED
     precisions: tuple[Precision, ...] = DEFAULT_PRECISIONS

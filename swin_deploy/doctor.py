@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.targets import TARGETS
+from swin_deploy.installed import package_version
 from swin_deploy.runners.cuda import device_name, device_problem
 
 

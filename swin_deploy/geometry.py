@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.architecture import SwinConfig
 from swin_deploy.errors import ConfigError
+from swin_deploy.preprocessing import Size
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.artifacts.manifest import package_version
+from swin_deploy.installed import package_version
 
 PACKAGES = (
     *("torch", "onnx", "onnxruntime", "onnxsim", "openvino"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from swin_deploy.best_classes import problem_of_classes, worst_of_classes
-from swin_deploy.config import HALF_PRECISIONS, LOGITS, Precision
+from swin_deploy.config import LOGITS
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.interface import AS_EXPORTED, CLASSES, PROBABILITIES, SCORES, Interface
@@ -23,6 +23,7 @@ from swin_deploy.metrics import (
     sqnr_db,
     top1_agreement,
 )
+from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.base import Runner, run_all
 
 SCHEMA_VERSION = 2  # 2: a row per output, where there was one per candidate and inputs

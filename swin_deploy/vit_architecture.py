@@ -9,8 +9,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from swin_deploy.architecture import Size
 from swin_deploy.errors import ConfigError
+from swin_deploy.preprocessing import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,13 @@ import torch
 
 import parity
 from swin_deploy.architecture import Semantics, SwinConfig
+from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.authors import TIMM
-from swin_deploy.config import BatchRange, ExportRequest, read_config
+from swin_deploy.config import ExportRequest, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.runners.cuda import device_problem
-from swin_deploy.variants import VARIANTS, Preprocessing, Variant
+from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.vit_architecture import VitConfig
 
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import EVERY, ROOT
 from fusion.rows import batch_range
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.engine.cost import cost_listing, diff_listings, kernel_lines
 from swin_deploy.engine.cost_subject import COMPILER, Subject, open_subjects

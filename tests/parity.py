@@ -17,11 +17,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from swin_deploy.architecture import Semantics, Size, SwinConfig
+from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.config import LoadOptions
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import model_from_tensors
+from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS
 from swin_deploy.verify import FLOORS_DB
 

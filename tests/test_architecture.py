@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from conftest import CIFAR, OBLONG, PADDED, POCKET
-from swin_deploy.architecture import Semantics, Size, SwinConfig
+from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.errors import ConfigError
 from swin_deploy.geometry import stage_geometry
 from swin_deploy.networks import config_of, family_of
+from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS, find_variant
 
 

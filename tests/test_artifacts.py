@@ -10,19 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from swin_deploy.artifacts.files import (
-    atomic_path,
-    digest,
-    read_json,
-    require_writable,
-    sha256,
-    write_json,
-)
 from swin_deploy.artifacts.lock import run_lock
 from swin_deploy.artifacts.manifest import MANIFEST, read_manifest, stage_key
 from swin_deploy.artifacts.reader import find_run, require_run
 from swin_deploy.artifacts.run import open_run
 from swin_deploy.errors import BusyError, FileAccessError, InputError, UnsafeError
+from swin_deploy.files import atomic_path, digest, read_json, require_writable, sha256, write_json
 
 
 def make_run(folder: Path, text: str = "one") -> None:

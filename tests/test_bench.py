@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from conftest import POCKET
+from swin_deploy.batches import BatchRange
 from swin_deploy.bench.measure import BenchSpec, Measurement, run_bench
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.bench.subject import open_subject
-from swin_deploy.config import BatchRange
 from swin_deploy.data.inputs import InputSet, make_noise
 from swin_deploy.errors import (
     ConfigError,

@@ -17,7 +17,7 @@ from swin_deploy.data import arrays
 from swin_deploy.data.calibration import CalibrationSet, find_calibration, read_batches
 from swin_deploy.data.images import load_photo
 from swin_deploy.errors import ConfigError, InputError, SwinDeployError
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing
 
 SIZE = (8, 8)
 PLAIN = Preprocessing(crop=1.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.cli import main as cli
 from swin_deploy.engine.targets import TARGETS
+from swin_deploy.installed import package_version
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.cuda import device_problem
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from conftest import CIFAR, POCKET
-from swin_deploy.config import BatchRange, ExportRequest, read_config
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import ExportRequest, read_config
 from swin_deploy.errors import ConfigError
 
 

@@ -13,7 +13,6 @@ import onnx
 import pytest
 
 from conftest import POCKET_VIT, Silent
-from swin_deploy.artifacts.files import read_json
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
 from swin_deploy.engine import cost_subject
@@ -23,6 +22,7 @@ from swin_deploy.engine.gpus import GPUS, estimate_s, find_gpu
 from swin_deploy.engine.graph_facts import GraphFacts, read_graph
 from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.files import read_json
 from swin_deploy.pipeline.run import RunResult, run_export
 
 LISTING, PLAN = "engines/rtx-fp16.kernels.json", "engines/rtx-fp16.plan"

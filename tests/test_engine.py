@@ -10,8 +10,7 @@ import onnx
 import pytest
 
 from conftest import POCKET
-from swin_deploy.artifacts.files import read_json
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.engine import build, tensorrt_build
 from swin_deploy.engine import open as engine_open
 from swin_deploy.engine.build import build_engine
@@ -24,6 +23,7 @@ from swin_deploy.errors import (
     EnvironmentMissingError,
     InputError,
 )
+from swin_deploy.files import read_json
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner

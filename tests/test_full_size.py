@@ -9,7 +9,8 @@ import pytest
 
 from conftest import EVERY, FULL_SIZE, VITS, Silent
 from kernel_records import CASES, Case, compile_case, group_of, params, require_recorded
-from swin_deploy.config import BatchRange, ExportRequest
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import ExportRequest
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.cost_subject import open_subjects
 from swin_deploy.engine.targets import TARGETS

@@ -17,7 +17,7 @@ from fusion.forms import PACKED, SLABS, TRIED, TriedForm, attention
 from fusion.naive import holding_ours
 from fusion.rows import ROWS, Row
 from fusion.tried import compile_form, require_exact
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.errors import VerificationError
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.export_form.freeze import freeze_swin

@@ -8,16 +8,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from swin_deploy.data.images import normalise
-from swin_deploy.data.pixels import FP32_INPUT, ImageInput
+from swin_deploy.data.inputs import make_noise_for
+from swin_deploy.data.pixels import FP32_INPUT, ImageInput, normalise
 from swin_deploy.errors import InputError
 from swin_deploy.graph.best import GiveBest, GiveProbabilities
 from swin_deploy.graph.dress import dress_graph, read_image_input
 from swin_deploy.graph.ends import HalveEnds, TakePixels
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import FloatArray, softmax
+from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
-from swin_deploy.variants import Preprocessing
 
 STEPS = Preprocessing(mean=(0.485, 0.456), std=(0.229, 0.224))
 MEANS = STEPS.mean, STEPS.std
@@ -170,10 +170,10 @@ def test_a_file_says_what_it_takes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("io", ["fp32", "fp16", "uint8"])
 def test_images_go_there_and_back_exactly(io: str) -> None:
     taken = ImageInput(io, *MEANS)  # type: ignore[arg-type]
-    noise = taken.make_noise(2, 2, (8, 8))
+    noise = make_noise_for(taken, 2, 2, (8, 8))
     assert noise.name == "noise x2"
     assert noise.images.dtype == np.float32
-    np.testing.assert_array_equal(noise.images, taken.make_noise(2, 2, (8, 8)).images)
+    np.testing.assert_array_equal(noise.images, make_noise_for(taken, 2, 2, (8, 8)).images)
     prepared = taken.prepare(noise.images)
     assert str(prepared.dtype) == {"fp32": "float32", "fp16": "float16"}.get(io, "uint8")
     back = normalise(prepared, *MEANS) if io == "uint8" else prepared.astype(np.float32)

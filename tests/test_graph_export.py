@@ -14,11 +14,11 @@ import onnx_ir as ir
 import pytest
 
 from conftest import POCKET, ROOT
-from swin_deploy.artifacts.files import sha256
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.errors import InputError
 from swin_deploy.export_form.forms import FORMS
 from swin_deploy.export_form.freeze import freeze_swin
+from swin_deploy.files import sha256
 from swin_deploy.graph.export import OPSET, check_graph, export_graph
 from swin_deploy.graph.naming import NameNodesByModule
 from swin_deploy.metrics import sqnr_db

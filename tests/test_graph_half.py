@@ -10,11 +10,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from swin_deploy.config import HalfPrecision
 from swin_deploy.errors import InputError
 from swin_deploy.graph.half import convert_to_half
 from swin_deploy.graph.widen import round_every_result
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.precisions import HalfPrecision
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 
 GRAPH = """

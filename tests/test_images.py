@@ -13,7 +13,7 @@ from PIL import Image
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.inputs import MAX_PHOTOS, find_photos, load_photos
 from swin_deploy.errors import InputError
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing
 
 PLAIN = Preprocessing(crop=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 RED, WHITE = (1.0, 0.0, 0.0), (1.0, 1.0, 1.0)

@@ -16,7 +16,7 @@ from kernel_records import FOLDER
 from quantisation.engines import figures_of, list_kernels, made_up_ranges, write_full, write_half
 from quantisation.placements import MOST_BYTES, MOST_KERNELS, NETWORKS, compile_pair
 from quantisation.tried import TRIED, write_tried
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.engine.int8_check import products_not_in_int8
 from swin_deploy.engine.listing import Listing
 from swin_deploy.export_form.choice import FormName

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from conftest import COSINE, POCKET, POCKET_VIT
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.errors import ConfigError, InputError, VerificationError
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze

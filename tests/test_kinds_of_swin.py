@@ -9,7 +9,8 @@ import pytest
 
 from conftest import COSINE, PADDED, PLAIN, Silent
 from damage import COSINE_DAMAGES, PADDED_DAMAGES
-from swin_deploy.config import BatchRange, ExportRequest, Outputs
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import ExportRequest, Outputs
 from swin_deploy.errors import VerificationError
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.variants import Variant

@@ -12,7 +12,7 @@ from PIL import Image
 from swin_deploy.data.classes import match_classes, read_class_names
 from swin_deploy.data.labelled import LabelledSet, find_labelled, read_labelled
 from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing
 
 SIZE = (8, 8)
 PLAIN = Preprocessing(crop=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -16,7 +16,9 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
-    ("architecture", "metrics", "child", "interrupts"),
+    ("batches", "child", "files", "installed", "interrupts", "metrics", "precisions"),
+    ("preprocessing",),
+    ("architecture",),
     ("geometry", "vit_architecture"),
     ("networks",),
     ("variants", "interface"),

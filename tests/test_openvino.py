@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from conftest import FULL_SIZE, POCKET, TRAINED, Silent
+from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.bench.subject import open_subject
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import BatchRange, ExportRequest, Int8Options, LoadOptions
+from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
 from swin_deploy.doctor import examine
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.open import open_engine

@@ -17,9 +17,10 @@ from torch import nn
 
 from conftest import POCKET, SMALL, Silent
 from damage import DAMAGES
+from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli import main as cli
-from swin_deploy.config import BatchRange, ExportRequest
+from swin_deploy.config import ExportRequest
 from swin_deploy.engine.open import open_engine
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, VerificationError

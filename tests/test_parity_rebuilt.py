@@ -25,10 +25,11 @@ from parity import (
     params,
     save_as,
 )
-from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.load import load_checkpoint
 from swin_deploy.config import LoadOptions
 from swin_deploy.errors import ConfigError
+from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS
 
 

@@ -19,8 +19,8 @@ import pytest
 
 from conftest import POCKET, ROOT, Silent
 from damage import DAMAGES
-from swin_deploy.artifacts.files import sha256
-from swin_deploy.config import BatchRange, ExportRequest
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import ExportRequest
 from swin_deploy.engine.targets import Target
 from swin_deploy.errors import (
     ConfigError,
@@ -28,6 +28,7 @@ from swin_deploy.errors import (
     InputError,
     VerificationError,
 )
+from swin_deploy.files import sha256
 from swin_deploy.graph import half
 from swin_deploy.pipeline import stages
 from swin_deploy.pipeline.run import RunResult, run_export

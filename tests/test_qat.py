@@ -22,9 +22,10 @@ import swin_deploy.qat.network as network_module
 import swin_deploy.qat.proof as proof
 import swin_deploy.qat.run as run_module
 from conftest import OBLONG, POCKET, ROOT, Silent
+from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.load import load_checkpoint
 from swin_deploy.cli.main import run as run_command
-from swin_deploy.config import BatchRange, Int8Options, LoadOptions
+from swin_deploy.config import Int8Options, LoadOptions
 from swin_deploy.errors import (
     BusyError,
     ConfigError,

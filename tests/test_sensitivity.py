@@ -23,14 +23,15 @@ from PIL import Image
 
 import swin_deploy
 from conftest import TRAINED, Silent
-from swin_deploy.artifacts.files import read_json
+from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import BatchRange, ExportRequest, LoadOptions
+from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import ConfigError, FileAccessError, InputError
+from swin_deploy.files import read_json
 from swin_deploy.graph.int8.places import find_places
 from swin_deploy.graph.int8.quantize import quantize_graph, tensors_to_calibrate
 from swin_deploy.graph.int8.recipe import RECIPES, choose_places

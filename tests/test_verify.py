@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import POCKET
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.errors import VerificationError
 from swin_deploy.metrics import FloatArray, mean_power

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from conftest import POCKET_VIT, Silent
+from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli import main as cli
-from swin_deploy.config import BatchRange, ExportRequest
+from swin_deploy.config import ExportRequest
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.half import KNOWN_OPERATORS

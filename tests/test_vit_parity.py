@@ -15,7 +15,8 @@ from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import count_parameters, make_network, model_from_tensors
 from swin_deploy.networks import NetworkConfig
-from swin_deploy.variants import VARIANTS, Preprocessing
+from swin_deploy.preprocessing import Preprocessing
+from swin_deploy.variants import VARIANTS
 from swin_deploy.verify import FLOORS_DB
 from swin_deploy.vit_architecture import VitConfig
 from vit_models import TIMM, filled, older_torchvision, timm_released, timm_vit, torchvision_vit

@@ -10,7 +10,7 @@ from torch import nn
 
 from fusion.naive import MAKERS, export_plainly
 from fusion.rows import Row
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.engine.build import BuiltEngine, build_engine
 from swin_deploy.engine.targets import find_target
 from swin_deploy.export_form.choice import choose_form

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fusion.naive import export_plainly, holding_ours
 from fusion.rows import Row
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import find_photos, load_photos
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.export_form.choice import choose_form

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fusion.rows import CIFAR, Row, from_tests
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.graph.export import OPSET
 from swin_deploy.model.build import build_model
 

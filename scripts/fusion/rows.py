@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.architecture import SwinConfig
+from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.authors import TIMM
-from swin_deploy.config import BatchRange, read_config
+from swin_deploy.config import read_config
 from swin_deploy.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).parent.parent.parent

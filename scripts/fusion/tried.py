@@ -14,7 +14,7 @@ from fusion.naive import export_plainly
 from fusion.networks import figures
 from fusion.rows import Row, batch_range
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.engine.build import BuiltEngine
 from swin_deploy.errors import VerificationError

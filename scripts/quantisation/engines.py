@@ -15,8 +15,8 @@ import onnx_ir as ir
 
 from fusion.compile import TARGET
 from fusion.rows import Row
+from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
-from swin_deploy.config import BatchRange
 from swin_deploy.engine.build import TIMEOUT_S
 from swin_deploy.engine.listing import Listing, total
 from swin_deploy.engine.targets import find_target

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from swin_deploy.config import HALF_PRECISIONS, BatchRange, CalibrationMethod, HalfPrecision
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import CalibrationMethod
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.calibrate import collect_statistics
@@ -22,6 +23,7 @@ from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.graph.widen import round_every_result
 from swin_deploy.metrics import FloatArray
 from swin_deploy.networks import NetworkConfig
+from swin_deploy.precisions import HALF_PRECISIONS, HalfPrecision
 
 FORMS: dict[str, FormName] = {"onnxruntime": "packed", "tensorrt": "slabs"}
 BATCH = 1  # at which TensorRT's recipe quantises most

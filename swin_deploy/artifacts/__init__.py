@@ -1,1 +1,1 @@
-"""Run folders: whole files, their hashes, one writer at a time. Only here do files appear."""
+"""Run folders: manifests, one writer at a time, staging and publication."""

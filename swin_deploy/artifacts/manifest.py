@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import swin_deploy
-from swin_deploy.artifacts.files import digest, read_json, sha256
+from swin_deploy.files import digest, read_json, sha256
+from swin_deploy.installed import package_version
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -91,14 +91,6 @@ def stage_key(stage: str, spec: object, inputs: dict[str, str], packages: tuple[
             "source": source_digest(),
         }
     )
-
-
-def package_version(distribution: str) -> str | None:
-    """Version of an installed distribution, without importing it; None if it is not there."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 @cache

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.artifacts.files import sha256
 from swin_deploy.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.files import sha256
 
 
 @dataclass(frozen=True, slots=True)

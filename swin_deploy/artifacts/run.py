@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.files import require_writable, sha256, sync, write_json
 from swin_deploy.artifacts.lock import run_lock
 from swin_deploy.artifacts.manifest import MANIFEST, Manifest, StageRecord, read_manifest
 from swin_deploy.errors import FileAccessError
+from swin_deploy.files import require_writable, sha256, sync, write_json
 
 STAGING = ".staging"
 PARTIAL = "partial"  # below it: unfinished work that a later run goes on with

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.config import Precision
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import ConfigError
 from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.metrics import FloatArray
+from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.verify import Comparison, Verification, compare_outputs, without_floor
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from swin_deploy.artifacts.files import write_json
+from swin_deploy.batches import BatchRange
 from swin_deploy.bench.measure import BenchSpec, run_bench
 from swin_deploy.bench.subject import Subject, open_subject
-from swin_deploy.config import BatchRange
+from swin_deploy.data.inputs import make_noise_for
 from swin_deploy.errors import ConfigError
+from swin_deploy.files import write_json
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import with_outputs
@@ -66,7 +67,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     result = run_bench(
         TorchRunner(baseline, f"eager PyTorch fp32 ({device})", device),
         subject.candidates,
-        lambda count: subject.images.make_noise(count, config.in_channels, config.image_size),
+        lambda count: make_noise_for(subject.images, count, config.in_channels, config.image_size),
         spec,
         progress,
         check=subject.known,

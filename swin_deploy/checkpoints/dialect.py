@@ -11,7 +11,7 @@ from torch import Tensor
 
 from swin_deploy.architecture import Semantics
 from swin_deploy.networks import NetworkConfig
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing
 
 Tensors = dict[str, Tensor]
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.files import refuse_impostors
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder

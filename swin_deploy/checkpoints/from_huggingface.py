@@ -24,10 +24,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
-from swin_deploy.artifacts.files import sha256
 from swin_deploy.checkpoints.sidecar import CONFIG, PROCESSOR, is_timm, read_sidecars
 from swin_deploy.checkpoints.source import Listener, Source
 from swin_deploy.errors import EnvironmentMissingError, FileAccessError, InputError, UnsafeError
+from swin_deploy.files import sha256
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that there is
 _TIMEOUT_S = 10

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.architecture import SwinConfig
 from swin_deploy.config import Hints
 from swin_deploy.errors import InputError
+from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS
 
 _BLOCK = "layers.{}.blocks.0."

@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 
 from torch import Tensor
 
-from swin_deploy.architecture import Size
 from swin_deploy.errors import InputError
 from swin_deploy.networks import NetworkConfig
+from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS
 from swin_deploy.vit_architecture import VitConfig
 

@@ -21,7 +21,7 @@ from swin_deploy.config import Hints, LoadOptions
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.geometry import stage_geometry
 from swin_deploy.networks import NetworkConfig
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.vit_architecture import VitConfig
 
 PREFIXES = ("module.", "model.", "backbone.", "encoder.", "_orig_mod.")  # of wrappers

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from swin_deploy.architecture import Size
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.checkpoints.source import Facts, Listener, Source
 from swin_deploy.config import LoadOptions
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.networks import NetworkConfig
-from swin_deploy.variants import VARIANTS, Preprocessing, Variant
+from swin_deploy.preprocessing import Preprocessing, Size
+from swin_deploy.variants import VARIANTS, Variant
 
 _AS_PUBLISHED = "the files as their authors published them"
 

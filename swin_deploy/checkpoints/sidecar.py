@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from swin_deploy.architecture import Size
-from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.checkpoints.source import Facts, Listener
 from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.variants import Preprocessing
+from swin_deploy.files import refuse_impostors
+from swin_deploy.preprocessing import Preprocessing, Size
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 

@@ -17,7 +17,7 @@ from swin_deploy.checkpoints.sidecar import (
 )
 from swin_deploy.checkpoints.source import Claim, Facts
 from swin_deploy.errors import InputError
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing
 
 # Values that timm takes where a file gives none.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import PositiveInt
 
-from swin_deploy.architecture import Size
 from swin_deploy.checkpoints.sidecar import (
     Sidecar,
     as_side,
@@ -19,7 +18,7 @@ from swin_deploy.checkpoints.sidecar import (
 )
 from swin_deploy.checkpoints.source import Claim, Facts
 from swin_deploy.errors import InputError
-from swin_deploy.variants import CropMode, Preprocessing
+from swin_deploy.preprocessing import CropMode, Preprocessing, Size
 
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
 

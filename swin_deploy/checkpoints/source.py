@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from swin_deploy.architecture import Size
 from swin_deploy.config import Hints, LoadOptions
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

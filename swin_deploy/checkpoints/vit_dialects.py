@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from swin_deploy.checkpoints.dialect import Dialect, Rename
 from swin_deploy.networks import NetworkConfig
-from swin_deploy.variants import VIT_PREPROCESSING, Preprocessing
+from swin_deploy.preprocessing import Preprocessing
+from swin_deploy.variants import VIT_PREPROCESSING
 
 WHOLE_IMAGE = 384  # from this size on, both libraries evaluate without a margin around the crop
 

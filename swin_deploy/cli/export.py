@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from swin_deploy.architecture import Size
+from swin_deploy.batches import BatchRange
 from swin_deploy.cli.types import (
     BatchType,
     FolderType,
@@ -23,22 +23,20 @@ from swin_deploy.cli.types import (
 )
 from swin_deploy.config import (
     CALIBRATION_METHODS,
-    DEFAULT_PRECISIONS,
     LOGITS,
     OUTPUTS,
-    PRECISIONS,
-    BatchRange,
     CalibrationMethod,
     ExportRequest,
     Int8Options,
     LoadOptions,
     Outputs,
-    Precision,
 )
 from swin_deploy.engine.targets import DEFAULT_TARGETS, auto_precisions
 from swin_deploy.errors import ConfigError
 from swin_deploy.interface import IOS, Interface, Io
 from swin_deploy.interrupts import import_torch
+from swin_deploy.precisions import DEFAULT_PRECISIONS, PRECISIONS, Precision
+from swin_deploy.preprocessing import Size
 
 if TYPE_CHECKING:
     from swin_deploy.pipeline.recommend import Recommendation

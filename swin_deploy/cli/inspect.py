@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swin_deploy.architecture import Size
 from swin_deploy.cli.types import (
     ImageType,
     json_option,
@@ -21,6 +20,7 @@ from swin_deploy.cli.types import (
 from swin_deploy.config import LoadOptions
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import summarise
+from swin_deploy.preprocessing import Size
 
 if TYPE_CHECKING:
     from swin_deploy.checkpoints.load import Checkpoint

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from swin_deploy.architecture import Size
+from swin_deploy.batches import BatchRange
 from swin_deploy.cli.types import (
     BatchType,
     FolderType,
@@ -19,14 +19,9 @@ from swin_deploy.cli.types import (
     network_options,
     resolve_network,
 )
-from swin_deploy.config import (
-    CALIBRATION_METHODS,
-    BatchRange,
-    CalibrationMethod,
-    Int8Options,
-    LoadOptions,
-)
+from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod, Int8Options, LoadOptions
 from swin_deploy.interrupts import import_torch
+from swin_deploy.preprocessing import Size
 
 
 @click.command()

@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import click
 
-from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.cli.types import json_option
 from swin_deploy.engine.targets import TARGETS
+from swin_deploy.installed import package_version
 
 
 @click.command()

@@ -8,9 +8,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from swin_deploy.architecture import Size
-from swin_deploy.config import PRECISIONS, BatchRange, Precision, read_config
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import read_config
 from swin_deploy.errors import ConfigError
+from swin_deploy.precisions import PRECISIONS, Precision
+from swin_deploy.preprocessing import Size
 from swin_deploy.variants import Variant, find_variant
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -13,8 +13,8 @@ from typing import IO
 
 import numpy as np
 
-from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.files import refuse_impostors
 from swin_deploy.metrics import FloatArray
 
 KEY = "images"  # of the array to take where an .npz holds several

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_deploy.architecture import Size
 from swin_deploy.data.sample import ImageSample, find_sample, read_images
 from swin_deploy.metrics import FloatArray
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing, Size
 
 FEW_IMAGES = 100  # below this the ranges depend on which images they were
 CalibrationSet = ImageSample

@@ -6,13 +6,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from swin_deploy.architecture import Size
+from swin_deploy.data.pixels import normalise
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.metrics import FloatArray
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing, Size
 
 # Decoders that take untrusted files. Not EPS, which runs an interpreter, whatever the file's name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -54,15 +53,6 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
     pixels = np.asarray(photo, dtype=np.uint8).reshape(1, *size, channels)
     images = normalise(pixels, preprocessing.mean, preprocessing.std)
     return images.reshape(channels, *size)
-
-
-def normalise(
-    pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]
-) -> FloatArray:
-    """(b, H, W, channels) -> (pixels / 255 - mean) / std, (b, channels, H, W) float32."""
-    scaled = pixels.astype(np.float32) / 255
-    means, stds = (np.asarray(values, dtype=np.float32) for values in (mean, std))
-    return np.ascontiguousarray(((scaled - means) / stds).transpose(0, 3, 1, 2))
 
 
 def _eight_bits(photo: Image.Image) -> Image.Image:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_deploy.architecture import Size
-from swin_deploy.artifacts.files import digest, sha256
 from swin_deploy.data.images import load_photo
+from swin_deploy.data.pixels import ImageInput, normalise
 from swin_deploy.errors import InputError
+from swin_deploy.files import digest, sha256
 from swin_deploy.metrics import FloatArray
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing, Size
 
 MAX_PHOTOS = 20  # enough for a worst case, and eager Swin-L still takes seconds
 MAX_UNREADABLE = 0.05  # share of the chosen photos that may be unreadable
@@ -56,6 +56,20 @@ def make_noise(count: int, channels: int, size: Size) -> InputSet:
     generator = np.random.default_rng((count, channels, *size))
     images = generator.standard_normal((count, channels, *size), dtype=np.float32)
     return InputSet(f"noise x{count}", images)
+
+
+def make_noise_for(image_input: ImageInput, count: int, channels: int, size: Size) -> InputSet:
+    """``count`` seeded images that ``image_input`` takes: normal noise, or uniform pixels.
+
+    Returns:
+        (b, channels, H, W) float32, normalised.
+    """
+    noise = make_noise(count, channels, size)
+    if image_input.io == "uint8":
+        generator = np.random.default_rng((count, channels, *size))
+        pixels = generator.integers(0, 256, (count, *size, channels), dtype=np.uint8)
+        return InputSet(noise.name, normalise(pixels, image_input.mean, image_input.std))
+    return InputSet(noise.name, image_input.round(noise.images))
 
 
 def list_photos(folder: Path) -> list[Path]:

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.architecture import Size
-from swin_deploy.artifacts.files import digest
 from swin_deploy.data.classes import WITHOUT_LABELS, is_number, match_classes
 from swin_deploy.data.inputs import list_photos
 from swin_deploy.data.photo_list import read_lines, require_files
 from swin_deploy.data.sample import ImageSample, read_images, require_count, sample_files
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.files import digest
 from swin_deploy.metrics import FloatArray
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing, Size
 
 Classes = NDArray[np.int64]
 _PURPOSE = "measurement"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.files import refuse_impostors
 
 SIDE = 28  # pixels
 CLASSES = 10

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.data.inputs import SUFFIXES
 from swin_deploy.errors import InputError
+from swin_deploy.files import refuse_impostors
 
 MAX_LIST_BYTES = 64 * 2**20
 _HINT = "a folder of photos, a text file with one path a line, or an .npy or .npz"

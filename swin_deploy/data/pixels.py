@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.architecture import Size
-from swin_deploy.data.images import normalise
-from swin_deploy.data.inputs import InputSet, make_noise
 from swin_deploy.errors import InputError
 from swin_deploy.interface import Io
 from swin_deploy.metrics import FloatArray
@@ -48,19 +45,6 @@ class ImageInput:
             return half
         return images
 
-    def make_noise(self, count: int, channels: int, size: Size) -> InputSet:
-        """``count`` seeded images that ``prepare`` takes: normal noise, or uniform pixels.
-
-        Returns:
-            (b, channels, H, W) float32, normalised.
-        """
-        noise = make_noise(count, channels, size)
-        if self.io == "uint8":
-            generator = np.random.default_rng((count, channels, *size))
-            pixels = generator.integers(0, 256, (count, *size, channels), dtype=np.uint8)
-            return InputSet(noise.name, normalise(pixels, self.mean, self.std))
-        return InputSet(noise.name, self.round(noise.images))
-
     def round(self, images: FloatArray) -> FloatArray:
         """The nearest images that a graph in float16 takes; pixels and float32 are left alone."""
         return images.astype(np.float16).astype(np.float32) if self.io == "fp16" else images
@@ -86,3 +70,12 @@ FP32_INPUT = ImageInput()
 def as_float32(output: NDArray[Any]) -> NDArray[Any]:
     """An output of a graph, float32 where it is float16; integers stay."""
     return output.astype(np.float32) if output.dtype == np.float16 else output
+
+
+def normalise(
+    pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]
+) -> FloatArray:
+    """(b, H, W, channels) -> (pixels / 255 - mean) / std, (b, channels, H, W) float32."""
+    scaled = pixels.astype(np.float32) / 255
+    means, stds = (np.asarray(values, dtype=np.float32) for values in (mean, std))
+    return np.ascontiguousarray(((scaled - means) / stds).transpose(0, 3, 1, 2))

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from swin_deploy.architecture import Size
-from swin_deploy.artifacts.files import digest, sha256
-from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.data.arrays import ImageArray, find_images
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.inputs import MAX_UNREADABLE, list_photos
 from swin_deploy.data.photo_list import read_list
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.files import digest, sha256
+from swin_deploy.installed import package_version
 from swin_deploy.metrics import FloatArray
-from swin_deploy.variants import Preprocessing
+from swin_deploy.preprocessing import Preprocessing, Size
 
 # Farthest that 8 bits go once normalised with ImageNet's mean and std is 2.64; this tells those
 # from pixels of 0 to 255 whatever the mean and std.

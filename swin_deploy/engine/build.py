@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.artifacts.files import atomic_path, sync, write_json
+from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
-from swin_deploy.config import BatchRange
 from swin_deploy.engine.targets import Target
 from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.files import atomic_path, sync, write_json
 
 TIMEOUT_S = 3600.0
 

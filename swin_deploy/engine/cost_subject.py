@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.artifacts.files import read_json
 from swin_deploy.artifacts.manifest import MANIFEST, StageRecord
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
+from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
-from swin_deploy.config import BatchRange
 from swin_deploy.engine.build import TIMEOUT_S, require_installed
 from swin_deploy.engine.graph_facts import GraphFacts, profile_of, read_graph
 from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.tensorrt_build import build_tensorrt
 from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.files import read_json
 
 COMPILER = TARGETS["rtx"]  # the one that needs no GPU
 DYNAMIC = BatchRange(low=1, high=16)  # what an ONNX file with a dynamic batch is compiled for

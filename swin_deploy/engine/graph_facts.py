@@ -9,10 +9,10 @@ from pathlib import Path
 
 import onnx
 
-from swin_deploy.artifacts.files import refuse_impostors
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.engine.flops import PRODUCTS, Shapes, count_flops, read_shapes
 from swin_deploy.errors import InputError
+from swin_deploy.files import refuse_impostors
 from swin_deploy.interface import PROBABILITIES
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # what torch.onnx.export(dynamo=True) leaves in every node

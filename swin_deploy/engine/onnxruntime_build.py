@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.errors import InputError, ResourceError
+from swin_deploy.installed import package_version
 from swin_deploy.runners.onnxruntime import open_session, session_options
 
 

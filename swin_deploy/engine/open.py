@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swin_deploy.config import Precision
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.targets import Target
 from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.cuda import device_compute_capability, device_problem
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from swin_deploy.artifacts.files import refuse_impostors
-from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.errors import InputError, ResourceError
+from swin_deploy.files import refuse_impostors
+from swin_deploy.installed import package_version
 
 
 def build_openvino(source: Path, final: Path) -> str | None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from swin_deploy.config import PRECISIONS, Precision
 from swin_deploy.errors import ConfigError
+from swin_deploy.precisions import PRECISIONS, Precision
 
 Kind = Literal["onnxruntime", "openvino", "tensorrt"]
 

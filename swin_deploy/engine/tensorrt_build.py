@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.engine.listing import Listing
 from swin_deploy.engine.listing_inspector import read_inspector
 from swin_deploy.engine.listing_log import read_listing

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swin_deploy.architecture import Size
 from swin_deploy.geometry import StageGeometry
+from swin_deploy.preprocessing import Size
 
 PADDED = -1  # in an order: no token
 

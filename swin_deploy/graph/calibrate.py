@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from swin_deploy.artifacts.files import refuse_impostors, sha256
 from swin_deploy.errors import InputError
+from swin_deploy.files import refuse_impostors, sha256
 from swin_deploy.graph.calibration_cache import Calibration, read_cache, write_cache
 from swin_deploy.graph.tensor_statistics import TensorStatistics, measure_tensor
 from swin_deploy.metrics import FloatArray

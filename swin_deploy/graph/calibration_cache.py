@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_deploy.artifacts.files import atomic_path
+from swin_deploy.files import atomic_path
 from swin_deploy.graph.magnitudes import MOST_BINS
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 

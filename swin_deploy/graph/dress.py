@@ -8,15 +8,15 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from swin_deploy.artifacts.files import atomic_path
-from swin_deploy.config import Precision
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.errors import InputError
+from swin_deploy.files import atomic_path
 from swin_deploy.graph.best import GiveBest, GiveProbabilities
 from swin_deploy.graph.ends import HalveEnds, TakePixels
 from swin_deploy.graph.export import check_graph, read_ends
 from swin_deploy.interface import Interface, Io
-from swin_deploy.variants import Preprocessing
+from swin_deploy.precisions import Precision
+from swin_deploy.preprocessing import Preprocessing
 
 
 def dress_graph(

@@ -17,7 +17,8 @@ from torch import nn
 from torch._dynamo.exc import UserError
 from torch.onnx.errors import OnnxExporterError
 
-from swin_deploy.config import LOGITS, BatchRange
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import LOGITS
 from swin_deploy.errors import InputError
 from swin_deploy.graph.naming import NameNodesByModule
 from swin_deploy.networks import NetworkConfig

@@ -11,11 +11,11 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from swin_deploy.artifacts.files import atomic_path
-from swin_deploy.config import HalfPrecision
 from swin_deploy.errors import InputError
+from swin_deploy.files import atomic_path
 from swin_deploy.graph.casts import cast_outputs, cast_where_types_meet
 from swin_deploy.graph.export import check_graph
+from swin_deploy.precisions import HalfPrecision
 
 FP16_MAX = 65504.0  # IEEE 754 binary16
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from swin_deploy.artifacts.files import atomic_path
 from swin_deploy.child import run_in_child
 from swin_deploy.errors import InputError, ResourceError, VerificationError
+from swin_deploy.files import atomic_path
 from swin_deploy.graph.export import check_graph
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner

@@ -14,9 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from swin_deploy.config import HalfPrecision
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.half import HALVES
+from swin_deploy.precisions import HalfPrecision
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 Node = tuple[str, str, tuple[str, ...], tuple[bytes, ...]]

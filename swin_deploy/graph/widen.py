@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from swin_deploy.artifacts.files import atomic_path
+from swin_deploy.files import atomic_path
 from swin_deploy.graph.export import check_graph
 
 _HALVES = (DataType.FLOAT16, DataType.BFLOAT16)

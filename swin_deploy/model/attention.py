@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_deploy.architecture import Size
 from swin_deploy.model.windows import relative_position_index
+from swin_deploy.preprocessing import Size
 
 
 class WindowAttention(nn.Module):

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_deploy.architecture import Size
 from swin_deploy.model.windows import relative_position_index
+from swin_deploy.preprocessing import Size
 
 MAX_LOGIT_SCALE = math.log(100.0)  # the scale is learned as its logarithm, and clamped here
 _HIDDEN = 512  # of the position MLP, in every release

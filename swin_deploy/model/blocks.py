@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_deploy.architecture import Size, SwinConfig
+from swin_deploy.architecture import SwinConfig
 from swin_deploy.geometry import StageGeometry, patch_grid
 from swin_deploy.model.attention import WindowAttention
 from swin_deploy.model.attention_v2 import CosineWindowAttention
 from swin_deploy.model.windows import join_windows, shift_mask, split_windows
+from swin_deploy.preprocessing import Size
 
 
 class PatchEmbed(nn.Module):

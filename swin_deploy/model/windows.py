@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swin_deploy.architecture import Size
+from swin_deploy.preprocessing import Size
 
 
 def split_windows(x: Tensor, window: Size) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
-from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise
+from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise, make_noise_for
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.export_form.choice import FormName
@@ -87,7 +87,7 @@ class RunContext:
         if "inputs" not in self._made:
             config, taken = self.request.variant.config, self.image_input(self.request.interface.io)
             inputs = [
-                taken.make_noise(count, config.in_channels, config.image_size)
+                make_noise_for(taken, count, config.in_channels, config.image_size)
                 for count in self.request.batch.checked_sizes
             ]
             if self.photos is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from swin_deploy.config import HALF_PRECISIONS, LOGITS, Precision
+from swin_deploy.config import LOGITS
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
@@ -18,6 +18,7 @@ from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.int8 import INT8_GRAPHS
 from swin_deploy.pipeline.rounding import allow_for_rounding
 from swin_deploy.pipeline.stages import GRAPHS, RAW, SIMPLE
+from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from swin_deploy.artifacts.files import read_json, write_json
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.engine.build import BuiltEngine
 from swin_deploy.engine.targets import Kind
 from swin_deploy.errors import InputError
+from swin_deploy.files import read_json, write_json
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.metrics import FloatArray

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from swin_deploy.artifacts.files import read_json
 from swin_deploy.bench.run import BenchRequest, bench_engine
-from swin_deploy.config import PRECISIONS, Precision
 from swin_deploy.engine.listing import from_dict, total
 from swin_deploy.engine.targets import TARGETS, Target
 from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.files import read_json
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.precisions import PRECISIONS, Precision
 
 # What a coarser precision has to save before cost alone, which is no time, speaks for it; and what
 # it may cost in kernels, each of which is a launch.

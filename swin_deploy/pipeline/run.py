@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from swin_deploy.artifacts.files import read_json
 from swin_deploy.artifacts.manifest import StageRecord, stage_key
 from swin_deploy.artifacts.run import RunFolder, open_run
 from swin_deploy.config import ExportRequest
@@ -17,6 +16,7 @@ from swin_deploy.data.labelled import find_labelled
 from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
+from swin_deploy.files import read_json
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext

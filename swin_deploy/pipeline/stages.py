@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.artifacts.files import sha256, write_json
 from swin_deploy.checkpoints.files import checkpoint_file
-from swin_deploy.config import HALF_PRECISIONS, ExportRequest, Precision
+from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet
 from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.engine.targets import DEFAULT_TARGETS, Target, find_target
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.export_form.choice import FormName, choose_form
+from swin_deploy.files import sha256, write_json
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
 from swin_deploy.pipeline.half import half_action, half_spec
 from swin_deploy.pipeline.int8 import (
@@ -30,6 +30,7 @@ from swin_deploy.pipeline.int8 import (
     int8_spec,
 )
 from swin_deploy.pipeline.interface import interface_action, interface_spec
+from swin_deploy.precisions import HALF_PRECISIONS, Precision
 
 RAW, SIMPLE, VERIFY = "model.raw.onnx", "model.onnx", "verify.json"
 PLAIN = "model.sim.onnx"  # simplified, where the interface is not that of the export

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.files import read_json, require_writable, sha256, sync, write_json
 from swin_deploy.artifacts.lock import run_lock
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.errors import FileAccessError
+from swin_deploy.files import read_json, require_writable, sha256, sync, write_json
 
 REPORT = "qat.json"
 GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "weights.safetensors"

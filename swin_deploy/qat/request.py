@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.config import BatchRange, Int8Options, LoadOptions
+from swin_deploy.batches import BatchRange
+from swin_deploy.config import Int8Options, LoadOptions
 from swin_deploy.errors import ConfigError
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.networks import require_size

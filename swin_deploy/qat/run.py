@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import swin_deploy
-from swin_deploy.artifacts.files import digest, sha256
-from swin_deploy.artifacts.manifest import package_version
 from swin_deploy.checkpoints.files import checkpoint_file
 from swin_deploy.data.calibration import CalibrationSet, find_calibration
+from swin_deploy.files import digest, sha256
+from swin_deploy.installed import package_version
 from swin_deploy.qat.data import LabelledPhotos, find_labelled_photos
 from swin_deploy.qat.folder import open_folder
 from swin_deploy.qat.request import QatRequest

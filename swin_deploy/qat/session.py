@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from safetensors.torch import save_file
 
-from swin_deploy.artifacts.files import write_json
 from swin_deploy.checkpoints.load import load_checkpoint
 from swin_deploy.config import LoadOptions
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.errors import InputError
+from swin_deploy.files import write_json
 from swin_deploy.graph.calibrate import collect_statistics
 from swin_deploy.graph.int8.quantize import tensors_to_calibrate
 from swin_deploy.graph.tensor_statistics import describe_dead

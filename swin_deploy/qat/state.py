@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from swin_deploy.artifacts.files import atomic_path
+from swin_deploy.files import atomic_path
 from swin_deploy.qat.train import Trainer
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from swin_deploy.artifacts.manifest import StageRecord
-from swin_deploy.config import HALF_PRECISIONS
 from swin_deploy.pipeline.recommend import Recommendation
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.precisions import HALF_PRECISIONS
 from swin_deploy.report.console import make_table
 from swin_deploy.report.outputs import fold_outputs
 

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.artifacts.files import atomic_path
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
+from swin_deploy.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.metrics import FloatArray
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11: devices have 3.10
 
 
 class Runner(Protocol):

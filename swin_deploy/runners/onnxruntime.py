@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from swin_deploy.artifacts.files import refuse_impostors
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.files import refuse_impostors
 from swin_deploy.metrics import FloatArray
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11: devices have 3.10
 
 
 class OnnxRuntimeRunner:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from swin_deploy.artifacts.files import refuse_impostors
-from swin_deploy.config import BatchRange, Precision
+from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.files import refuse_impostors
 from swin_deploy.metrics import FloatArray
+from swin_deploy.precisions import Precision
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11: devices have 3.10
 
 # What OpenVINO computes floating-point operations in. Left to itself it takes BF16 where the CPU
 # has it, whatever the graph says: an FP32 engine has to be told, or its floor would mean nothing.

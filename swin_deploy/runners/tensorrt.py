@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners import cuda
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11: devices have 3.10
 
 _DTYPES: dict[str, np.dtype[Any]] = {  # of inputs and outputs, by TensorRT's names
     "FLOAT": np.dtype(np.float32),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.files import read_json, write_json
 from swin_deploy.errors import FileAccessError
+from swin_deploy.files import read_json, write_json
 
 SCHEMA_VERSION = 1
 KIND = "sensitivity"

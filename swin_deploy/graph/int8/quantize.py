@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from swin_deploy.artifacts.files import atomic_path
+from swin_deploy.files import atomic_path
 from swin_deploy.graph.export import check_graph
 from swin_deploy.graph.half import convert_graph
 from swin_deploy.graph.int8.insert import InsertQdq, before_transpose, result_readers

@@ -16,8 +16,11 @@ from swin_deploy.errors import FileAccessError, InputError
 
 def sha256(path: Path) -> str:
     """Hex digest of the file's bytes."""
+    value = hashlib.sha256()  # not hashlib.file_digest: devices have Python 3.10
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            value.update(block)
+    return value.hexdigest()
 
 
 def digest(value: object) -> str:
