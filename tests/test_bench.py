@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ import pytest
 
 from conftest import POCKET
 from swin_deploy.batches import BatchRange
-from swin_deploy.bench.measure import BenchSpec, Measurement, run_bench
-from swin_deploy.bench.run import BenchRequest, bench_engine
+from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
+from swin_deploy.bench.names import BASELINES
+from swin_deploy.bench.run import BenchRequest, bench_engine, require_speed
+from swin_deploy.bench.statistics import Measurement, judge, stability_warning, summarise
 from swin_deploy.bench.subject import open_subject
 from swin_deploy.data.inputs import InputSet, make_noise
 from swin_deploy.errors import (
@@ -59,8 +63,9 @@ def images(count: int) -> InputSet:
 def measure(*candidates: Sleeper, spec: BenchSpec | None = None) -> list[Measurement]:
     baseline = Sleeper("baseline", 0.02)
     spec = spec or BenchSpec(batches=(4,), rounds=4)
-    result = run_bench(baseline, [(c, "fp32") for c in candidates], images, spec, lambda text: None)
-    return list(result.measurements)
+    entrants = [Entrant(candidate, "fp32") for candidate in candidates]
+    first = Entrant(baseline, "fp32", "baseline")
+    return list(run_bench(first, entrants, images, spec, lambda text: None).measurements)
 
 
 def test_a_known_time_is_measured_and_compared() -> None:
@@ -91,9 +96,13 @@ def test_runners_take_turns() -> None:
     log: list[str] = []
     one, other = Sleeper("one", 0.1), Sleeper("other", 0.1)
     one.order = other.order = log
-    run_bench(one, [(other, "fp32")], images, BenchSpec(rounds=3, warmup=1), lambda text: None)
+    entrants = Entrant(one, "fp32", "baseline"), [Entrant(other, "fp32")]
+    run_bench(*entrants, images, BenchSpec(rounds=8, warmup=1), lambda text: None)
     counted = log[4:]  # after the comparison and the warm-up of both
-    assert counted == ["one", "one", "other", "other"] * 3
+    turns = [counted[index : index + 4] for index in range(0, len(counted), 4)]
+    assert len(turns) == 8
+    assert all(sorted(turn) == ["one", "one", "other", "other"] for turn in turns)
+    assert {turn[0] for turn in turns} == {"one", "other"}  # neither always follows the other
 
 
 def test_a_fast_engine_with_wrong_outputs_is_not_timed() -> None:
@@ -115,25 +124,103 @@ def test_a_spec_without_meaning_is_refused(settings: dict[str, object], message:
         BenchSpec(**settings)  # type: ignore[arg-type]
 
 
-def test_a_noisy_measurement_says_so() -> None:
-    quiet = Measurement(
-        name="x",
-        batch=1,
-        calls=10,
-        p50_ms=1,
-        p90_ms=1,
-        p99_ms=1,
-        images_per_s=1,
-        speedup=1,
-        speedup_low=1,
-        speedup_high=1,
-        variation=0.01,
-    )
-    assert not quiet.unstable
-    from dataclasses import replace
+class Machine:
+    """A clock that only runners advance, by a known time and seeded noise: turns, and calls."""
 
-    assert replace(quiet, variation=0.2).unstable
-    assert replace(quiet, p90_ms=1.6).unstable
+    def __init__(self, seed: int, turn: float = 0.05, call: float = 0.03) -> None:
+        self.now = 0.0
+        self._noise, self._turn, self._call = np.random.default_rng(seed), turn, call
+        self._slow, self._until = 1.0, 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float) -> None:
+        if self.now >= self._until:  # another program comes and goes, whoever is running
+            self._slow = float(np.exp(self._turn * self._noise.standard_normal()))
+            self._until = self.now + 0.3
+        self.now += seconds * self._slow * float(np.exp(self._call * self._noise.standard_normal()))
+
+
+class Worker(Sleeper):
+    """A runner on such a machine."""
+
+    def __init__(self, name: str, call_s: float, machine: Machine) -> None:
+        super().__init__(name, call_s)
+        self.machine = machine
+
+    def run(self, images: FloatArray) -> dict[str, FloatArray]:
+        self.machine.spend(self.call_s)
+        return {"logits": images.reshape(len(images), -1)[:, :5]}
+
+
+def on_machine(seed: int, factor: float, turn: float = 0.05) -> Measurement:
+    machine = Machine(seed, turn)
+    first, other = Worker("a", 0.02, machine), Worker("b", 0.02 * factor, machine)
+    spec = BenchSpec(clock=machine)
+    entrants = Entrant(first, "fp32", "baseline"), [Entrant(other, "fp32")]
+    return run_bench(*entrants, images, spec, lambda text: None).measurements[1]
+
+
+def test_a_known_time_is_measured_within_two_percent() -> None:
+    for seed in range(20):
+        assert on_machine(seed, 1.5, turn=0.01).p50_ms == pytest.approx(30, rel=0.02)
+
+
+def test_a_tenth_slower_is_called_slower_and_equal_ones_are_not() -> None:
+    slower = [on_machine(seed, 1.1).verdict for seed in range(20)]
+    equal = [on_machine(seed, 1.0).verdict for seed in range(20, 40)]
+    faster = [on_machine(seed, 1 / 1.1).verdict for seed in range(40, 60)]
+    assert slower.count("slower") >= 19
+    assert equal.count("not told apart") >= 19
+    assert faster.count("faster") >= 19
+
+
+def test_the_interval_holds_the_ratio() -> None:
+    rows = [on_machine(seed, 1.25) for seed in range(20)]
+    assert sum(row.speedup_low <= 0.8 <= row.speedup_high for row in rows) >= 17
+    assert all(row.speedup_low <= row.speedup <= row.speedup_high for row in rows)
+
+
+def turns_of(*medians_ms: float) -> list[list[float]]:
+    return [[value / 1e3] * 3 for value in medians_ms]
+
+
+def test_the_figures_of_a_measurement() -> None:
+    row = summarise("x", "candidate", 4, [[0.01, 0.03], [0.02, 0.02]], turns_of(40, 40))
+    assert (row.calls, row.p50_ms, row.mean_ms) == (4, pytest.approx(20), pytest.approx(20))
+    assert row.std_ms == pytest.approx(8.165, abs=1e-3)  # sqrt((100 + 100) / 3)
+    assert row.images_per_s == pytest.approx(4 * 4 / 0.08)
+    assert row.speedup == pytest.approx(2)
+    assert row.p95_ms == pytest.approx(np.percentile([10, 20, 20, 30], 95))
+
+
+def test_a_verdict_needs_all_but_a_hundredth() -> None:
+    assert judge(np.array([1.2] * 20)) == "faster"
+    assert judge(np.array([0.8] * 20)) == "slower"
+    assert judge(np.array([1.2] * 10 + [0.8] * 10)) == "not told apart"
+
+
+def test_a_noisy_measurement_says_so() -> None:
+    quiet = summarise("x", "candidate", 1, turns_of(*[10] * 8), turns_of(*[20] * 8))
+    noisy = summarise("y", "candidate", 1, turns_of(*[10, 14] * 4), turns_of(*[20] * 8))
+    beside = summarise("z", "candidate", 1, turns_of(*[10] * 8), turns_of(*[20, 28] * 4))
+    assert (quiet.verdict, noisy.verdict, beside.verdict) == ("faster", "unstable", "unstable")
+    assert stability_warning([quiet]) == []
+    (text,) = stability_warning([quiet, noisy])
+    assert "1 of 2 measurements are unstable" in text
+    assert "y at batch 1 (17%" in text
+    assert replace(quiet, p90_ms=16).unstable
+
+
+def test_a_gpu_is_held_to_tighter_limits() -> None:
+    turns = turns_of(*[10, 10.8] * 4)
+    assert not summarise("x", "candidate", 1, turns, turns).unstable
+    row = summarise("x", "candidate", 1, turns, turns, on_gpu=True)
+    assert row.unstable
+    bound = replace(row, gpu_ms=1.0, enqueue_ms=0.9, upload_ms=0.8, download_ms=0.4).warnings
+    assert ["launches" in bound[0], "copies" in bound[1]] == [True, True]
+    assert replace(row, gpu_ms=1.0, enqueue_ms=0.7, upload_ms=0.1).warnings == []
 
 
 @pytest.fixture
@@ -246,3 +333,30 @@ def test_a_manifest_without_a_network_is_refused(
     (run_copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="does not describe a network"):
         open_subject(run_copy, None, None)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # within torch.compile
+def test_every_baseline_stands_beside_the_engines(run_copy: Path) -> None:
+    request = BenchRequest(engine=run_copy, batches=(2,), rounds=2, baselines=BASELINES)
+    report = bench_engine(request, lambda text: None)
+    assert [(row["name"], row["role"]) for row in report["measurements"]] == [
+        ("eager PyTorch fp32 (cpu)", "baseline"),
+        ("eager PyTorch bf16 (cpu)", "baseline"),
+        ("torch.compile PyTorch fp32 (cpu)", "baseline"),
+        ("naive ONNX cpu-fp32", "baseline"),
+        ("engine cpu-fp32", "candidate"),
+    ]
+    distances = {check["candidate"]: check["sqnr_db"] for check in report["checks"]}
+    assert distances["naive ONNX cpu-fp32"] > 110
+    assert distances["torch.compile PyTorch fp32 (cpu)"] > 110
+    assert 20 < distances["eager PyTorch bf16 (cpu)"] < 60
+    assert report["conditions"]["affinity"] == sorted(os.sched_getaffinity(0))
+
+
+def test_a_speed_that_is_not_reached_is_an_error() -> None:
+    row = {"name": "engine x", "role": "candidate", "batch": 1, "speedup": 1.5}
+    row |= {"speedup_low": 1.2, "speedup_high": 1.8}
+    report = {"measurements": [row | {"name": "eager", "role": "baseline", "speedup_low": 1}, row]}
+    require_speed(report, 1.2)
+    with pytest.raises(VerificationError, match=r"engine x at batch 1 is 1.50 .* 1.20 to 1.80"):
+        require_speed(report, 1.3)

@@ -11,15 +11,19 @@ from typing import Any
 import torch
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.bench.measure import BenchSpec, run_bench
+from swin_deploy.bench.baselines import EagerNetwork, eager_entrant, other_baselines
+from swin_deploy.bench.conditions import condition_warnings, describe_conditions
+from swin_deploy.bench.energy import PowerMeter, find_rails
+from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
+from swin_deploy.bench.names import DEFAULT_BASELINES, Baseline
 from swin_deploy.bench.subject import Subject, open_subject
 from swin_deploy.data.inputs import make_noise_for
-from swin_deploy.errors import ConfigError
+from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.files import write_json
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import with_outputs
-from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.runners.tensorrt import TensorRtRunner
 from swin_deploy.variants import Variant
 
 
@@ -31,13 +35,15 @@ class BenchRequest:
         engine: A run folder, a file in one, or an ONNX file.
         batches: Batch sizes; None for those that the run was exported for.
         rounds: Turns per runner and batch.
+        baselines: What to measure it against; eager FP32 is always there.
         threads: On the CPU, for every runner alike; None for one per usable core.
         variant: The network of an ONNX file that belongs to no run.
     """
 
     engine: Path
     batches: tuple[int, ...] | None = None
-    rounds: int = 10
+    rounds: int = 20
+    baselines: tuple[Baseline, ...] = DEFAULT_BASELINES
     threads: int | None = None
     variant: Variant | None = None
 
@@ -59,30 +65,49 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     subject = open_subject(request.engine, threads, request.variant)
     spec = BenchSpec(batches=request.batches or _own_batches(subject), rounds=request.rounds)
     config = subject.config
+    conditions = describe_conditions(threads)
     progress("building the eager network")
     torch.set_num_threads(threads)
     device = "cuda" if subject.on_gpu and torch.cuda.is_available() else "cpu"
     model = load_model(config, subject.weights, subject.seed)
-    baseline = with_outputs(model, subject.outputs, config.name)
-    result = run_bench(
-        TorchRunner(baseline, f"eager PyTorch fp32 ({device})", device),
-        subject.candidates,
-        lambda count: make_noise_for(subject.images, count, config.in_channels, config.image_size),
-        spec,
-        progress,
-        check=subject.known,
-        floors_db=subject.floors_db,
-        interface=subject.interface,
+    network = EagerNetwork(
+        model=with_outputs(model, subject.outputs, config.name),
+        config=config,
+        device=device,
+        threads=threads,
     )
+    candidates = [
+        Entrant(runner, precision, "candidate", isinstance(runner, TensorRtRunner))
+        for runner, precision in subject.candidates
+    ]
+    rails = find_rails()
+    with other_baselines(
+        request.baselines, network, spec.batches, subject.targets, progress
+    ) as others:
+        result = run_bench(
+            eager_entrant(network),
+            [*others, *candidates],
+            lambda count: make_noise_for(
+                subject.images, count, config.in_channels, config.image_size
+            ),
+            spec,
+            progress,
+            check=subject.known,
+            floors_db=subject.floors_db,
+            interface=subject.interface,
+            power=PowerMeter(rails) if rails else None,
+        )
     report = result.as_dict() | {
         "network": config.name,
         "engine": str(request.engine),
         "outputs": subject.outputs,
         "threads": threads,
         "rounds": spec.rounds,
+        "conditions": conditions,
         "machine": asdict(describe_machine()),
         "not_run": subject.not_run,
     }
+    report["warnings"] += condition_warnings(conditions)
     if not subject.known:
         report["warnings"].append(
             f"outputs were not compared: the weights behind {request.engine} are not known"
@@ -97,3 +122,25 @@ def _own_batches(subject: Subject) -> tuple[int, ...]:
         return (1,)
     batch = BatchRange(**subject.run.manifest.header["batch"])
     return tuple(dict.fromkeys((batch.low, batch.high)))
+
+
+def require_speed(report: dict[str, Any], fail_below: float) -> None:
+    """Pass if every engine of the report is surely so many times as fast as eager PyTorch.
+
+    Args:
+        report: Of ``bench_engine``.
+        fail_below: What the lower end of each speed-up's interval of 95 % has to reach.
+
+    Raises:
+        VerificationError: One does not reach it.
+    """
+    rows = [row for row in report["measurements"] if row["role"] == "candidate"]
+    slow = [row for row in rows if not row["speedup_low"] >= fail_below]
+    if slow:
+        worst = min(slow, key=lambda row: row["speedup_low"])
+        raise VerificationError(
+            f"{worst['name']} at batch {worst['batch']} is {worst['speedup']:.2f} times as fast as "
+            f"{report['measurements'][0]['name']} (95 % interval {worst['speedup_low']:.2f} to "
+            f"{worst['speedup_high']:.2f}), --fail-below {fail_below:g} needs its lower end there",
+            "another precision or target, or --rounds on a quieter machine",
+        )

@@ -10,7 +10,7 @@ from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
 from swin_deploy.config import LOGITS, OUTPUTS, Outputs
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.open import open_engine, why_not_here
-from swin_deploy.engine.targets import TARGETS
+from swin_deploy.engine.targets import TARGETS, Target
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.interface import AS_EXPORTED, Interface
@@ -38,6 +38,7 @@ class Subject:
         candidates: Engines with the precision of their graph.
         not_run: Engine -> why it cannot run on this machine.
         run: The run that they belong to.
+        targets: Whose runtimes the candidates run on, one each.
     """
 
     config: NetworkConfig
@@ -52,6 +53,7 @@ class Subject:
     candidates: list[tuple[Runner, Precision]] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
     run: FinishedRun | None = None
+    targets: list[Target] = field(default_factory=list)
 
     def image_input(self, precision: Precision) -> ImageInput:
         """What the graph of a precision takes."""
@@ -104,6 +106,7 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
             as_exported = name in ("model.raw.onnx", "model.sim.onnx")
             taken = FP32_INPUT if as_exported else subject.image_input(precision)
             subject.candidates.append((OnnxRuntimeRunner(graph, threads, name, taken), precision))
+            subject.targets.append(TARGETS["cpu"])
             return subject
         listed = run.manifest.stages
         stages = [s for s in stages if name in listed[s].outputs and path.suffix != ".json"]
@@ -155,6 +158,7 @@ def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | N
     else:
         runner = open_engine(target, precision, path, threads, subject.image_input(precision))
         subject.candidates.append((runner, precision))
+        subject.targets.append(target)
 
 
 def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subject:
@@ -186,4 +190,5 @@ def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subjec
         std=taken.std,
         known=False,
         candidates=[(runner, "fp32")],
+        targets=[TARGETS["cpu"]],
     )

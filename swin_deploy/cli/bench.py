@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import click
 
+from swin_deploy.bench.names import BASELINES, Baseline
 from swin_deploy.cli.types import ListType, json_option, network_options, resolve_network
 from swin_deploy.interrupts import import_torch
+
+
+class BaselinesType(click.ParamType[tuple[Baseline, ...]]):
+    """Some of ``BASELINES``, or "all"."""
+
+    name = "baselines"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Baseline, ...]:
+        if value == "all":
+            return BASELINES
+        found = ListType(_to_baseline, ",".join(BASELINES)).convert(value, param, ctx)
+        return tuple(found)
+
+
+def _to_baseline(text: str) -> Baseline:
+    return BASELINES[BASELINES.index(cast(Baseline, text))]
 
 
 @click.command()
@@ -25,7 +45,22 @@ from swin_deploy.interrupts import import_torch
     metavar="LIST",
     help="Batch sizes. Default: those that the run was exported for.",
 )
-@click.option("--rounds", default=10, show_default=True, help="Turns per runner and batch.")
+@click.option("--rounds", default=20, show_default=True, help="Turns per runner and batch.")
+@click.option(
+    "--baselines",
+    type=BaselinesType(),
+    default="eager",
+    show_default=True,
+    metavar="LIST",
+    help=f"What to measure against, of {', '.join(BASELINES)}; or all. half is BF16 on a CPU and "
+    "FP16 on a GPU, naive the plain export of the eager network on the engines' own runtimes.",
+)
+@click.option(
+    "--fail-below",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="X",
+    help="Exit with 5 unless every engine is surely X times as fast as eager FP32.",
+)
 @click.option("--threads", type=int, help="CPU threads. Default: one per usable core.")
 @network_options
 @json_option
@@ -33,6 +68,8 @@ def bench(
     engine: Path,
     batches: tuple[int, ...] | None,
     rounds: int,
+    baselines: tuple[Baseline, ...],
+    fail_below: float | None,
     threads: int | None,
     variant: str | None,
     config: Path | None,
@@ -42,14 +79,15 @@ def bench(
 
     \b
     swin-deploy bench --engine artifacts/swin_t
-    swin-deploy bench --engine artifacts/swin_t/engines/cpu-fp32.onnx --rounds 20
+    swin-deploy bench --engine artifacts/swin_t --baselines all --batches 1,8
+    swin-deploy bench --engine artifacts/swin_t/engines/cpu-fp32.onnx --fail-below 1.0
 
-    Outputs are compared before anything is timed. Eager and engines take turns, so that a noisy
-    machine slows all of them alike; the range is over the turns. --variant or --config name the
-    network of an ONNX file that belongs to no run.
+    Outputs are compared before anything is timed. All take turns, so that a noisy machine slows
+    them alike, and the speed-up is that of the median turn, with its interval of 95 % (bootstrap
+    over the turns). --variant or --config name the network of an ONNX file that belongs to no run.
     """
     import_torch()
-    from swin_deploy.bench.run import BenchRequest, bench_engine
+    from swin_deploy.bench.run import BenchRequest, bench_engine, require_speed
     from swin_deploy.report.bench_tables import print_bench
     from swin_deploy.report.console import Progress, stdout
 
@@ -57,6 +95,7 @@ def bench(
         engine=engine,
         batches=batches,
         rounds=rounds,
+        baselines=baselines,
         threads=threads,
         variant=resolve_network(variant, config),
     )
@@ -66,3 +105,5 @@ def bench(
         click.echo(json.dumps(report, indent=2))
     else:
         print_bench(report, stdout())
+    if fail_below is not None:
+        require_speed(report, fail_below)

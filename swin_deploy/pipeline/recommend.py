@@ -41,7 +41,7 @@ def recommend(result: RunResult, progress: Callable[[str], None]) -> list[Recomm
     """One for every target of a run.
 
     It starts from the most exact precision and goes on to a coarser one only where that is faster
-    in every turn of the measurement, or clearly cheaper where nothing can be measured.
+    beyond doubt, or clearly cheaper where nothing can be measured.
 
     Args:
         result: Of the run.
@@ -73,7 +73,7 @@ def recommend(result: RunResult, progress: Callable[[str], None]) -> list[Recomm
 def _measure(path: Path, progress: Callable[[str], None]) -> dict[str, dict[str, Any]]:
     """Engine -> its measurement at the largest batch; empty where none can run here."""
     try:
-        report = bench_engine(BenchRequest(engine=path), progress)
+        report = bench_engine(BenchRequest(engine=path, rounds=10), progress)
     except EnvironmentMissingError as error:
         progress(f"nothing can be measured: {error.problem}")
         return {}
@@ -84,7 +84,7 @@ def _measure(path: Path, progress: Callable[[str], None]) -> dict[str, dict[str,
 def by_measurement(
     target: str, precisions: list[Precision], measured: dict[str, dict[str, Any]]
 ) -> Recommendation:
-    """The coarsest precision whose slowest turn beats the fastest of the more exact ones.
+    """The coarsest precision whose interval of speed-ups lies above that of the more exact ones.
 
     Args:
         target: Its name.
@@ -103,7 +103,7 @@ def by_measurement(
     )
     text = f"measured here at batch {rows[best]['batch']}: {figures}"
     if best == precisions[0]:
-        text += "; nothing coarser is faster in every turn"
+        text += "; nothing coarser is faster beyond doubt"
     return Recommendation(target=target, precision=best, basis="measured", reason=text)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,26 +15,40 @@ from swin_deploy.model.outputs import output_names
 
 
 class TorchRunner:
-    """Runs a module as it is, in FP32.
+    """Runs a module as it is.
 
     Args:
-        model: In eval mode; gives logits, or is a ``StageMaps``. Moved to ``device`` when the
-            runner is entered.
+        model: In eval mode; gives logits, or is a ``StageMaps``. Moved to ``device``, and to
+            ``dtype``, when the runner is entered.
         name: What tables call it.
         device: "cpu" or "cuda".
+        dtype: Of its weights and images.
+        compiled: Through ``torch.compile``; each batch size is compiled at its first call.
     """
 
-    def __init__(self, model: nn.Module, name: str = "eager fp32", device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        name: str = "eager fp32",
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
+    ) -> None:
         self.model = model
         self.name = name
         self.device = device
+        self.dtype = dtype
+        self.compiled = compiled
+        self._call: Callable[[Tensor], Any] = model
 
     @property
     def batch(self) -> BatchRange:
         return BatchRange(low=1, high=4096)
 
     def __enter__(self) -> Self:
-        self.model.to(self.device)
+        self.model.to(self.device, self.dtype)
+        if self.compiled:
+            self._call = torch.compile(self.model, dynamic=False)
         return self
 
     def __exit__(
@@ -42,7 +57,7 @@ class TorchRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return None
+        self._call = self.model
 
     def prepare(self, images: FloatArray) -> FloatArray:
         """The images, as they are."""
@@ -51,7 +66,7 @@ class TorchRunner:
     def run(self, images: FloatArray) -> dict[str, FloatArray]:
         """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32 each."""
         with torch.inference_mode():
-            outputs = self.model(torch.from_numpy(images).to(self.device))
+            outputs = self._call(torch.from_numpy(images).to(self.device, self.dtype))
             tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
             names = output_names(self.model)
-            return {name: x.cpu().numpy() for name, x in zip(names, tensors, strict=True)}
+            return {n: x.float().cpu().numpy() for n, x in zip(names, tensors, strict=True)}
