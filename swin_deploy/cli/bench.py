@@ -78,9 +78,9 @@ def bench(
     """Measure latency and throughput beside the eager PyTorch network.
 
     \b
-    swin-deploy bench --engine artifacts/swin_t
-    swin-deploy bench --engine artifacts/swin_t --baselines all --batches 1,8
-    swin-deploy bench --engine artifacts/swin_t/engines/cpu-fp32.onnx --fail-below 1.0
+        swin-deploy bench --engine artifacts/swin_t
+        swin-deploy bench --engine artifacts/swin_t --baselines all --batches 1,8
+        swin-deploy bench --engine artifacts/swin_t/engines/cpu-fp32.onnx --fail-below 1.0
 
     Outputs are compared before anything is timed. All take turns, so that a noisy machine slows
     them alike, and the speed-up is that of the median turn, with its interval of 95 % (bootstrap

@@ -33,10 +33,10 @@ def cost(
     """Say what the compiler made of a graph: kernels, bytes and FLOPs, and what each is for.
 
     \b
-    swin-deploy cost artifacts/swin_t
-    swin-deploy cost artifacts/swin_t --gpu a100 --blocks
-    swin-deploy cost artifacts/swin_t/engines/rtx-fp16.plan --kernels
-    swin-deploy cost artifacts/swin_t --compare exported_elsewhere.onnx
+        swin-deploy cost artifacts/swin_t
+        swin-deploy cost artifacts/swin_t --gpu a100 --blocks
+        swin-deploy cost artifacts/swin_t/engines/rtx-fp16.plan --kernels
+        swin-deploy cost artifacts/swin_t --compare exported_elsewhere.onnx
 
     Needs no GPU. A run keeps the listing of its engines' kernels; an ONNX file is compiled with
     TensorRT-RTX, and nothing is left on the disk. Bytes are those that the kernels read and write,

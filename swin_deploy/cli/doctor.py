@@ -17,7 +17,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """Say what is installed, what is missing and how to get it.
 
     \b
-    swin-deploy doctor
+        swin-deploy doctor
 
     Exits with 4 if export cannot work here.
     """

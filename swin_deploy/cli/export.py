@@ -16,6 +16,7 @@ from swin_deploy.cli.types import (
     ImageType,
     ListType,
     PrecisionsType,
+    complete_from,
     json_option,
     load_options,
     network_options,
@@ -31,7 +32,7 @@ from swin_deploy.config import (
     LoadOptions,
     Outputs,
 )
-from swin_deploy.engine.targets import DEFAULT_TARGETS, auto_precisions
+from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
 from swin_deploy.errors import ConfigError
 from swin_deploy.interface import IOS, Interface, Io
 from swin_deploy.interrupts import import_torch
@@ -143,6 +144,7 @@ if TYPE_CHECKING:
     "targets",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete_from(TARGETS),
     help=f"Engine to build; repeatable. Default: {', '.join(t.name for t in DEFAULT_TARGETS)}, as "
     "far as this machine can.",
 )
@@ -208,15 +210,15 @@ def export(
     """Build, rewrite, export, simplify, convert, compile and verify a network.
 
     \b
-    swin-deploy export --variant swin_t
-    swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
-    swin-deploy export --weights finetuned.safetensors
-    swin-deploy export --variant swin_s --outputs stages
-    swin-deploy export --variant swin_t --precision fp16,int8 --calibration photos/
-    swin-deploy export --variant swin_t --io uint8 --softmax --topk 5
-    swin-deploy export --variant swin_pocket --weights bundled
-    swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
-    swin-deploy export --config mine.toml --out runs/mine
+        swin-deploy export --variant swin_t
+        swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
+        swin-deploy export --weights finetuned.safetensors
+        swin-deploy export --variant swin_s --outputs stages
+        swin-deploy export --variant swin_t --precision fp16,int8 --calibration photos/
+        swin-deploy export --variant swin_t --io uint8 --softmax --topk 5
+        swin-deploy export --variant swin_pocket --weights bundled
+        swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
+        swin-deploy export --config mine.toml --out runs/mine
 
     Every file that it writes agrees with the eager PyTorch network; otherwise it exits with 5
     and writes nothing. Run again, it repeats only the stages whose inputs changed.

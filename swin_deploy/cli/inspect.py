@@ -45,8 +45,8 @@ def inspect(
     """Say what a checkpoint is: library, variant, classes, and the command that exports it.
 
     \b
-    swin-deploy inspect finetuned.safetensors
-    swin-deploy inspect hf:microsoft/swinv2-tiny-patch4-window8-256
+        swin-deploy inspect finetuned.safetensors
+        swin-deploy inspect hf:microsoft/swinv2-tiny-patch4-window8-256
 
     CHECKPOINT is all that export takes as --weights. Nothing in the file is run. A file that export
     would refuse is refused here with the reason.

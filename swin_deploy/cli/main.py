@@ -14,6 +14,7 @@ import click
 
 import swin_deploy
 from swin_deploy.cli.bench import bench
+from swin_deploy.cli.completion import completion
 from swin_deploy.cli.cost import cost
 from swin_deploy.cli.doctor import doctor
 from swin_deploy.cli.export import export
@@ -33,12 +34,15 @@ def main(debug: bool) -> None:
     """Turn a Swin Transformer into an engine, and prove that it still agrees.
 
     \b
-    Start with:  swin-deploy export --variant swin_t
-    Then:        swin-deploy bench --engine artifacts/swin_t
+        Start with:  swin-deploy export --variant swin_t
+        Then:        swin-deploy bench --engine artifacts/swin_t
     """
 
 
-for _command in (export, qat, bench, cost, sensitivity, inspect, variants, targets, doctor):
+for _command in (
+    *(export, qat, bench, cost, sensitivity, inspect),
+    *(variants, targets, doctor, completion),
+):
     main.add_command(_command)
 
 

@@ -151,9 +151,9 @@ def qat(
     """Fine-tune a network for INT8, with the rounding of its INT8 graph in every step.
 
     \b
-    swin-deploy qat --variant swin_t --weights mine.safetensors --data train/ --val val/ \\
+        swin-deploy qat --variant swin_t --weights mine.safetensors --data train/ --val val/ \\
         --calibration train/ --epochs 3 --out runs/qat
-    swin-deploy export --variant swin_t --weights runs/qat/weights.safetensors \\
+        swin-deploy export --variant swin_t --weights runs/qat/weights.safetensors \\
         --precision fp16,int8 --calibration train/
 
     Writes the fine-tuned weights, their FP32 graph, and the INT8 graph that computes just what was

@@ -105,9 +105,9 @@ def sensitivity(
     """Measure what every place loses in INT8, and which to leave in FP16.
 
     \b
-    swin-deploy sensitivity artifacts/swin_t --calibration photos/
-    swin-deploy sensitivity artifacts/swin_t --calibration train/ --labelled val/ --max-drop 0.5
-    swin-deploy sensitivity artifacts/swin_t --calibration photos/ --min-sqnr 20 --plot places.svg
+        swin-deploy sensitivity artifacts/swin_t --calibration photos/
+        swin-deploy sensitivity artifacts/swin_t --calibration train/ --labelled val/ --max-drop 0.5
+        swin-deploy sensitivity artifacts/swin_t --calibration photos/ --min-sqnr 20
 
     A place is a matrix product with a weight, or an attention. Each is quantised alone and its
     logits are compared with FP32, on ONNX Runtime with FP32 around it: the noise of quantisation,

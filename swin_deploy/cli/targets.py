@@ -18,7 +18,7 @@ def targets(as_json: bool) -> None:
     """List what --target takes, and whether its runtime is installed here.
 
     \b
-    swin-deploy targets
+        swin-deploy targets
 
     Targets with a star are those of an export that names none.
     """

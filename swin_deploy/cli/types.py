@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,7 +13,7 @@ from swin_deploy.config import read_config
 from swin_deploy.errors import ConfigError
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.preprocessing import Size
-from swin_deploy.variants import Variant, find_variant
+from swin_deploy.variants import VARIANTS, Variant, find_variant
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,6 +104,13 @@ def to_precision(text: str) -> Precision:
     return text
 
 
+def complete_from(
+    names: Iterable[str],
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What a shell offers for an option that takes one of ``names``."""
+    return lambda ctx, param, start: [name for name in names if name.startswith(start)]
+
+
 def network_options(function: F) -> F:
     """Add ``--variant`` and ``--config``."""
     for option in (
@@ -112,7 +119,12 @@ def network_options(function: F) -> F:
             type=click.Path(path_type=Path, dir_okay=False, exists=True),
             help="TOML file that describes a network of your own.",
         ),
-        click.option("--variant", metavar="NAME", help="See: swin-deploy variants."),
+        click.option(
+            "--variant",
+            metavar="NAME",
+            shell_complete=complete_from(VARIANTS),
+            help="See: swin-deploy variants.",
+        ),
     ):
         function = option(function)
     return function

@@ -18,7 +18,7 @@ def variants(as_json: bool) -> None:
     """List the networks that --variant takes.
 
     \b
-    swin-deploy variants
+        swin-deploy variants
     """
     if as_json:
         click.echo(json.dumps({name: asdict(v) for name, v in VARIANTS.items()}, indent=2))
