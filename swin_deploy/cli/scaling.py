@@ -48,7 +48,7 @@ def _size(text: str) -> Any:
     show_default=True,
     help="What is timed: the exported graph, or the network in PyTorch.",
 )
-@click.option("--rounds", type=int, default=3, show_default=True, help="Turns of every point.")
+@click.option("--rounds", type=int, default=5, show_default=True, help="Turns of every point.")
 @click.option("--threads", type=int, metavar="N", help="Default: one per usable core.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights.")
 @click.option(

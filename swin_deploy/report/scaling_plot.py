@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,27 +105,31 @@ def _draw(
             )
     axes.set(xscale="log", yscale="log", ylabel=unit, title=title)
     axes.title.set_fontsize(9.5)
-    _guide(axes, sorted({row["area"] for row in points}), min(starts), max(ends))
+    _guide(axes, sorted({row["area"] for row in points}), starts, max(ends))
     _ticks(axes, points)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.margins(x=0.06, y=0.08)
+    # Room above for the legend, whatever the curves do: a quarter of the panel.
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.25)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
 
 
-def _guide(axes: Axes, areas: list[int], start: float, end: float) -> None:
-    """Slopes 1 and 2 from below the first points, so that they cross no curve on their way."""
+def _guide(axes: Axes, areas: list[int], starts: list[float], end: float) -> None:
+    """Slopes 1 and 2 from where the curves start, or from between where they start apart."""
     first, last = areas[0], areas[-1]
-    foot = 0.55 * start
+    foot = math.prod(starts) ** (1 / len(starts))
     for power, style in ((1, "--"), (2, ":")):
-        # A square is cut off where the panel ends, or it would squeeze the curves.
-        reach = min(last, first * (end / foot) ** (1 / power))
+        # A square is cut off where the curves end, or it would squeeze them.
+        reach = min(last, first * max(2.0, end / foot) ** (1 / power))
         top = foot * (reach / first) ** power
-        axes.plot([first, reach], [foot, top], style, color=_GUIDE, linewidth=1.2, zorder=1)
+        axes.plot([first, reach], [foot, top], style, color=_GUIDE, linewidth=1.3, zorder=1)
         axes.annotate(
-            "slope 1" if power == 1 else "slope 2",
+            f"slope {power}",
             (reach, top),
-            xytext=(-4, -4) if power == 1 else (4, -2),
+            xytext=(-2, -8) if power == 1 else (-6, 2),
             textcoords="offset points",
-            ha="right" if power == 1 else "left",
-            va="top",
+            ha="right",
+            va="top" if power == 1 else "bottom",
             fontsize=8,
             color=_GUIDE,
         )
@@ -132,14 +137,16 @@ def _guide(axes: Axes, areas: list[int], start: float, end: float) -> None:
 
 def _ticks(axes: Axes, points: list[dict[str, Any]]) -> None:
     """A tick for every square image, or for all where few are."""
-    from matplotlib.ticker import LogFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     sizes = {row["area"]: row["image_size"] for row in points}
     square = {area: size for area, size in sizes.items() if size[0] == size[1]}
     shown = square if len(square) > 1 else sizes
     axes.set_xticks(list(shown), ["x".join(map(str, size)) for size in shown.values()])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("image, height x width (pixels); the axis is its area, logarithmic")
     axes.grid(color="#e4e4e4", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -13,9 +13,10 @@ from swin_deploy.report.cost_figures import megabytes
 COSTS = {
     "flops": "FLOPs",
     "activation_bytes": "activation bytes, node by node",
-    "time_ms": "time",
-    "working_bytes": "working memory",
     "compiled_bytes": "activation bytes, compiled",
+    "time_ms": "time",
+    "cpu_ms": "CPU time",
+    "working_bytes": "working memory",
 }
 
 
@@ -46,7 +47,7 @@ def _points(report: dict[str, Any]) -> Any:
         "",
         "network", "image", ">batch", ">GFLOPs", ">activation MB",
         *([">compiled MB"] if compiled else []),
-        ">ms", ">range", ">working MB", ">with network MB",
+        ">ms", ">range", ">CPU ms", ">working MB", ">with network MB",
     )  # fmt: skip
     for row in report["points"]:
         table.add_row(

@@ -29,6 +29,8 @@ class Turn:
 
     Attributes:
         time_ms: Median of its calls, host to host, after one that is not counted.
+        cpu_ms: Median of the CPU time that a call took, all threads together. On a machine that
+            others use it says more: waiting for a core is not in it.
         calls: That were timed.
         peak_bytes: The most that was resident while it ran, above what the libraries take: the
             network and its activations. Loading the file is not in it.
@@ -37,6 +39,7 @@ class Turn:
     """
 
     time_ms: float
+    cpu_ms: float
     calls: int
     peak_bytes: int | None
     working_bytes: int | None
@@ -88,12 +91,14 @@ def _clock(
     images = make_noise(batch, config.in_channels, config.image_size).images
     with opened as runner:
         loaded = _reset_peak()
-        warm_s = _time_call(runner, images)
+        warm_s, _ = _time_call(runner, images)
         calls = max(1, round(MIN_TURN_S / warm_s))
-        seconds = [_time_call(runner, images) for _ in range(calls)]
+        seconds = np.array([_time_call(runner, images) for _ in range(calls)])
         peak = None if loaded is None else _resident("VmHWM")
+    time_ms, cpu_ms = (float(figure) for figure in np.median(seconds, axis=0) * 1e3)
     turn = Turn(
-        time_ms=float(np.median(seconds)) * 1e3,
+        time_ms=time_ms,
+        cpu_ms=cpu_ms,
         calls=calls,
         peak_bytes=None if peak is None or before is None else peak - before,
         working_bytes=None if peak is None or loaded is None else peak - loaded,
@@ -101,10 +106,11 @@ def _clock(
     return asdict(turn)
 
 
-def _time_call(runner: Runner, images: Any) -> float:
-    start = time.perf_counter()
+def _time_call(runner: Runner, images: Any) -> tuple[float, float]:
+    """Seconds on the clock, and of the CPU."""
+    start, cpu_start = time.perf_counter(), time.process_time()
     runner.run(images)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu_start
 
 
 def _reset_peak() -> int | None:

@@ -76,7 +76,7 @@ class ScalingRequest:
     sizes: tuple[Size, ...] = SIZES
     batches: tuple[int, ...] = (1,)
     runtime: Runtime = "onnxruntime"
-    rounds: int = 3
+    rounds: int = 5
     threads: int | None = None
     seed: int = 0
     compiled: bool = False

@@ -27,7 +27,7 @@ from swin_deploy.sensitivity.journal import Journal
 SCHEMA_VERSION = 1
 REPORT = "scaling.json"
 # What exponents are fitted for, where it was measured.
-COSTS = ("flops", "activation_bytes", "time_ms", "working_bytes", "compiled_bytes")
+COSTS = ("flops", "activation_bytes", "compiled_bytes", "time_ms", "cpu_ms", "working_bytes")
 
 
 def measure_scaling(
@@ -141,6 +141,7 @@ def _row(point: Point, facts: dict[str, Any], turns: list[dict[str, Any]]) -> di
         "time_ms": float(np.median(times)),
         "time_low_ms": float(times.min()),
         "time_high_ms": float(times.max()),
+        "cpu_ms": float(np.median([turn["cpu_ms"] for turn in turns])),
         "time_variation": float(times.std() / times.mean()),
         **memory,
     }
