@@ -11,6 +11,7 @@ from swin_deploy.report.scaling_tables import show_interval
 from swin_deploy.report.sensitivity_plot import require_plot
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 # Okabe and Ito (2008): told apart with every common form of colour blindness.
@@ -20,10 +21,11 @@ _GUIDE = "#767676"
 # Cost -> title of its panel, unit, and how many of the report's units are one of those.
 PANELS = {
     "flops": ("FLOPs of the graph", "GFLOP", 1e9),
-    "activation_bytes": ("activation bytes of the graph, node by node", "MB", 1e6),
-    "time_ms": ("time of a call", "ms", 1.0),
-    "working_bytes": ("memory that a call takes above the loaded network", "MB", 1e6),
-    "compiled_bytes": ("activation bytes of the TensorRT-RTX engine, FP16", "MB", 1e6),
+    "activation_bytes": ("activation bytes, node by node", "MB", 1e6),
+    "time_ms": ("time of a call; bars: fastest and slowest round", "ms", 1.0),
+    "cpu_ms": ("CPU time of a call, all threads", "ms", 1.0),
+    "working_bytes": ("memory of a call, above the loaded network", "MB", 1e6),
+    "compiled_bytes": ("activation bytes of TensorRT-RTX kernels, FP16", "MB", 1e6),
 }
 _DPI = 150
 
@@ -54,13 +56,16 @@ def plot_scaling(report: dict[str, Any], path: Path) -> None:
         if fit["axis"] == "area" and fit["batch"] == batch
     }
     panels = [cost for cost in PANELS if any(own == cost for _, own in fits)]
-    rows = (len(panels) + 1) // 2
+    columns = 3 if len(panels) > 4 else 2
+    rows = -(-len(panels) // columns)
     # The same bytes for the same report: no date, no random names; and names that can be searched.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "swin-deploy", "font.size": 9}):
-        figure = Figure(figsize=(11, 0.8 + 3.9 * rows), layout="constrained")
+        figure = Figure(figsize=(0.4 + 4.9 * columns, 0.7 + 4.1 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         for index, cost in enumerate(panels):
-            _draw(figure.add_subplot(rows, 2, index + 1), cost, points, fits)
+            guides = _draw(figure.add_subplot(rows, columns, index + 1), cost, points, fits)
+        labels = ["slope 1: linear in the area", "slope 2: quadratic"]
+        figure.legend(guides, labels, loc="outside lower center", ncols=2, frameon=False)
         machine = report["machine"]
         figure.suptitle(
             f"Cost against image area, batch {batch}: {report['runtime']}, {report['threads']} "
@@ -79,9 +84,10 @@ def _draw(
     cost: str,
     points: list[dict[str, Any]],
     fits: dict[tuple[str, str], dict[str, Any]],
-) -> None:
+) -> list[Artist]:
+    """A panel; returns the lines of slope 1 and 2."""
     title, unit, scale = PANELS[cost]
-    starts, ends = [], []
+    starts, ends, curves = [], [], []
     for index, network in enumerate(dict.fromkeys(row["network"] for row in points)):
         if (network, cost) not in fits:
             continue
@@ -95,6 +101,7 @@ def _draw(
         label = f"{network}: {fit['exponent']:.2f} ({show_interval(fit)})"
         (line,) = axes.plot(areas, values, label=label, color=colour, marker=marker, zorder=3)
         line.set(linewidth=1.8, markersize=5)
+        curves.append(line)
         if cost == "time_ms":
             axes.vlines(
                 areas,
@@ -105,38 +112,27 @@ def _draw(
             )
     axes.set(xscale="log", yscale="log", ylabel=unit, title=title)
     axes.title.set_fontsize(9.5)
-    _guide(axes, sorted({row["area"] for row in points}), starts, max(ends))
-    _ticks(axes, points)
-    axes.margins(x=0.06, y=0.08)
-    # Room above for the legend, whatever the curves do: a quarter of the panel.
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.25)
-    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+    guides = _guide(axes, sorted({row["area"] for row in points}), starts, max(ends))
+    _finish(axes, points)
+    axes.legend(handles=curves, frameon=False, fontsize=8.5, loc="upper left")
+    return guides
 
 
-def _guide(axes: Axes, areas: list[int], starts: list[float], end: float) -> None:
+def _guide(axes: Axes, areas: list[int], starts: list[float], end: float) -> list[Artist]:
     """Slopes 1 and 2 from where the curves start, or from between where they start apart."""
     first, last = areas[0], areas[-1]
     foot = math.prod(starts) ** (1 / len(starts))
+    lines: list[Artist] = []
     for power, style in ((1, "--"), (2, ":")):
         # A square is cut off where the curves end, or it would squeeze them.
         reach = min(last, first * max(2.0, end / foot) ** (1 / power))
         top = foot * (reach / first) ** power
-        axes.plot([first, reach], [foot, top], style, color=_GUIDE, linewidth=1.3, zorder=1)
-        axes.annotate(
-            f"slope {power}",
-            (reach, top),
-            xytext=(-2, -8) if power == 1 else (-6, 2),
-            textcoords="offset points",
-            ha="right",
-            va="top" if power == 1 else "bottom",
-            fontsize=8,
-            color=_GUIDE,
-        )
+        lines += axes.plot([first, reach], [foot, top], style, color=_GUIDE, zorder=1)
+    return lines
 
 
-def _ticks(axes: Axes, points: list[dict[str, Any]]) -> None:
-    """A tick for every square image, or for all where few are."""
+def _finish(axes: Axes, points: list[dict[str, Any]]) -> None:
+    """Ticks, one for every square image or for all where few are, and margins."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     sizes = {row["area"]: row["image_size"] for row in points}
@@ -147,7 +143,11 @@ def _ticks(axes: Axes, points: list[dict[str, Any]]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("image, height x width (pixels); the axis is its area, logarithmic")
+    axes.set_xlabel("image (pixels), by its area")
     axes.grid(color="#e4e4e4", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.06, y=0.08)
+    # Room above for the legend, whatever the curves do: a fifth of the panel.
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.25)
