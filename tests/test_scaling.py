@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -412,7 +413,9 @@ def test_the_command_from_end_to_end(
 
     print_scaling(report, out / "scaling.json", stdout())
     printed = capsys.readouterr().out
-    assert "64x64" in printed
+    head, *rows = [re.split(r"  +", line.strip()) for line in printed.splitlines()[2:5]]
+    assert head[0] == "network"
+    assert [len(row) for row in rows] == [len(head)] * 2  # a figure for every column
     assert "activation bytes, node by node" in printed
     svg = tmp_path / "curves.svg"
     plot_scaling(report, svg)

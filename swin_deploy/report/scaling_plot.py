@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_deploy.artifacts.files import atomic_path
-from swin_deploy.report.scaling_tables import show_interval
+from swin_deploy.report.scaling_tables import show_interval, show_threads
 from swin_deploy.report.sensitivity_plot import require_plot
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def plot_scaling(report: dict[str, Any], path: Path) -> None:
         figure.legend(guides, labels, loc="outside lower center", ncols=2, frameon=False)
         machine = report["machine"]
         figure.suptitle(
-            f"Cost against image area, batch {batch}: {report['runtime']}, {report['threads']} "
-            f"threads of {machine['processor']}, {report['rounds']} rounds\n"
+            f"Cost against image area, batch {batch}: {report['runtime']}, {show_threads(report)} of "
+            f"{machine['processor']}, {report['rounds']} rounds\n"
             "the number is the fitted exponent with its 95 % interval",
             fontsize=10,
         )

@@ -24,7 +24,7 @@ def print_scaling(report: dict[str, Any], path: Path, console: Console) -> None:
     """What was measured at every point, and the exponents."""
     console.print(
         f"FLOPs and bytes of the exported FP32 graph; time and memory of {report['runtime']}, "
-        f"{report['threads']} threads, {report['rounds']} rounds, on {_machine(report)}",
+        f"{show_threads(report)}, {report['rounds']} rounds, on {_machine(report)}",
         soft_wrap=True,
     )
     console.print()
@@ -59,10 +59,9 @@ def _points(report: dict[str, Any]) -> Any:
             *([megabytes(row["compiled_bytes"])] if compiled else []),
             f"{row['time_ms']:.1f}",
             f"{row['time_low_ms']:.1f}-{row['time_high_ms']:.1f}",
-            *(
-                "-" if row[n] is None else megabytes(row[n])
-                for n in ("working_bytes", "peak_bytes")
-            ),
+            f"{row['cpu_ms']:.1f}",
+            _memory(row["working_bytes"]),
+            _memory(row["peak_bytes"]),
         )
     return table
 
@@ -89,6 +88,11 @@ def _exponents(fits: list[dict[str, Any]], other: str, title: str) -> Any:
 def show_interval(fit: dict[str, Any]) -> str:
     """Of the exponent; two points have none."""
     return "-" if fit["low"] is None else f"{fit['low']:.2f} to {fit['high']:.2f}"
+
+
+def show_threads(report: dict[str, Any]) -> str:
+    """How many there were."""
+    return "1 thread" if report["threads"] == 1 else f"{report['threads']} threads"
 
 
 def _memory(value: int | None) -> str:
