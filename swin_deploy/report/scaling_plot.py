@@ -68,8 +68,8 @@ def plot_scaling(report: dict[str, Any], path: Path) -> None:
         figure.legend(guides, labels, loc="outside lower center", ncols=2, frameon=False)
         machine = report["machine"]
         figure.suptitle(
-            f"Cost against image area, batch {batch}: {report['runtime']}, {show_threads(report)} of "
-            f"{machine['processor']}, {report['rounds']} rounds\n"
+            f"Cost against image area, batch {batch}: {report['runtime']}, "
+            f"{show_threads(report)} of {machine['processor']}, {report['rounds']} rounds\n"
             "the number is the fitted exponent with its 95 % interval",
             fontsize=10,
         )
