@@ -30,7 +30,7 @@ LAYERS = (
     ("graph", "engine"),
     ("verify",),
     ("bench", "sensitivity"),
-    ("pipeline", "qat", "doctor"),
+    ("pipeline", "qat", "scaling", "doctor"),
     ("report",),
     ("cli",),
     ("__main__",),

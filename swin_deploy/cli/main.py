@@ -20,6 +20,7 @@ from swin_deploy.cli.doctor import doctor
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.qat import qat
+from swin_deploy.cli.scaling import scaling
 from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.targets import targets
 from swin_deploy.cli.variants import variants
@@ -40,7 +41,7 @@ def main(debug: bool) -> None:
 
 
 for _command in (
-    *(export, qat, bench, cost, sensitivity, inspect),
+    *(export, qat, bench, cost, sensitivity, scaling, inspect),
     *(variants, targets, doctor, completion),
 ):
     main.add_command(_command)

@@ -24,20 +24,31 @@ class Journal:
         report: The file that will hold the report.
         identity: All that the measurements depend on, JSON-able.
         note: Is told where measurements are taken from, and why others do not count.
+        kind: Of the report, as it says itself.
+        reuse_finished: Whether those of a finished report count, too; times are better taken anew.
 
     Raises:
         FileAccessError: ``report`` is something else.
     """
 
-    def __init__(self, report: Path, identity: dict[str, Any], note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        report: Path,
+        identity: dict[str, Any],
+        note: Callable[[str], None],
+        *,
+        kind: str = KIND,
+        reuse_finished: bool = True,
+    ) -> None:
         self.report, self.identity = report, json.loads(json.dumps(identity))
+        self.kind = kind
         self.path = report.with_name(f".{report.name}.partial")
-        if report.exists() and (read_json(report) or {}).get("kind") != KIND:
+        if report.exists() and (read_json(report) or {}).get("kind") != kind:
             raise FileAccessError(
                 f"{report} exists, and is no report of this command", "another --out"
             )
         self.measured: dict[str, dict[str, Any]] = {}
-        for path in (report, self.path):
+        for path in (report, self.path) if reuse_finished else (self.path,):
             found = self._read(path, note)
             if len(found) > len(self.measured):
                 self.measured = found
@@ -53,12 +64,12 @@ class Journal:
 
     def finish(self, report: dict[str, Any]) -> None:
         """Write the report with all measurements, and remove what stood beside it."""
-        write_json(self.report, report | self._state())
+        write_json(self.report, self._state() | report)
         self.path.unlink(missing_ok=True)
 
     def _state(self) -> dict[str, Any]:
         return {
-            "kind": KIND,
+            "kind": self.kind,
             "schema_version": SCHEMA_VERSION,
             "identity": self.identity,
             "measured": self.measured,

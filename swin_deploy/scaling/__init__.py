@@ -1,0 +1,1 @@
+"""How cost grows with the image and the batch."""

@@ -1,0 +1,126 @@
+"""What a measurement of scaling is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from swin_deploy.architecture import Size
+from swin_deploy.config import BatchRange
+from swin_deploy.errors import ConfigError
+from swin_deploy.networks import require_size
+from swin_deploy.variants import Variant
+
+Runtime = Literal["onnxruntime", "eager"]
+RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "eager")
+NETWORKS = ("swin_t", "vit_s_16")
+# Multiples of 224 alone: there, windows of 7 tile the grid of every stage, and nothing is padded.
+# The oblong ones are for the interval, which four points would leave wide.
+SIZES: tuple[Size, ...] = (
+    *((224, 224), (224, 448), (448, 448), (448, 672)),
+    *((672, 672), (672, 896), (896, 896)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What is measured at once.
+
+    Attributes:
+        variant: The network, for the image size.
+        batch: Images per call.
+    """
+
+    variant: Variant
+    batch: int
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the image, in pixels."""
+        return self.variant.config.image_size
+
+    @property
+    def area(self) -> int:
+        """Of the image, in pixels."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def name(self) -> str:
+        """As progress and the journal have it."""
+        return f"{self.variant.name} {self.size[0]}x{self.size[1]} batch {self.batch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingRequest:
+    """One measurement.
+
+    Attributes:
+        networks: What is compared, under different names.
+        sizes: (height, width) of the images, two areas or more.
+        batches: Images per call.
+        runtime: What is timed, and whose memory is read: the exported graph on ONNX Runtime, or
+            the eager network on PyTorch.
+        rounds: Turns of every point.
+        threads: On the CPU; None for one per usable core.
+        seed: Of the random weights.
+        compiled: Also compile every graph, in FP16, with TensorRT-RTX.
+        out: Gets ``scaling.json``.
+
+    Raises:
+        ConfigError: A setting means nothing, or a network does not take one of the sizes.
+    """
+
+    networks: tuple[Variant, ...]
+    sizes: tuple[Size, ...] = SIZES
+    batches: tuple[int, ...] = (1,)
+    runtime: Runtime = "onnxruntime"
+    rounds: int = 5
+    threads: int | None = None
+    seed: int = 0
+    compiled: bool = False
+    out: Path = Path("artifacts/scaling")
+
+    def __post_init__(self) -> None:
+        names = [variant.name for variant in self.networks]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"networks {names} are not one or more of different names")
+        areas = [height * width for height, width in self.sizes]
+        if len(set(areas)) < max(2, len(areas)):
+            raise ConfigError(
+                f"image sizes {_show(self.sizes)} are not two or more of different areas, so there "
+                "is no slope",
+                f"--sizes {_show(SIZES)}",
+            )
+        if not self.batches or len(set(self.batches)) < len(self.batches):
+            raise ConfigError(f"batches {list(self.batches)} are not one or more different sizes")
+        for batch in self.batches:
+            BatchRange(low=batch, high=batch)
+        if self.runtime not in RUNTIMES:
+            raise ConfigError(f"no runtime {self.runtime!r}", f"one of {', '.join(RUNTIMES)}")
+        if self.rounds < 2:
+            raise ConfigError(f"rounds = {self.rounds} gives no spread", "at least 2")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads = {self.threads} must be at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        for point in self.points:
+            if not point.variant.config.num_classes:
+                raise ConfigError(f"{point.variant.name} has no head, so it gives no logits")
+            require_size(point.variant.config)
+
+    @property
+    def points(self) -> list[Point]:
+        """By network, batch and area, in that order."""
+        sizes = sorted(self.sizes, key=lambda size: size[0] * size[1])
+        return [
+            Point(variant=variant.with_image_size(size), batch=batch)
+            for variant in self.networks
+            for batch in sorted(self.batches)
+            for size in sizes
+        ]
+
+
+def _show(sizes: Iterable[Size]) -> str:
+    return ",".join(str(h) if h == w else f"{h}x{w}" for h, w in sizes)

@@ -1,0 +1,164 @@
+"""From networks and sizes to a report: every point measured in turns, and the exponents."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swin_deploy.artifacts.files import require_writable
+from swin_deploy.artifacts.manifest import source_digest
+from swin_deploy.bench.measure import UNSTABLE
+from swin_deploy.engine.build import require_installed
+from swin_deploy.machine import describe_machine
+from swin_deploy.scaling.fit import fit_power_law
+from swin_deploy.scaling.graphs import COMPILER, Graphs
+from swin_deploy.scaling.measure import measure_eager, measure_onnx
+from swin_deploy.scaling.request import Point, ScalingRequest
+from swin_deploy.sensitivity.journal import Journal
+
+SCHEMA_VERSION = 1
+REPORT = "scaling.json"
+# What exponents are fitted for, where it was measured.
+COSTS = ("flops", "activation_bytes", "compiled_bytes", "time_ms", "cpu_ms", "working_bytes")
+
+
+def measure_scaling(
+    request: ScalingRequest, progress: Callable[[str], None], note: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure every point, fit the exponents, write the report.
+
+    Rounds go over all points before the next one begins, so that noise hits all of them alike.
+
+    Args:
+        request: What is wanted.
+        progress: Hears what takes long.
+        note: Hears what the user has to know.
+
+    Returns:
+        The JSON object of ``scaling --json``; the file has every turn as well.
+
+    Raises:
+        EnvironmentMissingError: The compiler that was asked for is not installed.
+        FileAccessError: The report cannot be written.
+        SwinDeployError: As ``Graphs`` and the two functions of ``measure``.
+    """
+    if request.compiled:
+        require_installed(COMPILER)
+    require_writable(request.out)
+    threads = request.threads or len(os.sched_getaffinity(0))
+    notes: list[str] = []
+
+    def remember(text: str) -> None:
+        notes.append(text)
+        note(text)
+
+    identity = _identity(request, threads)
+    journal = Journal(request.out / REPORT, identity, note, kind="scaling", reuse_finished=False)
+    with tempfile.TemporaryDirectory(prefix=".graphs.", dir=request.out) as folder:
+        rows = _measure(request, threads, Graphs(Path(folder), request.seed), journal, progress)
+    for row in rows:
+        if row["time_variation"] > UNSTABLE:
+            remember(
+                f"{row['name']}: its rounds vary by {row['time_variation']:.0%} (limit "
+                f"{UNSTABLE:.0%}); close other programs, or raise --rounds"
+            )
+    if any(row["peak_bytes"] is None for row in rows):
+        remember("peak memory is not known: this kernel does not let a process reset its mark")
+    report = {
+        "schema_version": SCHEMA_VERSION,
+        "runtime": request.runtime,
+        "threads": threads,
+        "rounds": request.rounds,
+        "seed": request.seed,
+        "machine": asdict(describe_machine()),
+        "points": rows,
+        "fits": [*_fit(rows, "area", "batch"), *_fit(rows, "batch", "area")],
+        "notes": notes,
+    }
+    journal.finish(report)
+    return report
+
+
+def _identity(request: ScalingRequest, threads: int) -> dict[str, Any]:
+    asked = asdict(replace(request, out=Path(), threads=threads))
+    del asked["out"]
+    return asked | {"machine": asdict(describe_machine()), "source": source_digest()}
+
+
+def _measure(
+    request: ScalingRequest,
+    threads: int,
+    graphs: Graphs,
+    journal: Journal,
+    progress: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    points = request.points
+    facts: dict[str, dict[str, Any]] = {}
+    for done, point in enumerate(points, start=1):
+        progress(f"graph {done} of {len(points)}: {point.name}")
+        facts[point.name] = journal.get(f"{point.name} graph", partial(graphs.describe, point))
+        if request.compiled:
+            progress(f"compiling {done} of {len(points)}: {point.name}")
+            compiled = journal.get(f"{point.name} compiled", partial(graphs.compile, point))
+            facts[point.name] = facts[point.name] | compiled
+    turns: dict[str, list[dict[str, Any]]] = {point.name: [] for point in points}
+    log = graphs.folder / "log"
+
+    def measure(point: Point) -> dict[str, Any]:
+        if request.runtime == "eager":
+            return measure_eager(point, request.seed, threads, log)
+        return measure_onnx(point, graphs.path(point), threads, log)
+
+    for number in range(1, request.rounds + 1):
+        for point in points:
+            progress(f"round {number} of {request.rounds}: {point.name}")
+            name = f"{point.name} round {number}"
+            turns[point.name].append(journal.get(name, partial(measure, point)))
+    return [_row(point, facts[point.name], turns[point.name]) for point in points]
+
+
+def _row(point: Point, facts: dict[str, Any], turns: list[dict[str, Any]]) -> dict[str, Any]:
+    times = np.array([turn["time_ms"] for turn in turns])
+    memory = {}
+    for field in ("peak_bytes", "working_bytes"):
+        known = [turn[field] for turn in turns if turn[field] is not None]
+        memory[field] = int(np.median(known)) if known else None
+    return {
+        "name": point.name,
+        "network": point.variant.name,
+        "image_size": list(point.size),
+        "area": point.area,
+        "batch": point.batch,
+        **facts,
+        "time_ms": float(np.median(times)),
+        "time_low_ms": float(times.min()),
+        "time_high_ms": float(times.max()),
+        "cpu_ms": float(np.median([turn["cpu_ms"] for turn in turns])),
+        "time_variation": float(times.std() / times.mean()),
+        **memory,
+    }
+
+
+def _fit(rows: Iterable[dict[str, Any]], axis: str, other: str) -> list[dict[str, Any]]:
+    """The exponents in ``axis`` of every network and value of ``other``."""
+
+    def group(row: dict[str, Any]) -> tuple[str, int]:
+        return row["network"], row[other]
+
+    fits = []
+    for (network, value), members in groupby(sorted(rows, key=group), group):
+        points = sorted(members, key=lambda row: row[axis])
+        for cost in COSTS if len(points) > 1 else ():
+            costs = [row[cost] for row in points if row.get(cost)]
+            if len(costs) == len(points):  # not measured, or no memory beyond what loading left
+                fit = asdict(fit_power_law([row[axis] for row in points], costs))
+                fits.append({"network": network, "axis": axis, other: value, "cost": cost} | fit)
+    return fits
