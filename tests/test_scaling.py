@@ -19,6 +19,7 @@ from swin_deploy.cli import main as cli
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.traffic import GraphCost, cost_graph
 from swin_deploy.errors import ConfigError, FileAccessError, InputError, VerificationError
+from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.report.console import stdout
 from swin_deploy.report.scaling_plot import plot_scaling
 from swin_deploy.report.scaling_tables import print_scaling
@@ -27,7 +28,7 @@ from swin_deploy.scaling import measure, run
 from swin_deploy.scaling.fit import fit_power_law
 from swin_deploy.scaling.graphs import Graphs
 from swin_deploy.scaling.request import NETWORKS, SIZES, Point, ScalingRequest
-from swin_deploy.variants import Preprocessing, Variant, find_variant
+from swin_deploy.variants import Variant, find_variant
 from swin_deploy.vit_architecture import VitConfig
 
 ONE_CHANNEL = Preprocessing(mean=(0.5,), std=(0.5,))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import onnx
 
-from swin_deploy.artifacts.files import refuse_impostors
 from swin_deploy.engine.flops import count_flops, read_shapes
 from swin_deploy.errors import InputError
+from swin_deploy.files import refuse_impostors
 
 _RENAMES = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}  # other shape, same bytes
 _PARTS = {"Gather", "GatherElements", "GatherND", "Slice", "Split"}  # read what they write

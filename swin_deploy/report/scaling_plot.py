@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.artifacts.files import atomic_path
+from swin_deploy.files import atomic_path
 from swin_deploy.report.scaling_tables import show_interval, show_threads
 from swin_deploy.report.sensitivity_plot import require_plot
 

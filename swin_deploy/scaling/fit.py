@@ -55,7 +55,8 @@ def fit_power_law(sizes: Sequence[float], costs: Sequence[float]) -> Fit:
     line = stats.linregress(x, y)
     low = high = None
     if freedom := len(x) - 2:
-        reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * float(line.stderr)
+        error = float(line.stderr) if np.ptp(y) else 0.0  # scipy has NaN for a constant
+        reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
         low, high = float(line.slope) - reach, float(line.slope) + reach
     return Fit(
         points=len(x),

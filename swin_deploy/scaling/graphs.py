@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
-from swin_deploy.config import BatchRange
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.engine.build import TIMEOUT_S
 from swin_deploy.engine.targets import TARGETS

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from swin_deploy.architecture import Size
-from swin_deploy.config import BatchRange
+from swin_deploy.batches import BatchRange
 from swin_deploy.errors import ConfigError
 from swin_deploy.networks import require_size
+from swin_deploy.preprocessing import Size
 from swin_deploy.variants import Variant
 
 Runtime = Literal["onnxruntime", "eager"]
