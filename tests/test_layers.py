@@ -28,6 +28,7 @@ LAYERS = (
     ("graph", "engine"),
     ("verify",),
     ("bench", "sensitivity"),
+    ("evaluate",),
     ("pipeline", "qat", "doctor"),
     ("report",),
     ("cli",),

@@ -16,6 +16,7 @@ import swin_deploy
 from swin_deploy.cli.bench import bench
 from swin_deploy.cli.cost import cost
 from swin_deploy.cli.doctor import doctor
+from swin_deploy.cli.evaluate import evaluate
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.qat import qat
@@ -38,7 +39,18 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, qat, bench, cost, sensitivity, inspect, variants, targets, doctor):
+for _command in (
+    export,
+    qat,
+    bench,
+    evaluate,
+    cost,
+    sensitivity,
+    inspect,
+    variants,
+    targets,
+    doctor,
+):
     main.add_command(_command)
 
 

@@ -111,11 +111,11 @@ def find_labelled(
     else:
         known = match_classes(used, classes, names, str(listed))
     sample = sample_files(source, list(texts), _PURPOSE, count, seed)
-    labels = tuple(known[texts[image.name]] for image in sample.images)
+    numbers = tuple(known[texts[image.name]] for image in sample.images)
     notes = [*sample.notes, *([note] if note else [])]
-    if (seen := len(set(labels))) < classes:
+    if (seen := len(set(numbers))) < classes:
         notes.append(f"the labelled photos show {seen} of the {classes} classes")
-    return LabelledSet(replace(sample, notes=()), labels, tuple(notes))
+    return LabelledSet(replace(sample, notes=()), numbers, tuple(notes))
 
 
 def read_labelled(
