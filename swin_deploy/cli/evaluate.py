@@ -93,7 +93,8 @@ def evaluate(
     test). The report is the same for any number of workers; a call that was killed goes on where
     it was. --variant or --config name the network of ONNX files that belong to no run.
     """
-    import_torch()
+    if eager:
+        import_torch()
     from swin_deploy.evaluate.request import EvaluateRequest
     from swin_deploy.evaluate.run import evaluate_artifacts
     from swin_deploy.report.console import Progress, stdout

@@ -107,6 +107,7 @@ def find_field(request: EvaluateRequest) -> Field:
         for path, subject in zip(request.artifacts, subjects, strict=True)
         for runner, precision in subject.candidates
     ]
+    _require_different(found)
     if request.eager:
         found.insert(0, _eager(request.artifacts[0].absolute(), subjects[0], request))
     return Field(
@@ -210,6 +211,15 @@ def _names(run: FinishedRun) -> tuple[str, ...]:
     return read_class_names(run.checked("labels.json")) if listed else ()
 
 
+def _require_different(found: Sequence[Artifact]) -> None:
+    """ConfigError where one was named twice: a file alone, and in its run, for example."""
+    files = Counter(tuple(artifact.files) for artifact in found)
+    for artifact in found:
+        if files[tuple(artifact.files)] > 1:
+            first = next(iter(artifact.files))
+            raise ConfigError(f"{first} is named more than once", "each artifact once")
+
+
 def _one_of(what: str, values: Sequence[Any]) -> Any:
     for value in values[1:]:
         if value != values[0]:
@@ -222,11 +232,7 @@ def _one_of(what: str, values: Sequence[Any]) -> Any:
 
 
 def _with_names_of_their_own(found: list[Artifact]) -> tuple[Artifact, ...]:
-    """The path goes into the name where another one is called the same.
-
-    Raises:
-        ConfigError: One was named twice.
-    """
+    """The path goes into the name where another one is called the same, and then its place."""
     seen = Counter(artifact.name for artifact in found)
     named = [
         a
@@ -234,7 +240,8 @@ def _with_names_of_their_own(found: list[Artifact]) -> tuple[Artifact, ...]:
         else replace(a, name=f"{a.name} ({a.path.parent.name}/{a.path.name})")
         for a in found
     ]
-    clash, times = Counter(artifact.name for artifact in named).most_common(1)[0]
-    if times > 1:
-        raise ConfigError(f"{clash} is named {times} times", "each artifact once")
-    return tuple(named)
+    seen = Counter(artifact.name for artifact in named)
+    return tuple(
+        a if seen[a.name] == 1 else replace(a, name=f"{a.name} #{place}")
+        for place, a in enumerate(named, 1)
+    )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
+import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any
 
 from swin_deploy.artifacts.manifest import source_digest
@@ -66,22 +70,34 @@ def connect(address: str, workers: int | None, threads: int) -> Iterator[Any]:
         raise EnvironmentMissingError(
             "ray is not installed", "pip install 'swin-deploy[ray]'"
         ) from error
+    on_termination = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
+        _require_listener(address)
         if address == LOCAL:
             cores = (workers or len(os.sched_getaffinity(0))) * threads
             local = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
             ray.init(address=LOCAL, num_cpus=cores, **local, **quiet)
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_termination)  # Ray put its own in its place
+    except (OSError, RuntimeError, ValueError) as error:
         raise EnvironmentMissingError(
             f"no Ray cluster at {address}: {error}", "ray start --head, or --ray local"
         ) from error
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # Ray tells of lost workers where results go
+            yield ray
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Ask before Ray does, which takes minutes to give up; OSError where nobody listens."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_WAIT_S / 6).close()
 
 
 def room_for(ray: Any, threads: int, on_gpu: bool) -> int:

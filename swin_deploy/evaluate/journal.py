@@ -51,7 +51,7 @@ def open_journal(
 
     Args:
         report: The file that will hold the report; its folder exists.
-        identity: All that the shards depend on, JSON-able.
+        identity: All that the shards depend on, as JSON gives it back: lists, no tuples.
         note: Is told what is used again, and why other lines are not.
 
     Raises:
@@ -60,7 +60,7 @@ def open_journal(
     """
     if report.exists() and (read_json(report) or {}).get("kind") != KIND:
         raise FileAccessError(f"{report} exists, and is no report of this command", "another --out")
-    path, identity = journal_path(report), json.loads(json.dumps(identity))
+    path = journal_path(report)
     with path.open("a+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it
@@ -74,7 +74,7 @@ def open_journal(
         for result in done.values():
             _append(stream, result.as_dict())
         if done:
-            note(f"{len(done)} shards of an earlier run are used again")
+            note(f"shards of an earlier run that are used again: {len(done)}")
         yield ShardJournal(report, stream, done)
 
 

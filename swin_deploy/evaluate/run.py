@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,7 @@ def evaluate_artifacts(
         artifacts=field.artifacts,
         folder=folder_of(labelled.sample.source).absolute(),
         batch=request.batch,
+        classes=field.classes,
         decoders=max(1, len(os.sched_getaffinity(0)) // (request.workers or 1)),
     )
     identity = _identity(request, field, labelled)
@@ -116,9 +118,9 @@ def _find_labelled(request: EvaluateRequest, field: Field) -> LabelledSet:
 
 
 def _identity(request: EvaluateRequest, field: Field, labelled: LabelledSet) -> dict[str, Any]:
-    """All that the results of the shards depend on."""
+    """All that the results of the shards depend on, as JSON gives it back."""
     views = dict.fromkeys(artifact.view for artifact in field.artifacts)
-    return {
+    identity: dict[str, Any] = {
         "artifacts": [artifact.identity() for artifact in field.artifacts],
         "images": [labelled.identity(view.size, view.preprocessing) for view in views],
         "settings": {
@@ -129,6 +131,8 @@ def _identity(request: EvaluateRequest, field: Field, labelled: LabelledSet) -> 
         "packages": {name: package_version(name) for name in PACKAGES},
         "source": source_digest(),
     }
+    found: dict[str, Any] = json.loads(json.dumps(identity))
+    return found
 
 
 def _run_shards(

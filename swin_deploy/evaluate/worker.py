@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from swin_deploy.artifacts.files import sha256
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.sample import SampledImage
-from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.evaluate.artifact import Artifact, View
 from swin_deploy.evaluate.shards import Shard, ShardResult
 from swin_deploy.interface import CLASSES, SCORES
@@ -40,12 +40,14 @@ class Work:
         artifacts: To run.
         folder: Absolute; what the names of photos are relative to.
         batch: Images at a time.
+        classes: That every artifact has to know.
         decoders: Photos to decode at a time; has no effect on what comes out.
     """
 
     artifacts: tuple[Artifact, ...]
     folder: Path
     batch: int
+    classes: int
     decoders: int
 
 
@@ -86,6 +88,7 @@ class Worker:
 
         Raises:
             InputError: A photo is not there any more, or another one than when it was listed.
+        ConfigError: An artifact knows another number of classes.
             SwinDeployError: A runtime fails.
         """
         result = ShardResult(shard.index, [], [[] for _ in self._work.artifacts], [])
@@ -93,7 +96,9 @@ class Worker:
             result.positions.extend(positions)
             for artifact, rows in zip(self._work.artifacts, result.classes, strict=True):
                 images = artifact.taken.round(views[artifact.view])
-                rows.extend(best_classes(run_all(artifact.runner, images)).tolist())
+                outputs = run_all(artifact.runner, images)
+                _require_classes(artifact, outputs, self._work.classes)
+                rows.extend(best_classes(outputs).tolist())
         return result
 
     def _batches(
@@ -149,6 +154,17 @@ def best_classes(outputs: dict[str, FloatArray]) -> NDArray[np.int64]:
         (values,) = outputs.values()
         ranked = np.argsort(-values, axis=1, kind="stable")[:, :BEST]
     return np.where(np.isfinite(values).all(axis=1, keepdims=True), ranked, -1)
+
+
+def _require_classes(artifact: Artifact, outputs: dict[str, FloatArray], classes: int) -> None:
+    if CLASSES in outputs:
+        return
+    for values in outputs.values():
+        if values.shape[1:] != (classes,):
+            raise ConfigError(
+                f"{artifact.path} has {values.shape[-1]} classes, not {classes}",
+                "the --variant or --config of that network",
+            )
 
 
 def _require_same(path: Path, expected: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _COLUMNS, _SIDE, _EDGE, _GAP, _LINE, _FONT = 6, 160, 4, 14, 17, 13  # pixels, bu
 _LINES = 4  # below an image
 _INK, _FAINT = "#202020", "#6b6b6b"
 _COLOURS = {"worse": "#c62828", "better": "#2e7d32", "wrong": "#8a8a8a"}
-_TITLES = {"worse": "worse", "better": "better", "wrong": "both wrong"}
+_TITLES = {"worse": "B is worse", "better": "B is better", "wrong": "both are wrong"}
 
 
 def draw_flips(report: dict[str, Any], folder: Path) -> list[Path]:
@@ -52,7 +53,7 @@ def _sheet(report: dict[str, Any], pair: dict[str, Any], photos: Path) -> Image.
     columns = min(_COLUMNS, max(4, len(flips)))
     cell = _SIDE + 2 * _EDGE
     row_height = cell + _LINES * _LINE + _GAP
-    head = 4 * _LINE + _GAP
+    head = 5 * _LINE + _GAP
     size = (_GAP + columns * (cell + _GAP), head + -(-len(flips) // columns) * row_height + _GAP)
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
@@ -65,6 +66,11 @@ def _sheet(report: dict[str, Any], pair: dict[str, Any], photos: Path) -> Image.
     for number, (text, colour) in enumerate(lines):
         fitted = _fit(text, font, size[0] - 2 * _GAP)
         pen.text((_GAP, _GAP + number * _LINE), fitted, colour, font)
+    at = float(_GAP)
+    for change, colour in _COLOURS.items():
+        count = sum(flip["change"] == change for flip in pair["flips"])
+        pen.text((at, _GAP + 3 * _LINE), f"{_TITLES[change]}: {count}", colour, font)
+        at += font.getlength(f"{_TITLES[change]}: {count}") + 2 * _GAP
     for number, flip in enumerate(flips):
         left = _GAP + number % columns * (cell + _GAP)
         top = head + number // columns * row_height
@@ -73,14 +79,14 @@ def _sheet(report: dict[str, Any], pair: dict[str, Any], photos: Path) -> Image.
         sheet.paste(_thumbnail(photos / flip["image"]), (left + _EDGE, top + _EDGE))
         named = {key: class_text(report, flip[key]) for key in ("label", "a", "b")}
         captions = [
-            (f"{_TITLES[flip['change']]}: is {named['label']}", colour),
+            (f"label: {named['label']}", colour),
             (f"A: {named['a']}", _INK),
             (f"B: {named['b']}", _INK),
             (flip["image"], _FAINT),
         ]
         for line, (text, ink) in enumerate(captions):
-            at = (left, top + cell + 2 + line * _LINE)
-            pen.text(at, _fit(text, font, cell, keep_end=line == 3), ink, font)
+            below = (left, top + cell + 2 + line * _LINE)
+            pen.text(below, _fit(text, font, cell, keep_end=line == 3), ink, font)
     return sheet
 
 
@@ -97,7 +103,13 @@ def _thumbnail(path: Path) -> Image.Image:
 
 
 def _fit(text: str, font: Any, width: int, keep_end: bool = False) -> str:
-    """The text, cut with an ellipsis where it is wider; a path keeps its end."""
+    """The text, cut with an ellipsis where it is wider; a path keeps its end.
+
+    Pillow's font has the letters of ASCII alone: accents go, and what is left becomes "?".
+    """
+    text = unicodedata.normalize("NFKD", text)
+    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = text.encode("ascii", "replace").decode("ascii")
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}...") > width:
