@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,10 +31,18 @@ from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
 from swin_deploy.config import BatchRange, ExportRequest, LoadOptions
 from swin_deploy.data.labelled import find_labelled
-from swin_deploy.errors import BusyError, ConfigError, InputError, ResourceError, UnsafeError
+from swin_deploy.errors import (
+    BusyError,
+    ConfigError,
+    EnvironmentMissingError,
+    InputError,
+    ResourceError,
+    UnsafeError,
+)
 from swin_deploy.evaluate import run as evaluate_run
-from swin_deploy.evaluate.artifact import find_field
+from swin_deploy.evaluate.cluster import ShardActor, room_for, run_on_ray
 from swin_deploy.evaluate.executors import ATTEMPTS, run_in_processes
+from swin_deploy.evaluate.field import find_field
 from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.evaluate.run import evaluate_artifacts
@@ -42,7 +53,7 @@ from swin_deploy.evaluate.statistics import (
     mcnemar,
     paired_interval,
 )
-from swin_deploy.evaluate.worker import Work, Worker, best_classes
+from swin_deploy.evaluate.worker import Work, Worker, best_classes, software
 from swin_deploy.graph.dress import dress_graph
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import wilson_interval
@@ -499,6 +510,7 @@ def test_the_command_line(
     printed = capsys.readouterr().out
     assert "40 images of" in printed
     assert "McNemar p" in printed
+    assert "points lost" in printed
     assert f"report: {tmp_path / 'e.json'}" in printed
     assert cli.run([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 40
@@ -551,3 +563,93 @@ def test_artifacts_that_cannot_be_compared(
     fails(damaged, match="no eager network", eager=True, variant=TRAINED)
     fails(damaged, match="--out FILE for the report", variant=TRAINED)
     fails(match="no artifact was named")
+
+
+class Lost(Exception):
+    """An actor that died."""
+
+
+class FakeRay:
+    """A cluster in this process, whose actors die whenever they get shard 1."""
+
+    exceptions = SimpleNamespace(
+        RayActorError=Lost, WorkerCrashedError=Lost, NodeDiedError=Lost, OutOfMemoryError=Lost
+    )
+
+    def __init__(self) -> None:
+        self.killed = 0
+
+    def remote(self, **resources: int) -> Callable[[type], Any]:
+        def call(method: Callable[[Any], Any]) -> Any:
+            return SimpleNamespace(remote=lambda argument: partial(self._answer, method, argument))
+
+        def start(actor: ShardActor) -> Any:
+            return SimpleNamespace(open=call(actor.open), run=call(actor.run))
+
+        return lambda kind: SimpleNamespace(remote=lambda work: start(kind(work)))
+
+    @staticmethod
+    def _answer(method: Callable[[Any], Any], argument: Any) -> Any:
+        if isinstance(argument, Shard) and argument.index == 1:
+            raise Lost
+        return method(argument)
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def wait(self, running: list[Any], **options: Any) -> tuple[list[Any], list[Any]]:
+        return running[:1], running[1:]
+
+    def get(self, call: Callable[[], Any]) -> Any:
+        return call()
+
+    def kill(self, actor: Any) -> None:
+        self.killed += 1
+
+
+def test_a_shard_that_takes_every_actor_with_it_is_given_up(
+    request_of: Callable[..., EvaluateRequest], held_out: Path
+) -> None:
+    field, fake = find_field(request_of()), FakeRay()
+    work = Work(artifacts=field.artifacts[:1], folder=held_out, batch=16, classes=10, decoders=1)
+    shards = cut_shards(find_labelled(held_out, 10).sample, 16)
+    said: list[str] = []
+    done = []
+    with pytest.raises(ResourceError, match=f"{ATTEMPTS} workers were lost with shard 1"):
+        done.extend(run_on_ray(fake, work, shards, 2, {"num_cpus": 1}, said.append))
+    assert said == ["a worker was lost with shard 1; another takes its place"] * (ATTEMPTS - 1)
+    assert fake.killed == ATTEMPTS - 1
+    fine = [shard for shard in shards if shard.index != 1]
+    found = run_on_ray(fake, work, fine, 2, {"num_cpus": 1}, said.append)
+    assert sorted(result.index for result in found) == [0, 2, 3, 4]
+
+
+def test_a_machine_with_other_software_is_refused(held_out: Path) -> None:
+    work = Work(artifacts=(), folder=held_out, batch=16, classes=10, decoders=1)
+    error = ShardActor(work).open("another digest")
+    assert isinstance(error, EnvironmentMissingError)
+    assert "other versions of the runtimes" in str(error)
+    assert ShardActor(work).open(software()) is None
+
+
+def test_no_machine_has_room() -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 5.0, "GPU": 1.0}},
+        {"Alive": True, "Resources": {"CPU": 2.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0}},
+    ]
+    ray = SimpleNamespace(nodes=lambda: nodes)
+    assert [room_for(ray, threads, False) for threads in (1, 2, 3)] == [7, 3, 1]
+    assert room_for(ray, 1, True) == 1
+    with pytest.raises(EnvironmentMissingError, match="no machine of the cluster has 6 cores"):
+        room_for(ray, 6, False)
+
+
+def test_nobody_listens(
+    request_of: Callable[..., EvaluateRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert cli.run([*options(request_of()), "--ray", f"127.0.0.1:{port}"]) == 4
+    assert f"no Ray cluster at 127.0.0.1:{port}" in capsys.readouterr().err

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any
 
-from swin_deploy.artifacts.manifest import source_digest
 from swin_deploy.errors import EnvironmentMissingError, ResourceError, SwinDeployError
 from swin_deploy.evaluate.executors import ATTEMPTS
 from swin_deploy.evaluate.shards import Shard, ShardResult
-from swin_deploy.evaluate.worker import Work, Worker
+from swin_deploy.evaluate.worker import Work, Worker, software
 
 LOCAL = "local"
 _STORE_BYTES = 2**27  # of a cluster that is started here; what goes through it is small
@@ -29,12 +28,13 @@ class ShardActor:
     def __init__(self, work: Work) -> None:
         self._work, self._stack = work, ExitStack()
 
-    def open(self, source: str) -> SwinDeployError | None:
-        """Open the artifacts, if this machine has the package that was meant."""
-        if source_digest() != source:
+    def open(self, wanted: str) -> SwinDeployError | None:
+        """Open the artifacts, if this machine has the ``software`` that was meant."""
+        if software() != wanted:
             return EnvironmentMissingError(
-                f"{os.uname().nodename} of the cluster has another swin-deploy than this machine",
-                "the same version on all of them",
+                f"{os.uname().nodename} of the cluster has another swin-deploy, or other versions "
+                "of the runtimes, than this machine",
+                "the same versions on all of them: swin-deploy doctor",
             )
         try:
             self._worker = self._stack.enter_context(Worker(self._work))
@@ -84,7 +84,8 @@ def connect(address: str, workers: int | None, threads: int) -> Iterator[Any]:
             signal.signal(signal.SIGTERM, on_termination)  # Ray put its own in its place
     except (OSError, RuntimeError, ValueError) as error:
         raise EnvironmentMissingError(
-            f"no Ray cluster at {address}: {error}", "ray start --head, or --ray local"
+            f"no Ray cluster at {address}: {error}",
+            "ray start --head, or --ray local; RAY_AUTH_MODE=token where the cluster has a token",
         ) from error
     try:
         with redirect_stdout(sys.stderr):  # Ray tells of lost workers where results go
@@ -146,14 +147,14 @@ def run_on_ray(
         for name in ("RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError")
     )
     kind = ray.remote(**resources, max_restarts=0)(ShardActor)
-    shared, source = ray.put(work), source_digest()
+    shared, wanted = ray.put(work), software()
     left, unfinished = list(reversed(shards)), len(shards)
     losses: dict[int | None, int] = {}  # by shard; None is the opening
     running: dict[Any, tuple[Any, Shard | None]] = {}
 
     def start() -> None:
         actor = kind.remote(shared)
-        running[actor.open.remote(source)] = actor, None
+        running[actor.open.remote(wanted)] = actor, None
 
     for _ in range(min(workers, len(shards))):
         start()

@@ -10,26 +10,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from swin_deploy.artifacts.files import digest, require_writable
+from swin_deploy.artifacts.files import require_writable
 from swin_deploy.artifacts.manifest import package_version, source_digest
 from swin_deploy.data.classes import WITHOUT_LABELS
 from swin_deploy.data.inputs import MAX_UNREADABLE
 from swin_deploy.data.labelled import LabelledSet, find_labelled
 from swin_deploy.data.sample import folder_of
 from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.evaluate.artifact import Field, find_field
 from swin_deploy.evaluate.cluster import connect, room_for, run_on_ray
 from swin_deploy.evaluate.executors import run_here, run_in_processes
-from swin_deploy.evaluate.journal import KIND, ShardJournal, open_journal
+from swin_deploy.evaluate.field import Field, find_field
+from swin_deploy.evaluate.journal import ShardJournal, open_journal
 from swin_deploy.evaluate.request import EvaluateRequest
+from swin_deploy.evaluate.result import make_report
 from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards, shard_size
-from swin_deploy.evaluate.statistics import describe_accuracy, describe_pair, list_flips
 from swin_deploy.evaluate.worker import Work
 from swin_deploy.machine import PACKAGES, describe_machine
-
-SCHEMA_VERSION = 1
 
 
 def evaluate_artifacts(
@@ -74,17 +70,22 @@ def evaluate_artifacts(
         folder=folder_of(labelled.sample.source).absolute(),
         batch=request.batch,
         classes=field.classes,
-        decoders=max(1, len(os.sched_getaffinity(0)) // (request.workers or 1)),
+        decoders=request.threads if request.ray is not None else _share(request.workers or 1),
     )
     identity = _identity(request, field, labelled)
     with open_journal(out, identity, note) as journal:
         shards = cut_shards(labelled.sample, request.batch)
         effort = _run_shards(request, field, work, shards, journal, progress, note)
         results = [journal.done[shard.index] for shard in shards]
-        report = _report(request, field, labelled, results, remember)
-        report |= {"notes": notes, "identity": identity, "work": effort}
+        report = make_report(field, labelled, results, remember)
+        report |= {"report": str(out), "notes": notes, "identity": identity, "work": effort}
         journal.finish(report)
     return report
+
+
+def _share(workers: int) -> int:
+    """Of the cores of this process, for each of so many workers."""
+    return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
 def report_path(request: EvaluateRequest, field: Field) -> Path:
@@ -195,69 +196,3 @@ def _require_readable(journal: ShardJournal, total: int) -> None:
             f"{len(left_out)} or more of {total} photos cannot be read: {left_out[0]}",
             "remove them",
         )
-
-
-def _report(
-    request: EvaluateRequest,
-    field: Field,
-    labelled: LabelledSet,
-    results: Sequence[ShardResult],
-    remember: Callable[[str], None],
-) -> dict[str, Any]:
-    positions = [position for result in results for position in result.positions]
-    left_out = [
-        {"image": labelled.sample.images[position].name, "problem": why}
-        for result in results
-        for position, why in result.left_out
-    ]
-    if left_out:
-        remember(f"{len(left_out)} photos cannot be read, and are left out")
-    names = [labelled.sample.images[position].name for position in positions]
-    labels = np.array([labelled.labels[position] for position in positions], dtype=np.int64)
-    guesses = [
-        np.array([row for result in results for row in result.classes[index]], dtype=np.int64)
-        for index in range(len(field.artifacts))
-    ]
-    rows = [
-        {
-            "name": artifact.name,
-            "path": str(artifact.path),
-            "precision": artifact.precision,
-            "sha256": sorted(artifact.files.values()),
-        }
-        | _accuracy(found, labels, field.classes)
-        for artifact, found in zip(field.artifacts, guesses, strict=True)
-    ]
-    for row in rows:
-        if row["not_finite"]:
-            remember(f"{row['name']} gives no finite outputs for {row['not_finite']} images")
-    first = guesses[0][:, 0]
-    pairs = [
-        {"a": rows[0]["name"], "b": row["name"]}
-        | describe_pair(first, found[:, 0], labels)
-        | {"flips": list_flips(first, found[:, 0], labels, names)}
-        for row, found in zip(rows[1:], guesses[1:], strict=True)
-    ]
-    return {
-        "kind": KIND,
-        "schema_version": SCHEMA_VERSION,
-        "report": str(report_path(request, field)),
-        "data": str(request.data),
-        "images": len(positions),
-        "found": labelled.sample.found,
-        "classes": field.classes,
-        "class_names": list(field.class_names),
-        "left_out": left_out,
-        "artifacts": rows,
-        "pairs": pairs,
-        "not_run": field.not_run,
-        "predictions_sha256": digest([positions, [found.tolist() for found in guesses]]),
-    }
-
-
-def _accuracy(
-    guesses: np.ndarray[Any, np.dtype[np.int64]], labels: Any, classes: int
-) -> dict[str, Any]:
-    """Top-5 means nothing of an artifact that gives fewer, unless there are no more."""
-    found = describe_accuracy(guesses, labels)
-    return found if guesses.shape[1] >= min(5, classes) else found | {"top5": None}

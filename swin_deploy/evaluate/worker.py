@@ -19,13 +19,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.artifacts.files import sha256
+from swin_deploy.artifacts.files import digest, sha256
+from swin_deploy.artifacts.manifest import package_version, source_digest
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.sample import SampledImage
 from swin_deploy.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.evaluate.artifact import Artifact, View
 from swin_deploy.evaluate.shards import Shard, ShardResult
 from swin_deploy.interface import CLASSES, SCORES
+from swin_deploy.machine import PACKAGES
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import run_all
 
@@ -49,6 +51,12 @@ class Work:
     batch: int
     classes: int
     decoders: int
+
+
+def software() -> str:
+    """Digest of what else the results depend on: this package, and the runtimes."""
+    versions = {name: package_version(name) for name in PACKAGES}
+    return digest({"source": source_digest(), "packages": versions})
 
 
 class Worker:

@@ -9,6 +9,7 @@ from rich.console import Console
 from swin_deploy.report.console import make_table
 
 _CONFUSED = 3  # pairs of classes that have room in a line
+_SHOWN = 5  # images that flipped
 
 
 def print_evaluation(report: dict[str, Any], console: Console) -> None:
@@ -65,6 +66,15 @@ def _print_pairs(report: dict[str, Any], console: Console) -> None:
                 for row in pair["confusion"][:_CONFUSED]
             )
             console.print(f"{pair['b']} names most often another class: {most}", soft_wrap=True)
+        for flip in pair["flips"][:_SHOWN]:
+            named = {key: class_text(report, flip[key]) for key in ("label", "a", "b")}
+            console.print(
+                f"  {flip['change']}: {flip['image']} is {named['label']}, "
+                f"was named {named['a']} and is named {named['b']}",
+                soft_wrap=True,
+            )
+        if len(pair["flips"]) > _SHOWN:
+            console.print(f"  and {len(pair['flips']) - _SHOWN} more, in the report")
 
 
 def _shares(found: dict[str, Any]) -> tuple[str, str]:
