@@ -46,7 +46,7 @@ from swin_deploy.evaluate.field import find_field
 from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.evaluate.run import evaluate_artifacts
-from swin_deploy.evaluate.shards import ShardResult, cut_shards
+from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards
 from swin_deploy.evaluate.statistics import (
     describe_pair,
     list_flips,
@@ -565,7 +565,7 @@ def test_artifacts_that_cannot_be_compared(
     fails(match="no artifact was named")
 
 
-class Lost(Exception):
+class LostError(Exception):
     """An actor that died."""
 
 
@@ -573,7 +573,10 @@ class FakeRay:
     """A cluster in this process, whose actors die whenever they get shard 1."""
 
     exceptions = SimpleNamespace(
-        RayActorError=Lost, WorkerCrashedError=Lost, NodeDiedError=Lost, OutOfMemoryError=Lost
+        RayActorError=LostError,
+        WorkerCrashedError=LostError,
+        NodeDiedError=LostError,
+        OutOfMemoryError=LostError,
     )
 
     def __init__(self) -> None:
@@ -591,7 +594,7 @@ class FakeRay:
     @staticmethod
     def _answer(method: Callable[[Any], Any], argument: Any) -> Any:
         if isinstance(argument, Shard) and argument.index == 1:
-            raise Lost
+            raise LostError
         return method(argument)
 
     def put(self, value: Any) -> Any:
