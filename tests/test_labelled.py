@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,3 +205,84 @@ def test_names_of_classes_are_a_list(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(InputError):
         read_class_names(path)
+
+
+SYNSETS = ("n01440764", "n01443537", "n01484850")
+
+
+def class_map(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "synsets.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_synset_ids_of_all_classes_count_in_sorted_order(tree: Tree) -> None:
+    """With the names of the classes known, too, which are none of them."""
+    found = find_labelled(tree(*reversed(SYNSETS)), 3, ANIMALS)
+    assert classes_of(found) == dict(zip(SYNSETS, range(3), strict=True))
+    assert found.notes == (
+        "synset ids count in sorted order: n01440764 is class 0, n01484850 the last",
+    )
+    named = find_labelled(found.sample.source, 3, SYNSETS[::-1])
+    assert classes_of(named) == dict(zip(SYNSETS, (2, 1, 0), strict=True))
+
+
+def test_some_synset_ids_take_a_class_map(tree: Tree, tmp_path: Path) -> None:
+    source = tree(*SYNSETS[:2])
+    with pytest.raises(InputError, match=r"2 synset ids, and the network has 3.*--class-map"):
+        find_labelled(source, 3, ANIMALS)
+    known = class_map(
+        tmp_path, "n01484850 great white shark", "n01443537", "n01440764 tench, Tinca"
+    )
+    assert classes_of(find_labelled(source, 3, ANIMALS, class_map=known)) == {
+        "n01440764": 2,
+        "n01443537": 1,
+    }
+    keras = tmp_path / "imagenet_class_index.json"
+    keras.write_text(json.dumps({str(i): [s, "x"] for i, s in enumerate(SYNSETS)}))
+    by_keras = {"n01440764": 0, "n01443537": 1}
+    assert classes_of(find_labelled(source, 3, class_map=keras)) == by_keras
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (SYNSETS[:2], "has 2 classes, and the network has 3"),
+        ((*SYNSETS[:2], SYNSETS[0]), "has 'n01440764' twice"),
+        (("n1", "n2", "n3"), "2 of 2 labels in .* are not in the class map: 'n01440764', 'n014435"),
+    ],
+)
+def test_class_maps_of_something_else_are_refused(
+    lines: tuple[str, ...], message: str, tree: Tree, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        find_labelled(tree(*SYNSETS[:2]), 3, class_map=class_map(tmp_path, *lines))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"0": "n01440764"}', '{"1": ["a"]}'])
+def test_damaged_class_indices_are_refused(text: str, tree: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "index.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"index\.json"):
+        find_labelled(tree(*SYNSETS[:2]), 3, class_map=path)
+
+
+def test_a_flat_folder_with_a_list_elsewhere(tree: Tree, tmp_path: Path) -> None:
+    source = tree("val")
+    listed = tmp_path / "val_map.txt"
+    listed.write_text("val/0.png n01443537\nval/1.png n01440764\n")
+    known = class_map(tmp_path, *SYNSETS)
+    found = find_labelled(source, 3, labels=listed, class_map=known)
+    assert found.labels == (1, 0)
+    listed.write_text("val/0.png 2\nval/7.png 1\n")
+    with pytest.raises(InputError, match=rf"val/7.png \(line 2\).*relative to {source}"):
+        find_labelled(source, 3, labels=listed)
+    with pytest.raises(ConfigError, match="is no folder"):
+        find_labelled(listed, 3, labels=listed)
+
+
+def test_the_numbers_of_the_development_kit_are_refused(tree: Tree, tmp_path: Path) -> None:
+    listed = tmp_path / "ILSVRC2012_validation_ground_truth.txt"
+    listed.write_text("490\n361\n")
+    with pytest.raises(InputError, match=r"2 numbers and names no photos.*meta.mat"):
+        find_labelled(tree("val"), 1000, labels=listed)

@@ -30,6 +30,7 @@ LAYERS = (
     ("graph", "engine"),
     ("verify",),
     ("bench", "sensitivity"),
+    ("evaluate",),
     ("pipeline", "qat", "scaling", "doctor"),
     ("report",),
     ("cli",),

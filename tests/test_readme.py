@@ -26,8 +26,9 @@ SCRIPTS = {"scripts/demo", "scripts/test", "scripts/lint", "scripts/check"}
 
 
 @pytest.mark.slow
-def test_every_command_runs(tmp_path: Path, photos: Path) -> None:
+def test_every_command_runs(tmp_path: Path, photos: Path, held_out: Path) -> None:
     (tmp_path / "photos").symlink_to(photos)
+    (tmp_path / "digits").symlink_to(held_out)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     tools = Path(sys.executable).parent

@@ -17,6 +17,7 @@ from swin_deploy.cli.bench import bench
 from swin_deploy.cli.completion import completion
 from swin_deploy.cli.cost import cost
 from swin_deploy.cli.doctor import doctor
+from swin_deploy.cli.evaluate import evaluate
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.qat import qat
@@ -41,8 +42,18 @@ def main(debug: bool) -> None:
 
 
 for _command in (
-    *(export, qat, bench, cost, sensitivity, scaling, inspect),
-    *(variants, targets, doctor, completion),
+    export,
+    qat,
+    bench,
+    evaluate,
+    cost,
+    sensitivity,
+    scaling,
+    inspect,
+    variants,
+    targets,
+    doctor,
+    completion,
 ):
     main.add_command(_command)
 

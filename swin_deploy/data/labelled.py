@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from swin_deploy.data.classes import WITHOUT_LABELS, is_number, match_classes
 from swin_deploy.data.inputs import list_photos
 from swin_deploy.data.photo_list import read_lines, require_files
-from swin_deploy.data.sample import ImageSample, read_images, require_count, sample_files
+from swin_deploy.data.sample import (
+    ImageSample,
+    folder_of,
+    read_images,
+    require_count,
+    sample_files,
+)
+from swin_deploy.data.synsets import are_synsets, match_class_map, order_synsets, read_class_map
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import digest
 from swin_deploy.metrics import FloatArray
@@ -53,13 +60,16 @@ def find_labelled(
     seed: int = 0,
     *,
     sorted_folders: bool = False,
+    labels: Path | None = None,
+    class_map: Path | None = None,
 ) -> LabelledSet:
     """Find the labelled photos in ``source``, and the index of each one's class.
 
     Class folders and labels are names of classes or their numbers, as ``match_classes`` reads
-    them. Other folders are classes 0, 1, ... in sorted order, as in torchvision's
-    ``ImageFolder``, where that is asked for; or where no names are known, no folder is a number and
-    there are as many folders as classes.
+    them, or what ``class_map`` calls them; or the synset ids of all classes, in sorted order. Other
+    folders are classes 0, 1, ... in sorted order, as in torchvision's ``ImageFolder``, where that
+    is asked for; or where no names are known, no folder is a number and there are as many folders
+    as classes.
 
     Args:
         source: A folder with a folder for each class; or a text file with a path, relative to the
@@ -70,31 +80,41 @@ def find_labelled(
         count: At most so many photos; None for all.
         seed: Of the sample.
         sorted_folders: Whatever they are called, folders are classes in sorted order.
+        labels: A list, as ``source`` may be one, whose paths are relative to the folder ``source``.
+        class_map: As ``read_class_map`` reads it.
 
     Raises:
-        ConfigError: ``count``, ``seed`` or ``sorted_folders`` means nothing.
+        ConfigError: ``count``, ``seed``, ``sorted_folders`` or ``labels`` means nothing.
         InputError: The source is missing, empty or damaged, or its labels are not the classes.
     """
     require_count(_PURPOSE, count, seed)
     if not source.exists():
         raise InputError(f"{source} does not exist", _HINT)
-    if source.is_dir():
+    if labels is not None and not source.is_dir():
+        raise ConfigError(f"{source} is no folder, and {labels} lists photos in one", "the folder")
+    listed = labels or source
+    if listed.is_dir():
         texts = _from_folders(source)
-        known, note = _match_folders(source, texts, classes, names, sorted_folders)
     elif sorted_folders:
-        raise ConfigError(f"{source} is a list, which has no folders to sort", "--labelled alone")
+        raise ConfigError(f"{listed} is a list, which has no folders to sort", "--labelled alone")
     else:
-        texts = _from_list(source)
-        known, note = (
-            match_classes([*dict.fromkeys(texts.values())], classes, names, f"{source}"),
-            "",
-        )
+        texts = _from_list(listed, folder_of(source))
+    used = [*dict.fromkeys(texts.values())]
+    note = ""
+    if class_map is not None:
+        known = match_class_map(used, read_class_map(class_map, classes), str(listed))
+    elif not sorted_folders and are_synsets(used) and not set(used) <= set(names):
+        known, note = order_synsets(used, classes, str(listed))
+    elif listed.is_dir():
+        known, note = _match_folders(source, texts, classes, names, sorted_folders)
+    else:
+        known = match_classes(used, classes, names, str(listed))
     sample = sample_files(source, list(texts), _PURPOSE, count, seed)
-    labels = tuple(known[texts[image.name]] for image in sample.images)
+    numbers = tuple(known[texts[image.name]] for image in sample.images)
     notes = [*sample.notes, *([note] if note else [])]
-    if (seen := len(set(labels))) < classes:
+    if (seen := len(set(numbers))) < classes:
         notes.append(f"the labelled photos show {seen} of the {classes} classes")
-    return LabelledSet(replace(sample, notes=()), labels, tuple(notes))
+    return LabelledSet(replace(sample, notes=()), numbers, tuple(notes))
 
 
 def read_labelled(
@@ -156,9 +176,16 @@ def _match_folders(
     return {folder: index for index, folder in enumerate(folders)}, note
 
 
-def _from_list(source: Path) -> dict[str, str]:
-    """Photo -> label."""
-    lines = [(number, _split(line)) for number, line in read_lines(source)]
+def _from_list(source: Path, folder: Path) -> dict[str, str]:
+    """Photo, relative to ``folder``, -> label."""
+    read = read_lines(source)
+    if all(is_number(line) for _, line in read):
+        raise InputError(
+            f"{source} has {len(read)} numbers and names no photos, as the ground truth of "
+            "ImageNet's development kit has, whose numbers are not those of the classes",
+            "a list of photos with their synset ids (val_map.txt), made with the kit's meta.mat",
+        )
+    lines = [(number, _split(line)) for number, line in read]
     bare = [f"line {number}" for number, pair in lines if pair is None]
     if bare:
         raise InputError(
@@ -166,7 +193,7 @@ def _from_list(source: Path) -> dict[str, str]:
             f"{_HINT}; {WITHOUT_LABELS}",
         )
     rows = [(number, *pair) for number, pair in lines if pair is not None]
-    require_files(source, [(number, name) for number, name, _ in rows])
+    require_files(source, [(number, name) for number, name, _ in rows], folder)
     found: dict[str, str] = {}
     clashes = []
     for number, name, label in rows:

@@ -50,16 +50,22 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return wanted
 
 
-def require_files(path: Path, lines: list[tuple[int, str]]) -> None:
-    """Check that all of (number of its line, name relative to the list) are files.
+def require_files(path: Path, lines: list[tuple[int, str]], folder: Path | None = None) -> None:
+    """Check that all of (number of its line, name) are files.
+
+    Args:
+        path: The list.
+        lines: Of it.
+        folder: That names are relative to; None for that of the list.
 
     Raises:
         InputError: Some are not; names the first.
     """
-    missing = [(number, name) for number, name in lines if not (path.parent / name).is_file()]
+    base = path.parent if folder is None else folder
+    missing = [(number, name) for number, name in lines if not (base / name).is_file()]
     if missing:
         first = ", ".join(f"{name} (line {number})" for number, name in missing[:3])
         raise InputError(
             f"{path} lists {len(lines)} photos, and {len(missing)} are no files: {first}",
-            "paths relative to the list",
+            "paths relative to the list" if folder is None else f"paths relative to {base}",
         )

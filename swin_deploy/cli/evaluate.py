@@ -1,0 +1,128 @@
+"""``swin-deploy evaluate``: accuracy over labelled photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from swin_deploy.cli.types import json_option, network_options, resolve_network
+from swin_deploy.interrupts import import_torch
+
+
+@click.command()
+@click.argument(
+    "artifacts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="ARTIFACT..."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="SRC",
+    help="Labelled photos: class folders, or a text list of paths and labels.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="LIST",
+    help="Photos in the folder --data with their labels, one a line.",
+)
+@click.option(
+    "--class-map",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="What labels are called, by class: LOC_synset_mapping.txt, for example.",
+)
+@click.option("--sorted-folders", is_flag=True, help="Class folders count in sorted order.")
+@click.option("--eager", is_flag=True, help="The eager network of the first run too, before all.")
+@click.option("--limit", type=int, metavar="N", help="A sample of at most N photos.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of that sample.")
+@click.option("--batch", type=int, default=16, show_default=True, help="Images at a time.")
+@click.option(
+    "--threads", type=int, default=1, show_default=True, help="CPU threads of every worker."
+)
+@click.option(
+    "--workers", type=int, metavar="N", help="Processes. Default: 1; on Ray, all it has room for."
+)
+@click.option(
+    "--ray", metavar="ADDRESS", help='Spread over a Ray cluster; "local" starts one here.'
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The report. Default: evaluate.json in the first run.",
+)
+@click.option(
+    "--flips",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Draw the images that artifacts disagree on into PNG files there.",
+)
+@network_options
+@json_option
+def evaluate(
+    artifacts: tuple[Path, ...],
+    data: Path,
+    labels: Path | None,
+    class_map: Path | None,
+    sorted_folders: bool,
+    eager: bool,
+    limit: int | None,
+    seed: int,
+    batch: int,
+    threads: int,
+    workers: int | None,
+    ray: str | None,
+    out: Path | None,
+    flips: Path | None,
+    variant: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure top-1 and top-5 of engines, graphs and the eager network on the same photos.
+
+    \b
+        swin-deploy evaluate artifacts/swin_t --data imagenet/val
+        swin-deploy evaluate artifacts/swin_t artifacts/swin_t/model.int8.onnx --data val/ --eager
+        swin-deploy evaluate artifacts/swin_t --data val/ --workers 4 --flips flips/
+
+    A run folder stands for all its engines that run here. Every photo is decoded once. Shares have
+    95 % intervals; every artifact is compared with the first, image by image (McNemar's exact
+    test). The report is the same for any number of workers; a call that was killed goes on where
+    it was. --variant or --config name the network of ONNX files that belong to no run.
+    """
+    if eager:
+        import_torch()
+    from swin_deploy.evaluate.request import EvaluateRequest
+    from swin_deploy.evaluate.run import evaluate_artifacts
+    from swin_deploy.report.console import Progress, stdout
+    from swin_deploy.report.evaluate_tables import print_evaluation
+    from swin_deploy.report.flip_sheet import draw_flips
+
+    request = EvaluateRequest(
+        artifacts=artifacts,
+        data=data,
+        labels=labels,
+        class_map=class_map,
+        sorted_folders=sorted_folders,
+        eager=eager,
+        limit=limit,
+        seed=seed,
+        batch=batch,
+        threads=threads,
+        workers=workers,
+        ray=ray,
+        variant=resolve_network(variant, config),
+        out=out,
+    )
+    with Progress().shown() as progress:
+        report = evaluate_artifacts(request, progress.started, progress.note)
+        sheets = [] if flips is None else draw_flips(report, flips)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+        return
+    print_evaluation(report, stdout())
+    for sheet in sheets:
+        click.echo(f"drawn: {sheet}")

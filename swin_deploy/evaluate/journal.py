@@ -1,0 +1,106 @@
+"""The shards that are done, on the disk, so that an evaluation that is killed goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from swin_deploy.errors import BusyError, FileAccessError
+from swin_deploy.evaluate.shards import ShardResult
+from swin_deploy.files import digest, read_json, write_json
+
+KIND = "evaluate"
+
+
+class ShardJournal:
+    """Results of shards, a JSON line each, beside the report that they will make.
+
+    The first line is what all of them depend on; lines of another evaluation do not count, nor
+    does a last line that was cut off. ``open_journal`` makes one.
+    """
+
+    def __init__(self, report: Path, stream: TextIO, done: dict[int, ShardResult]) -> None:
+        self.report, self._stream, self.done = report, stream, done
+
+    def add(self, result: ShardResult) -> None:
+        """Keep a result; it is on the disk when this returns."""
+        self.done[result.index] = result
+        _append(self._stream, result.as_dict())
+
+    def finish(self, report: dict[str, Any]) -> None:
+        """Write the report, and remove what stood beside it."""
+        write_json(self.report, report)
+        journal_path(self.report).unlink(missing_ok=True)
+
+
+def journal_path(report: Path) -> Path:
+    """Where the shards of an unfinished report are."""
+    return report.with_name(f".{report.name}.partial")
+
+
+@contextmanager
+def open_journal(
+    report: Path, identity: dict[str, Any], note: Callable[[str], None]
+) -> Iterator[ShardJournal]:
+    """The journal of a report, with what is done already. One process at a time has it.
+
+    Args:
+        report: The file that will hold the report; its folder exists.
+        identity: All that the shards depend on, as JSON gives it back: lists, no tuples.
+        note: Is told what is used again, and why other lines are not.
+
+    Raises:
+        FileAccessError: ``report`` is something else.
+        BusyError: Another process is making this report.
+    """
+    if report.exists() and (read_json(report) or {}).get("kind") != KIND:
+        raise FileAccessError(f"{report} exists, and is no report of this command", "another --out")
+    path = journal_path(report)
+    with path.open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it
+        except BlockingIOError:
+            raise BusyError(
+                f"another process is writing {report}", "wait for it, or another --out"
+            ) from None
+        done = _read(stream, path, identity, note)
+        stream.truncate(0)  # what counts is written again, without a line that was cut off
+        _append(stream, {"kind": KIND, "identity": identity, "digest": digest(identity)})
+        for result in done.values():
+            _append(stream, result.as_dict())
+        if done:
+            note(f"shards of an earlier run that are used again: {len(done)}")
+        yield ShardJournal(report, stream, done)
+
+
+def _append(stream: TextIO, value: dict[str, Any]) -> None:
+    stream.write(json.dumps(value, separators=(",", ":")) + "\n")
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _read(
+    stream: TextIO, path: Path, identity: dict[str, Any], note: Callable[[str], None]
+) -> dict[int, ShardResult]:
+    stream.seek(0)
+    lines = stream.read().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    if not whole:
+        return {}
+    try:
+        header, *rows = (json.loads(line) for line in whole)
+        found = header["identity"]
+        changed = [key for key in found | identity if found.get(key) != identity.get(key)]
+        results = [ShardResult.from_dict(row) for row in rows]
+    except (ValueError, KeyError, TypeError):
+        note(f"{path} cannot be used: starting again")
+        return {}
+    if changed:
+        note(f"{path} is of another {', '.join(sorted(changed))}: starting again")
+        return {}
+    return {result.index: result for result in results}

@@ -1,0 +1,199 @@
+"""From artifacts and labelled photos to a report, whoever does the shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.artifacts.manifest import source_digest
+from swin_deploy.data.classes import WITHOUT_LABELS
+from swin_deploy.data.inputs import MAX_UNREADABLE
+from swin_deploy.data.labelled import LabelledSet, find_labelled
+from swin_deploy.data.sample import folder_of
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.evaluate.cluster import connect, room_for, run_on_ray
+from swin_deploy.evaluate.executors import run_here, run_in_processes
+from swin_deploy.evaluate.field import Field, find_field
+from swin_deploy.evaluate.journal import ShardJournal, open_journal
+from swin_deploy.evaluate.request import EvaluateRequest
+from swin_deploy.evaluate.result import make_report
+from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards, shard_size
+from swin_deploy.evaluate.worker import Work
+from swin_deploy.files import require_writable
+from swin_deploy.installed import package_version
+from swin_deploy.machine import PACKAGES, describe_machine
+
+
+def evaluate_artifacts(
+    request: EvaluateRequest, progress: Callable[[str], None], note: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run every artifact on every photo, count, compare with the first, write the report.
+
+    All but "work" of the report is the same for any number of workers, here or on a cluster.
+
+    Args:
+        request: What is wanted.
+        progress: Hears how far it is.
+        note: Hears what the user has to know.
+
+    Returns:
+        The JSON object of ``evaluate --json``.
+
+    Raises:
+        InputError: More than ``MAX_UNREADABLE`` of the photos cannot be read.
+        SwinDeployError: As ``find_field``, ``find_labelled``, ``open_journal`` and the executors.
+    """
+    notes: list[str] = []
+
+    def remember(text: str) -> None:
+        notes.append(text)
+        note(text)
+
+    progress("opening the artifacts")
+    field = find_field(request)
+    out = report_path(request, field)
+    require_writable(out.parent)
+    progress("listing the photos")
+    labelled = _find_labelled(request, field)
+    for text in labelled.notes:
+        remember(text)
+    for name, why in field.not_run.items():
+        remember(f"{name} was not run: {why}")
+    if field.random:
+        remember("the weights are random: they predict nothing")
+    work = Work(
+        artifacts=field.artifacts,
+        folder=folder_of(labelled.sample.source).absolute(),
+        batch=request.batch,
+        classes=field.classes,
+        decoders=request.threads if request.ray is not None else _share(request.workers or 1),
+    )
+    identity = _identity(request, field, labelled)
+    with open_journal(out, identity, note) as journal:
+        shards = cut_shards(labelled.sample, request.batch)
+        effort = _run_shards(request, field, work, shards, journal, progress, note)
+        results = [journal.done[shard.index] for shard in shards]
+        report = make_report(field, labelled, results, remember)
+        report |= {"report": str(out), "notes": notes, "identity": identity, "work": effort}
+        journal.finish(report)
+    return report
+
+
+def _share(workers: int) -> int:
+    """Of the cores of this process, for each of so many workers."""
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def report_path(request: EvaluateRequest, field: Field) -> Path:
+    """Where the report goes.
+
+    Raises:
+        ConfigError: Nothing that was named belongs to a run, and no file was named.
+    """
+    if request.out is not None:
+        return request.out.absolute()
+    if field.home is None:
+        raise ConfigError("none of the artifacts belongs to a run", "--out FILE for the report")
+    return field.home.path / "evaluate.json"
+
+
+def _find_labelled(request: EvaluateRequest, field: Field) -> LabelledSet:
+    try:
+        return find_labelled(
+            request.data,
+            field.classes,
+            field.class_names,
+            request.limit,
+            request.seed,
+            sorted_folders=request.sorted_folders,
+            labels=request.labels,
+            class_map=request.class_map,
+        )
+    except InputError as error:  # this command does nothing without labels
+        hint = error.hint.removesuffix(WITHOUT_LABELS).removesuffix("; ")
+        raise InputError(error.problem, hint, error.details) from error
+
+
+def _identity(request: EvaluateRequest, field: Field, labelled: LabelledSet) -> dict[str, Any]:
+    """All that the results of the shards depend on, as JSON gives it back."""
+    views = dict.fromkeys(artifact.view for artifact in field.artifacts)
+    identity: dict[str, Any] = {
+        "artifacts": [artifact.identity() for artifact in field.artifacts],
+        "images": [labelled.identity(view.size, view.preprocessing) for view in views],
+        "settings": {
+            "batch": request.batch,
+            "threads": request.threads,
+            "shard": shard_size(request.batch),
+        },
+        "packages": {name: package_version(name) for name in PACKAGES},
+        "source": source_digest(),
+    }
+    found: dict[str, Any] = json.loads(json.dumps(identity))
+    return found
+
+
+def _run_shards(
+    request: EvaluateRequest,
+    field: Field,
+    work: Work,
+    shards: Sequence[Shard],
+    journal: ShardJournal,
+    progress: Callable[[str], None],
+    note: Callable[[str], None],
+) -> dict[str, Any]:
+    """Put into the journal what is not there yet; returns who did it, and how fast."""
+    left = [shard for shard in shards if shard.index not in journal.done]
+    total = sum(len(shard.images) for shard in shards)
+    started, done, losses = time.monotonic(), 0, list[str]()
+
+    def lose(text: str) -> None:
+        losses.append(text)
+        note(text)
+
+    def record(results: Iterator[ShardResult]) -> None:
+        nonlocal done
+        before = total - sum(len(shard.images) for shard in left)
+        for result in results:
+            journal.add(result)
+            done += len(result.positions) + len(result.left_out)
+            _require_readable(journal, total)
+            rate = done / (time.monotonic() - started)
+            progress(f"{before + done} of {total} images, {rate:.0f} images/s")
+
+    workers = request.workers or 1
+    progress(f"opening {len(field.artifacts)} artifacts")
+    _require_readable(journal, total)
+    if left and request.ray is not None:
+        with connect(request.ray, request.workers, request.threads) as ray:
+            room = room_for(ray, request.threads, field.on_gpu)
+            workers = min(request.workers or room, room)
+            resources = {"num_cpus": request.threads, "num_gpus": int(field.on_gpu)}
+            record(run_on_ray(ray, work, left, workers, resources, lose))
+    elif left and workers > 1:
+        record(run_in_processes(work, left, min(workers, len(left)), lose))
+    elif left:
+        record(run_here(work, left))
+    seconds = time.monotonic() - started
+    return {
+        "by": "ray" if request.ray is not None else "processes" if workers > 1 else "one process",
+        "workers": workers,
+        "images": done,
+        "seconds": seconds,
+        "images_per_s": done / seconds if done else None,
+        "lost": losses,
+        "machine": asdict(describe_machine()),
+    }
+
+
+def _require_readable(journal: ShardJournal, total: int) -> None:
+    left_out = [why for result in journal.done.values() for _, why in result.left_out]
+    if len(left_out) > MAX_UNREADABLE * total:
+        raise InputError(
+            f"{len(left_out)} or more of {total} photos cannot be read: {left_out[0]}",
+            "remove them",
+        )

@@ -1,0 +1,189 @@
+"""What a worker does with a shard, in this process, in another, or on another machine.
+
+The best classes of a photo depend on the artifact, on the batch that it ran in and on the threads
+of the runtime: the last bit of a logit does. All three are fixed by the shard and the settings,
+never by the number of workers, so that any number of them gives the same.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_deploy.artifacts.manifest import source_digest
+from swin_deploy.data.images import load_photo
+from swin_deploy.data.sample import SampledImage
+from swin_deploy.errors import ConfigError, InputError, UnsafeError
+from swin_deploy.evaluate.artifact import Artifact, View
+from swin_deploy.evaluate.shards import Shard, ShardResult
+from swin_deploy.files import digest, sha256
+from swin_deploy.installed import package_version
+from swin_deploy.interface import CLASSES, SCORES
+from swin_deploy.machine import PACKAGES
+from swin_deploy.metrics import FloatArray
+from swin_deploy.runners.base import run_all
+
+BEST = 5  # classes that are kept of a photo, where there are as many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """All that a worker has to know. Pickles.
+
+    Attributes:
+        artifacts: To run.
+        folder: Absolute; what the names of photos are relative to.
+        batch: Images at a time.
+        classes: That every artifact has to know.
+        decoders: Photos to decode at a time; has no effect on what comes out.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    folder: Path
+    batch: int
+    classes: int
+    decoders: int
+
+
+def software() -> str:
+    """Digest of what else the results depend on: this package, and the runtimes."""
+    versions = {name: package_version(name) for name in PACKAGES}
+    return digest({"source": source_digest(), "packages": versions})
+
+
+class Worker:
+    """Holds the artifacts open, and runs shards one after the other."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._views = tuple(dict.fromkeys(artifact.view for artifact in work.artifacts))
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open the artifacts.
+
+        Raises:
+            UnsafeError: A file is not the one that was named.
+            SwinDeployError: A runtime cannot open it here.
+        """
+        with self._stack:
+            for artifact in self._work.artifacts:
+                for path, expected in artifact.files.items():
+                    _require_same(path, expected)
+                self._stack.enter_context(artifact.runner)
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(self._work.decoders))
+            self._stack = self._stack.pop_all()  # all are open: they stay so until __exit__
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def run(self, shard: Shard) -> ShardResult:
+        """Decode every photo once, and ask every artifact for its best classes.
+
+        Raises:
+            InputError: A photo is not there any more, or another one than when it was listed.
+        ConfigError: An artifact knows another number of classes.
+            SwinDeployError: A runtime fails.
+        """
+        result = ShardResult(shard.index, [], [[] for _ in self._work.artifacts], [])
+        for positions, views in self._batches(shard, result.left_out):
+            result.positions.extend(positions)
+            for artifact, rows in zip(self._work.artifacts, result.classes, strict=True):
+                images = artifact.taken.round(views[artifact.view])
+                outputs = run_all(artifact.runner, images)
+                _require_classes(artifact, outputs, self._work.classes)
+                rows.extend(best_classes(outputs).tolist())
+        return result
+
+    def _batches(
+        self, shard: Shard, left_out: list[tuple[int, str]]
+    ) -> Iterator[tuple[list[int], dict[View, FloatArray]]]:
+        """Positions and, for every view, images (b, channels, H, W) float32."""
+        held: list[tuple[int, list[FloatArray]]] = []
+        for position, found in enumerate(self._pool.map(self._load, shard.images), shard.first):
+            if isinstance(found, str):
+                left_out.append((position, found))
+                continue
+            held.append((position, found))
+            if len(held) == self._work.batch:
+                yield self._stacked(held)
+                held = []
+        if held:
+            yield self._stacked(held)
+
+    def _load(self, image: SampledImage) -> list[FloatArray] | str:
+        """A photo as every view has it, or why it cannot be read."""
+        path = self._work.folder / image.name
+        if not path.is_file():
+            raise InputError(
+                f"{path} is not there on {socket.gethostname()}",
+                "photos at the same path on every machine",
+            )
+        if sha256(path) != image.sha256:
+            raise InputError(f"{path} has changed since it was listed", "the same command again")
+        try:
+            return [load_photo(path, view.size, view.preprocessing) for view in self._views]
+        except InputError as error:
+            return error.problem
+
+    def _stacked(
+        self, held: list[tuple[int, list[FloatArray]]]
+    ) -> tuple[list[int], dict[View, FloatArray]]:
+        views = zip(self._views, zip(*(images for _, images in held), strict=True), strict=True)
+        return [position for position, _ in held], {view: np.stack(rows) for view, rows in views}
+
+
+def best_classes(outputs: dict[str, FloatArray]) -> NDArray[np.int64]:
+    """The best classes of every image, the best first: (b, k), k at most ``BEST``.
+
+    Of equal values the lower class comes first. Where an output is not finite, all are -1: a class
+    that is never right.
+
+    Args:
+        outputs: "scores" and "classes", or "logits" or "probabilities" (b, classes) alone.
+    """
+    if CLASSES in outputs:
+        values, ranked = outputs[SCORES], outputs[CLASSES][:, :BEST].astype(np.int64)
+    else:
+        (values,) = outputs.values()
+        ranked = np.argsort(-values, axis=1, kind="stable")[:, :BEST]
+    return np.where(np.isfinite(values).all(axis=1, keepdims=True), ranked, -1)
+
+
+def _require_classes(artifact: Artifact, outputs: dict[str, FloatArray], classes: int) -> None:
+    if CLASSES in outputs:
+        return
+    for values in outputs.values():
+        if values.shape[1:] != (classes,):
+            raise ConfigError(
+                f"{artifact.path} has {values.shape[-1]} classes, not {classes}",
+                "the --variant or --config of that network",
+            )
+
+
+def _require_same(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise InputError(
+            f"{path} is not there on {socket.gethostname()}",
+            "artifacts at the same path on every machine",
+        )
+    if (found := sha256(path)) != expected:
+        raise UnsafeError(
+            f"{path} on {socket.gethostname()} has sha256 {found[:12]}, not {expected[:12]}",
+            "the same files on every machine",
+        )
