@@ -103,12 +103,11 @@ class PinnedBuffer:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        size = max(1, int(np.prod(shape)) * dtype.itemsize)
-        flags = driver.HOST_PORTABLE
+        used = int(np.prod(shape)) * dtype.itemsize
+        size, flags = max(1, used), driver.HOST_PORTABLE
         self.pointer = int(driver.made(c_void_p, "cuMemHostAlloc", size, flags))
-        memory = (ctypes.c_byte * size).from_address(self.pointer)
-        count = int(np.prod(shape))
-        self.array: NDArray[Any] = np.frombuffer(memory, dtype, count).reshape(shape)
+        memory = (ctypes.c_ubyte * size).from_address(self.pointer)
+        self.array: NDArray[Any] = np.ctypeslib.as_array(memory)[:used].view(dtype).reshape(shape)
 
     def free(self) -> None:
         """Give the memory back; ``array`` must not be used any more."""
