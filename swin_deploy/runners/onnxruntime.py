@@ -40,6 +40,8 @@ class OnnxRuntimeRunner:
 
     Attributes:
         notes: What a user has to know of it: which nodes run elsewhere.
+        input_shape: (b, channels, H, W), or of pixels (b, H, W, channels), when it is entered; b is
+            a name if it is dynamic.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class OnnxRuntimeRunner:
         self.provider = provider
         self.name = name or f"onnxruntime {path.name}"
         self.notes: list[str] = []
+        self.input_shape: tuple[int | str, ...] = ()
         self._session: Any = None
 
     def __enter__(self) -> Self:
@@ -71,6 +74,9 @@ class OnnxRuntimeRunner:
         self._session = open_session(self.path, options, provider)
         if provider != CPU:
             self.notes = _elsewhere(self._session, provider)
+        image = self._session.get_inputs()[0]
+        self._image, self.input_shape = image.name, tuple(image.shape)
+        self._outputs = [output.name for output in self._session.get_outputs()]
         return self
 
     @property
@@ -87,11 +93,6 @@ class OnnxRuntimeRunner:
         self._session = None
 
     @property
-    def input_shape(self) -> tuple[int | str, ...]:
-        """(b, channels, H, W), or of pixels (b, H, W, channels); b is a name if it is dynamic."""
-        return tuple(self._session.get_inputs()[0].shape)
-
-    @property
     def batch(self) -> BatchRange:
         """The file's own batch where it is static, else up to any size."""
         return batch_of(self.input_shape)
@@ -103,9 +104,8 @@ class OnnxRuntimeRunner:
     def run(self, images: NDArray[Any]) -> dict[str, FloatArray]:
         """What ``prepare`` gives -> outputs by name, (b, ...) float32 each, "classes" int64."""
         require_fit(self.path, images, self.batch, self.input_shape[1:])
-        names = [output.name for output in self._session.get_outputs()]
-        arrays = self._session.run(names, {self._session.get_inputs()[0].name: images})
-        return {n: as_float32(array) for n, array in zip(names, arrays, strict=True)}
+        arrays = self._session.run(self._outputs, {self._image: images})
+        return {n: as_float32(array) for n, array in zip(self._outputs, arrays, strict=True)}
 
 
 def session_options(threads: int | None) -> Any:

@@ -41,6 +41,10 @@ class OpenVinoRunner:
         requests: How many calls run at once, each with its share of the threads. One call alone is
             answered soonest with 1; many threads of the caller's get the most done with None, for
             as many as OpenVINO finds best.
+
+    Attributes:
+        input_shape: (b, channels, H, W), or of pixels (b, H, W, channels), when it is entered; "?"
+            for what is dynamic.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class OpenVinoRunner:
         self.image_input = image_input
         self.name = name or f"openvino {path.name}"
         self.requests = requests
+        self.input_shape: tuple[int | str, ...] = ()
         self._compiled: Any = None
 
     def __enter__(self) -> Self:
@@ -68,6 +73,8 @@ class OpenVinoRunner:
         self._compiled = compile_engine(self.path, settings)
         if self.requests is None:
             self.requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        shape = self._compiled.input(0).get_partial_shape()
+        self.input_shape = tuple("?" if s.is_dynamic else s.get_length() for s in shape)
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(self.requests):
             self._free.put(self._compiled.create_infer_request())
@@ -81,12 +88,6 @@ class OpenVinoRunner:
     ) -> None:
         self._compiled = None
         self._free = queue.LifoQueue()
-
-    @property
-    def input_shape(self) -> tuple[int | str, ...]:
-        """(b, channels, H, W), or of pixels (b, H, W, channels); "?" for what is dynamic."""
-        shape = self._compiled.input(0).get_partial_shape()
-        return tuple("?" if size.is_dynamic else size.get_length() for size in shape)
 
     @property
     def batch(self) -> BatchRange:
