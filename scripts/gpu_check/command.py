@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -34,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--out", type=Path, default=Path("gpu-check.json"))
     options = parser.parse_args(arguments)
+    # NVIDIA's libraries compute FP32 in TF32, of 10 bits, unless this is set before they start: the
+    # floor of FP32 would mean nothing.
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     header = {
         "swin_deploy": __version__,
         "network": options.network,
