@@ -226,11 +226,13 @@ def test_the_bench_takes_turns_and_prints_a_table(
     runners = [TorchRunner(build_model(variant.config), name) for name in ("first", "second")]
     half = TorchRunner(Halved(build_model(variant.config)).eval(), "half")
     pairs = [(runners[0], "fp32"), (runners[1], "fp32"), (half, "fp16")]
-    _, details, _ = time_all(pairs, noise(variant, 2), 2, rounds=2)  # type: ignore[arg-type]
+    kernels = {"second": 95}
+    _, details, _ = time_all(pairs, noise(variant, 2), 2, 2, kernels)  # type: ignore[arg-type]
     assert [row["name"] for row in details["measurements"]] == ["first", "second", "half"]
     assert {row["batch"] for row in details["measurements"]} == {2}
     head, *rows = bench_lines(details | {"warnings": []})
     assert head.split()[0] == "runner"
     assert [row.split()[0] for row in rows] == ["first", "second", "half"]
+    assert [row.split()[-1] == "95" for row in rows] == [False, True, False]
     with pytest.raises(EnvironmentMissingError, match="nothing on a GPU"):
-        time_all([], noise(variant, 2), 2, rounds=2)
+        time_all([], noise(variant, 2), 2, 2, {})

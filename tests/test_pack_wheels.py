@@ -138,8 +138,12 @@ def test_pip_is_asked_for_wheels_alone(
     asked: list[list[str]] = []
     monkeypatch.setattr(script.subprocess, "run", lambda command, check: asked.append(command))
     script.main(["--requirement", "numpy", "--piece-mb", "0.001", "--pip=--no-deps", str(tmp_path)])
+    with pytest.raises(SystemExit, match="has pieces already"):
+        script.main([str(tmp_path)])
+    script.main(["--join", str(tmp_path)])
     script.main([str(tmp_path)])
     assert asked[0][-2:] == ["--no-deps", "numpy"]
     assert all("--only-binary=:all:" in command for command in asked)
     assert asked[1][-len(script.REQUIREMENTS) :] == list(script.REQUIREMENTS)
-    assert (tmp_path / "large-1.whl.part-02").exists()
+    assert len(asked) == 2
+    assert (tmp_path / "large-1.whl").exists()  # smaller than 60 MB

@@ -72,9 +72,10 @@ def check(report: Report, options: argparse.Namespace, folder: Path) -> None:
         if (graph := report.run("graph", name, write)) is not None:
             written.append(graph)
     fast = list(candidates.verified(report, reference, written, folder))
+    kernels = {c.runner.name: c.kernels for c in fast}
     for batch in dict.fromkeys((1, max_batch)):
         those = [(c.runner, c.precision) for c in fast if c.takes(batch) and c.on_gpu]
-        work = partial(speed.time_all, those, reference.images, batch, options.rounds)
+        work = partial(speed.time_all, those, reference.images, batch, options.rounds, kernels)
         report.run("bench", f"batch {batch}", work)
         details = report.parts[-1].details
         for line in speed.bench_lines(details) if "measurements" in details else ():
