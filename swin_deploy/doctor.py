@@ -38,7 +38,6 @@ PACKAGES: dict[str, tuple[str, bool]] = {
     "ray": ("pip install 'swin-deploy[ray]'; needed for evaluate --ray", True),
     "tensorrt-rtx-cu13": ("pip install 'swin-deploy[rtx]'", True),
     "tensorrt": ("pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack", True),
-    "cuda-bindings": ("pip install cuda-bindings; needed to run engines on a GPU", True),
 }
 
 

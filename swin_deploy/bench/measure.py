@@ -6,9 +6,10 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from swin_deploy.bench.energy import PowerMeter
@@ -19,10 +20,13 @@ from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
+from swin_deploy.runners.tensorrt import TensorRtRunner
 from swin_deploy.verify import Comparison, Verification, compare_outputs, without_floor
 
 SCHEMA_VERSION = 3  # 3: intervals, verdicts and roles; 2: a check per output
 MIN_ROUND_S = 0.2  # a round has as many calls as fit; short ones would time the clock
+
+CLOCKED = 50  # calls of an engine by the clock of the GPU
 
 Clock = Callable[[], float]
 
@@ -187,10 +191,36 @@ def _measure(
             power.joules(own) / (count * len(images))
             for own, count in zip(spans, calls, strict=True)
         ]
-    return [
+    found = [
         summarise(e.runner.name, e.role, len(images), turns, times[0], e.on_gpu, joules)
         for e, turns, joules in zip(entrants, times, spent, strict=True)
     ]
+    return [
+        with_gpu_clock(measurement, runner, images)
+        if isinstance(runner, TensorRtRunner)
+        else measurement
+        for measurement, runner in zip(found, runners, strict=True)
+    ]
+
+
+def with_gpu_clock(
+    measurement: Measurement, runner: TensorRtRunner, images: FloatArray
+) -> Measurement:
+    """The same with the parts of a call: medians of ``CLOCKED`` calls after the turns."""
+    given = runner.prepare(images)
+    calls = [runner.timing(given) for _ in range(CLOCKED)]
+
+    def median(key: str) -> float:
+        return float(np.median([getattr(call, key) for call in calls]))
+
+    return replace(
+        measurement,
+        gpu_ms=median("compute_ms"),
+        enqueue_ms=median("enqueue_ms"),
+        upload_ms=median("upload_ms"),
+        download_ms=median("download_ms"),
+        cuda_graph=all(call.cuda_graph for call in calls),
+    )
 
 
 def time_in_turns(

@@ -16,14 +16,14 @@ from swin_deploy.bench.conditions import condition_warnings, describe_conditions
 from swin_deploy.bench.energy import PowerMeter, find_rails
 from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
 from swin_deploy.bench.names import DEFAULT_BASELINES, Baseline
-from swin_deploy.bench.subject import Subject, open_subject
+from swin_deploy.bench.subject import Subject, open_subject, runs_on_gpu
 from swin_deploy.data.inputs import make_noise_for
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.files import write_json
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import with_outputs
-from swin_deploy.runners.tensorrt import TensorRtRunner
+from swin_deploy.runners.onnxruntime import CPU
 from swin_deploy.variants import Variant
 
 
@@ -38,6 +38,7 @@ class BenchRequest:
         baselines: What to measure it against; eager FP32 is always there.
         threads: On the CPU, for every runner alike; None for one per usable core.
         variant: The network of an ONNX file that belongs to no run.
+        provider: The execution provider that an ONNX file runs on, in full or short.
     """
 
     engine: Path
@@ -46,6 +47,7 @@ class BenchRequest:
     baselines: tuple[Baseline, ...] = DEFAULT_BASELINES
     threads: int | None = None
     variant: Variant | None = None
+    provider: str = CPU
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -62,7 +64,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
         SwinDeployError: As ``open_subject`` and ``run_bench``.
     """
     threads = request.threads or len(os.sched_getaffinity(0))
-    subject = open_subject(request.engine, threads, request.variant)
+    subject = open_subject(request.engine, threads, request.variant, request.provider)
     spec = BenchSpec(batches=request.batches or _own_batches(subject), rounds=request.rounds)
     config = subject.config
     conditions = describe_conditions(threads)
@@ -77,8 +79,11 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
         threads=threads,
     )
     candidates = [
-        Entrant(runner, precision, "candidate", isinstance(runner, TensorRtRunner))
+        Entrant(runner, precision, "candidate", runs_on_gpu(runner))
         for runner, precision in subject.candidates
+    ]
+    plain = [
+        Entrant(bare, precision, "baseline", True) for bare, precision in subject.without_graphs
     ]
     rails = find_rails()
     with other_baselines(
@@ -86,7 +91,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     ) as others:
         result = run_bench(
             eager_entrant(network),
-            [*others, *candidates],
+            [*others, *plain, *candidates],
             lambda count: make_noise_for(
                 subject.images, count, config.in_channels, config.image_size
             ),
@@ -107,7 +112,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
         "machine": asdict(describe_machine()),
         "not_run": subject.not_run,
     }
-    report["warnings"] += condition_warnings(conditions)
+    report["warnings"] += condition_warnings(conditions) + subject.notes
     if not subject.known:
         report["warnings"].append(
             f"outputs were not compared: the weights behind {request.engine} are not known"

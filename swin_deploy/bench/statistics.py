@@ -45,6 +45,7 @@ class Measurement:
         enqueue_ms: Time to hand the work to the GPU; None on a CPU.
         upload_ms: Copies to the GPU; None on a CPU, and ``download_ms`` those back.
         download_ms: See there.
+        cuda_graph: Whether the engine's work went as one CUDA graph of the runner; None on a CPU.
         joules_per_image: Above what the idle machine takes; None where nothing measures power.
     """
 
@@ -69,6 +70,7 @@ class Measurement:
     enqueue_ms: float | None = None
     upload_ms: float | None = None
     download_ms: float | None = None
+    cuda_graph: bool | None = None
     joules_per_image: float | None = None
 
     @property

@@ -62,6 +62,13 @@ def _to_baseline(text: str) -> Baseline:
     help="Exit with 5 unless every engine is surely X times as fast as eager FP32.",
 )
 @click.option("--threads", type=int, help="CPU threads. Default: one per usable core.")
+@click.option(
+    "--provider",
+    default="CPU",
+    show_default=True,
+    metavar="NAME",
+    help="ONNX Runtime's execution provider for an ONNX file: cuda, tensorrt, openvino ...",
+)
 @network_options
 @json_option
 def bench(
@@ -71,6 +78,7 @@ def bench(
     baselines: tuple[Baseline, ...],
     fail_below: float | None,
     threads: int | None,
+    provider: str,
     variant: str | None,
     config: Path | None,
     as_json: bool,
@@ -81,6 +89,7 @@ def bench(
         swin-deploy bench --engine artifacts/swin_t
         swin-deploy bench --engine artifacts/swin_t --baselines all --batches 1,8
         swin-deploy bench --engine artifacts/swin_t/engines/cpu-fp32.onnx --fail-below 1.0
+        swin-deploy bench --engine artifacts/swin_t/model.onnx --provider cuda
 
     Outputs are compared before anything is timed. All take turns, so that a noisy machine slows
     them alike, and the speed-up is that of the median turn, with its interval of 95 % (bootstrap
@@ -98,6 +107,7 @@ def bench(
         baselines=baselines,
         threads=threads,
         variant=resolve_network(variant, config),
+        provider=provider,
     )
     with Progress().shown() as progress:
         report = bench_engine(request, progress.started)
