@@ -44,11 +44,15 @@ class EagerNetwork:
     threads: int
 
     def entrant(
-        self, kind: str, precision: Precision, dtype: torch.dtype, compiled: bool = False
+        self,
+        kind: str,
+        precision: Precision,
+        dtype: torch.dtype | None = None,
+        compiled: bool = False,
     ) -> Entrant:
         """The network as PyTorch itself runs it."""
         runner = TorchRunner(
-            self.model if dtype == torch.float32 else copy.deepcopy(self.model),
+            self.model if dtype is None else copy.deepcopy(self.model),
             f"{kind} PyTorch {precision} ({self.device})",
             self.device,
             dtype,
@@ -59,7 +63,7 @@ class EagerNetwork:
 
 def eager_entrant(network: EagerNetwork) -> Entrant:
     """Eager PyTorch in FP32, which speed-ups are over."""
-    return network.entrant("eager", "fp32", torch.float32)
+    return network.entrant("eager", "fp32")
 
 
 @contextmanager
@@ -87,7 +91,7 @@ def other_baselines(
             dtype = torch.float16 if half == "fp16" else torch.bfloat16
             found.append(network.entrant("eager", half, dtype))
         if "compile" in names:
-            found.append(network.entrant("torch.compile", "fp32", torch.float32, compiled=True))
+            found.append(network.entrant("torch.compile", "fp32", compiled=True))
         if "naive" in names:
             for target in dict.fromkeys(targets):
                 progress(f"exporting the network plainly for {target.name}")

@@ -18,11 +18,11 @@ class TorchRunner:
     """Runs a module as it is.
 
     Args:
-        model: In eval mode; gives logits, or is a ``StageMaps``. Moved to ``device``, and to
-            ``dtype``, when the runner is entered.
+        model: In eval mode; gives logits, or is a ``StageMaps``. Moved to ``device`` when the
+            runner is entered.
         name: What tables call it.
         device: "cpu" or "cuda".
-        dtype: Of its weights and images.
+        dtype: Of its weights and images; None leaves both as they are.
         compiled: Through ``torch.compile``; each batch size is compiled at its first call.
     """
 
@@ -31,7 +31,7 @@ class TorchRunner:
         model: nn.Module,
         name: str = "eager fp32",
         device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         compiled: bool = False,
     ) -> None:
         self.model = model
@@ -46,7 +46,7 @@ class TorchRunner:
         return BatchRange(low=1, high=4096)
 
     def __enter__(self) -> Self:
-        self.model.to(self.device, self.dtype)
+        self.model.to(self.device, self.dtype) if self.dtype else self.model.to(self.device)
         if self.compiled:
             self._call = torch.compile(self.model, dynamic=False)
         return self
