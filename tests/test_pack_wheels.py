@@ -143,7 +143,7 @@ def test_pip_is_asked_for_wheels_alone(
     script.main(["--join", str(tmp_path)])
     script.main([str(tmp_path)])
     assert asked[0][-2:] == ["--no-deps", "numpy"]
-    assert all("--only-binary=:all:" in command for command in asked)
+    assert all(command[1:4] == ["-m", "pip", "wheel"] for command in asked)
     assert asked[1][-len(script.REQUIREMENTS) :] == list(script.REQUIREMENTS)
     assert len(asked) == 2
     assert (tmp_path / "large-1.whl").exists()  # smaller than 60 MB
