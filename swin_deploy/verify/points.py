@@ -53,12 +53,14 @@ class Point:
     node: str
 
     @property
+    def inner(self) -> bool:
+        """Whether it is inside a block, and not between two."""
+        return self.part in ("norm1", "attn", "residual", "norm2", "fc1", "fc2")
+
+    @property
     def label(self) -> str:
         """One name for it."""
-        return f"{self.name}, {self.part}" if self.part in _INNER else self.name
-
-
-_INNER = {"norm1", "attn", "residual", "norm2", "fc1", "fc2"}
+        return f"{self.name}, {self.part}" if self.inner else self.name
 
 
 class GraphMap:
