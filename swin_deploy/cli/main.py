@@ -22,6 +22,7 @@ from swin_deploy.cli.qat import qat
 from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.targets import targets
 from swin_deploy.cli.variants import variants
+from swin_deploy.cli.verify import verify
 from swin_deploy.errors import ResourceError, SwinDeployError, UsageError, from_os_error
 from swin_deploy.interrupts import SIGNALS
 
@@ -38,7 +39,10 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, qat, bench, cost, sensitivity, inspect, variants, targets, doctor):
+for _command in (
+    *(export, verify, qat, bench, cost, sensitivity),
+    *(inspect, variants, targets, doctor),
+):
     main.add_command(_command)
 
 

@@ -13,14 +13,12 @@ import numpy as np
 from swin_deploy.errors import InputError
 from swin_deploy.metrics import FloatArray, cosine_similarity, max_abs_error, sqnr_db
 from swin_deploy.model.build import Network
-from swin_deploy.precisions import Precision
 from swin_deploy.verify.eager_points import Held, masked, trace_eager
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.points import GraphMap, Point, find_points
 from swin_deploy.verify.sides import Side, runnable
 from swin_deploy.verify.trace import trace_graph
 
-TENSOR_FLOORS_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 30.0, "bf16": 6.0, "int8": 10.0}
 EQUAL_DB = 150.0  # what equal tensors count as where drops are compared: more than FP32 can tell
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,11 @@ from swin_deploy.verify.comparison import FLOORS_DB
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
 EAGER = "eager"
+# Lowest SQNR of a tensor between blocks on one image, in dB. FP32 and FP16: the worst maps of a stage
+# that scripts/measure_floors.py found, in the smallest Swin V2, are at 103.6 and 36.0 dB; FP16 has 6
+# dB less, twice that error. BF16: 15.2 dB there, and 6 less. INT8: 37.9 dB in swin_pocket on photos;
+# the floor of its logits less 6 dB, since logits are averages of what stands before them.
+TENSOR_FLOORS_DB: dict[Precision, float] = {"fp32": 100.0, "fp16": 30.0, "bf16": 9.0, "int8": 14.0}
 GRAPHS = {
     "raw": "model.raw.onnx",
     "onnx": "model.onnx",
@@ -45,6 +50,7 @@ class Side:
         graph: Its ONNX file, or the one that the engine was made from; None for eager.
         image_input: What that graph takes.
         engine: Name of the engine, where it is one.
+        exact: Whether it is what the others are measured by: eager, on this machine.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Side:
     graph: Path | None = None
     image_input: ImageInput = FP32_INPUT
     engine: str | None = None
+    exact: bool = False
 
     @property
     def sha256(self) -> str | None:
@@ -66,7 +73,7 @@ def list_sides(opened: OpenedRun) -> dict[str, Side]:
         UnsafeError: A graph is not the one that was recorded.
     """
     listed = opened.run.manifest.outputs()
-    sides = {EAGER: Side(EAGER, "fp32")}
+    sides = {EAGER: Side(EAGER, "fp32", exact=True)}
     for name, file in GRAPHS.items():
         if file in listed:
             sides[name] = _graph(opened, name, file)
@@ -156,7 +163,7 @@ def runnable(side: Side, scratch: Path) -> Path:
 
 
 def floor_between(sides: Sequence[Side], own_db: float | None = None) -> float:
-    """What two sides have to agree to, in dB.
+    """What the outputs of two sides have to agree to, in dB.
 
     Each is held to its floor against eager. Of two that just reach theirs the errors add up: the
     amplitudes of both, which is what this returns as one ratio. Eager itself has no error.
@@ -165,14 +172,24 @@ def floor_between(sides: Sequence[Side], own_db: float | None = None) -> float:
         sides: The two.
         own_db: Floor of the run's FP32 files, where it is lower than the usual one.
     """
+    return _add_up(sides, FLOORS_DB, own_db)
+
+
+def tensor_floor(sides: Sequence[Side], own_db: float | None = None) -> float:
+    """As ``floor_between``, for tensors between blocks."""
+    return _add_up(sides, TENSOR_FLOORS_DB, own_db)
+
+
+def _add_up(
+    sides: Sequence[Side], floors_db: Mapping[Precision, float], own_db: float | None
+) -> float:
     amplitude = 0.0
     for side in sides:
-        if side.graph is not None:
-            floor = FLOORS_DB[side.precision]
-            if side.precision == "fp32" and own_db is not None:
-                floor = min(floor, own_db)
-            amplitude += 10 ** (-floor / 20)
-    return math.inf if amplitude == 0 else -20 * math.log10(amplitude)
+        floor = floors_db[side.precision]
+        if side.precision == "fp32" and own_db is not None:
+            floor = min(floor, own_db)
+        amplitude += 0.0 if side.exact else 10 ** (-floor / 20)
+    return -20 * math.log10(amplitude) if amplitude else math.inf
 
 
 def coarser(sides: Sequence[Side]) -> Precision:

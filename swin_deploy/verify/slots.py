@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,9 +13,13 @@ from swin_deploy.runners.base import Runner
 from swin_deploy.verify.checks import Check, as_check
 from swin_deploy.verify.comparison import Comparison
 
-# Lowest SQNR of an image in any slot against the same image alone, on the same runner.
+# Lowest SQNR of an image in any slot against the same image alone, on the same runner. Measured over
+# swin_t, swin_pocket, the smallest Swin V2 and the pocket networks of the tests, batches of 3 to 8:
+# ONNX Runtime on a CPU gives the same bits in every slot, in every precision. PyTorch multiplies other
+# shapes in another order: @WORST@ dB at worst. Runtimes of GPUs may round likewise, and in half
+# precision coarsely; each side is held to its floor against eager.
 SLOT_FLOORS_DB: dict[Precision, float] = {"fp32": 110.0, "fp16": 40.0, "bf16": 9.0, "int8": 20.0}
-MOST_SLOTS = 16
+ALL_SLOTS_TO = 8  # of a larger batch, the first, the middle and the last slot stand for all
 
 
 def check_slots(
@@ -44,15 +48,17 @@ def check_slots(
         image, others = images[:1], images[1:size]
         copies = _run(runner, np.repeat(image, size, axis=0))
         alone = _run(runner, image) if runner.batch.low == 1 else _slot(copies, 0)
-        # The image in every slot once, each time among all others.
+        # The image in one slot after the other, each time among all others.
+        slots = range(size) if size <= ALL_SLOTS_TO else (0, size // 2, size - 1)
         strangers = [
             _slot(_run(runner, np.concatenate([others[:slot], image, others[slot:]])), slot)
-            for slot in range(size)
+            for slot in slots
         ]
         moved = {output: np.concatenate([s[output] for s in strangers]) for output in alone}
-        for neighbours, found in (("itself", copies), ("others", moved)):
+        every = range(size)
+        for neighbours, found, where in (("itself", copies, every), ("others", moved, slots)):
             checks += _judge(name, precision, f"one image in {size} slots, {neighbours} beside it",
-                             alone, found)  # fmt: skip
+                             alone, found, where)  # fmt: skip
     return checks
 
 
@@ -70,6 +76,7 @@ def _judge(
     inputs: str,
     alone: Mapping[str, FloatArray],
     found: Mapping[str, FloatArray],
+    slots: Sequence[int],
 ) -> list[Check]:
     floor, checks = SLOT_FLOORS_DB[precision], []
     for output, array in found.items():
@@ -83,7 +90,7 @@ def _judge(
         if not finite:
             reason = "NaN or infinite outputs"
         elif not each[worst] >= floor:
-            reason = f"SQNR {each[worst]:.1f} dB in slot {worst}, needs {floor:.0f} dB"
+            reason = f"SQNR {each[worst]:.1f} dB in slot {slots[worst]}, needs {floor:.0f} dB"
         row = Comparison(
             candidate=name,
             inputs=inputs,
