@@ -35,7 +35,8 @@ from swin_deploy.precisions import Precision
 from swin_deploy.report.depth_plot import plot_depth
 from swin_deploy.variants import Variant
 from swin_deploy.verify import opened, saved
-from swin_deploy.verify.bisect import Bisection, bisect
+from swin_deploy.verify.bisect import bisect
+from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.inputs import batch_sizes, make_extremes
 from swin_deploy.verify.opened import OpenedRun, read_run
 from swin_deploy.verify.request import VerifyRequest
@@ -165,7 +166,13 @@ def trace(variant: Variant, form: FormName, outputs: Outputs, batch: int, out: P
     [
         (POCKET, "slabs", "logits", "layers.1.blocks.1.attn.proj.bias", "layers.1.blocks.1, attn"),
         (COSINE, "packed", "logits", "layers.1.blocks.1.norm2.bias", "layers.1.blocks.1, norm2"),
-        (COSINE, "packed", "stages", "layers.2.blocks.1.norm2.bias", "layers.2.blocks.1, norm2"),
+        (
+            COSINE,
+            "packed",
+            "stages",
+            "backbone.layers.2.blocks.1.norm2.bias",
+            "layers.2.blocks.1, norm2",
+        ),
         (
             PADDED["padded-before-v2"],
             "packed",

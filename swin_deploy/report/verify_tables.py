@@ -92,6 +92,11 @@ def _print_bisection(found: dict[str, Any], console: Console) -> None:
     if found["inside"]:
         console.print()
         _print_tensors(found, found["inside"], f"inside {found['block']}", console)
+    leaving = [
+        f"{name} {_numbers(row | {'floor_db': None}, not row['reason'])[0]}"
+        for name, row in found["stages"].items()
+    ]
+    console.print(f"dB where each stage ends: {', '.join(leaving)}", soft_wrap=True)
     first, drop = found["first"], found["largest_drop"]
     if first is not None:
         console.print(

@@ -7,7 +7,7 @@ the sum after a block stands in the order of whoever reads it (``export_form.str
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -159,9 +159,9 @@ class _Orders:
             return self.of_block(stage, block)
         if block + 1 < self.config.depths[stage]:
             return self.of_block(stage, block + 1)
-        if self.outputs != LOGITS:
-            return torch.arange(self.geometry[stage].tokens)
-        if stage == last:
+        if stage == last:  # read by the head, or by the last map, which is in image order
+            if self.outputs != LOGITS:
+                return torch.arange(self.geometry[stage].tokens)
             return self._leaving(stage)
         return merge_groups(self.geometry[stage].grid, self.of_block(stage + 1, 0)).T
 
@@ -171,9 +171,6 @@ class _Orders:
         if grid.is_padded:
             return torch.arange(grid.tokens)
         return self.of_block(stage, self.config.depths[stage] - 1)
-
-
-Tracer = Callable[[Sequence[Point], FloatArray], dict[str, Held]]
 
 
 def masked(values: FloatArray, present: Any) -> FloatArray:

@@ -97,14 +97,14 @@ class GraphMap:
         """The last node of ``module`` and those in it; None if it has none."""
         found = None
         for node in self.nodes:
-            scope = node.name.rpartition("/")[0]
+            scope = _module_of(node)
             if scope == module or scope.startswith(f"{module}."):
                 found = node.name
         return found
 
     def first(self, module: str) -> onnx.NodeProto | None:
         """The first node of exactly ``module``."""
-        return next((n for n in self.nodes if n.name.rpartition("/")[0] == module), None)
+        return next((n for n in self.nodes if _module_of(n) == module), None)
 
     def before(self, module: str) -> str | None:
         """The node whose result ``module`` reads first."""
@@ -131,6 +131,11 @@ class GraphMap:
             for n in self.nodes[start + 1 : self.position[node] + 1]
             if n.output[0] in self._float
         ]
+
+
+def _module_of(node: onnx.NodeProto) -> str:
+    """Its module, by its name; a network that gives maps is inside another module."""
+    return str(node.name).rpartition("/")[0].removeprefix("backbone.")
 
 
 def find_points(graph: GraphMap, config: NetworkConfig) -> list[Point]:

@@ -14,8 +14,8 @@ from swin_deploy.errors import VerificationError
 from swin_deploy.files import write_json
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
-from swin_deploy.verify.bisect import Bisection
 from swin_deploy.verify.checks import Check
+from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.elsewhere import compare_saved, save_session
 from swin_deploy.verify.inputs import batch_sizes, make_inputs
 from swin_deploy.verify.opened import OpenedRun, read_run

@@ -12,8 +12,9 @@ from swin_deploy.data.inputs import InputSet, make_noise_for
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network
 from swin_deploy.runners.base import run_all
-from swin_deploy.verify.bisect import Bisection, bisect
+from swin_deploy.verify.bisect import bisect
 from swin_deploy.verify.checks import Check, Outputs, check_pair, powers_of
+from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.inputs import batch_sizes
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.sides import EAGER, Side, find_side, open_side, tensor_floor

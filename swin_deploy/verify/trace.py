@@ -42,6 +42,8 @@ def trace_graph(
     for node, name in tensors.items():
         # What ``round_every_result`` calls the rounded result, where it does not keep the name.
         tensors[node] = next(n for n in (f"{name}.rounded.wide", name) if n in made)
+    if not tensors:
+        return {}
     with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
         looked_into = observe(graph, list(dict.fromkeys(tensors.values())), Path(folder) / "x.onnx")
         with OnnxRuntimeRunner(looked_into, image_input=image_input) as runner:
