@@ -21,6 +21,7 @@ from swin_deploy.artifacts.reader import FinishedRun, require_run
 from swin_deploy.batches import BatchRange
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest, Outputs
+from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
@@ -36,13 +37,14 @@ from swin_deploy.report.depth_plot import plot_depth
 from swin_deploy.variants import Variant
 from swin_deploy.verify import opened, saved
 from swin_deploy.verify.bisect import bisect
+from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.inputs import batch_sizes, make_extremes
 from swin_deploy.verify.opened import OpenedRun, read_run
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.run import check_run, find_problem
 from swin_deploy.verify.saved import read_outputs
-from swin_deploy.verify.sides import find_side, floor_between, list_sides
+from swin_deploy.verify.sides import Side, find_side, floor_between, list_sides
 
 # Windows shift, and so have a mask, in every stage: grids 32x32, 16x16 and 8x8 in windows of 4.
 MASKED = replace(POCKET, config=replace(POCKET.config, name="masked", patch_size=2))
@@ -485,6 +487,46 @@ def test_floors_of_two_add_up(masked: OpenedRun) -> None:
     assert floor_between((sides["raw"], sides["onnx"])) == pytest.approx(103.98, abs=0.01)
     half = replace(sides["onnx"], precision="fp16")
     assert floor_between((half, sides["onnx"])) == pytest.approx(40, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "noise_db", "passed"),
+    [
+        ("noise x3", 41, True),
+        ("noise x3", 39, False),
+        ("checkerboard x1", 31, True),
+        ("checkerboard x1", 29, False),
+    ],
+)
+def test_fp16_has_a_floor_of_its_own_on_extremes(
+    masked: OpenedRun, inputs: str, noise_db: float, passed: bool
+) -> None:
+    sides = list_sides(masked)
+    logits = np.random.default_rng(0).standard_normal((1, 7)).astype(np.float32)
+    results = {"logits": logits}, {"logits": logits * (1 + 10 ** (-noise_db / 20))}
+    (row,) = check_pair(
+        masked, sides["eager"], sides["fp16"], InputSet(inputs, logits), results, {}
+    )
+    assert row.passed == passed
+    assert row.judged
+
+
+def test_int8_is_judged_on_photos_alone(masked: OpenedRun) -> None:
+    eager, int8 = list_sides(masked)["eager"], Side("int8", "int8")
+    logits = np.random.default_rng(0).standard_normal((1, 7)).astype(np.float32)
+    results = {"logits": logits}, {"logits": logits * 1.2}
+    photo, noise = (InputSet("x", logits, natural=natural) for natural in (True, False))
+    (judged,) = check_pair(masked, eager, int8, photo, results, {})
+    assert not judged.passed
+    (reported,) = check_pair(masked, eager, int8, noise, results, {})
+    assert reported.passed
+    assert not reported.judged
+    assert "ranges of INT8" in reported.reason
+    assert find_problem([reported]) == "nothing was compared that could be judged"
+    broken = {"logits": logits}, {"logits": logits * np.nan}
+    assert not check_pair(masked, eager, int8, noise, broken, {})[0].passed
+    by_accuracy = replace(masked, int8_by_accuracy=True)
+    assert not check_pair(by_accuracy, eager, int8, photo, results, {})[0].judged
 
 
 def test_odd_batches_lie_between() -> None:

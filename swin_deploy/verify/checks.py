@@ -12,6 +12,7 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import CLASSES, SCORES
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.verify.comparison import Comparison
+from swin_deploy.verify.inputs import is_extreme
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.outputs import compare_outputs, without_floor
 from swin_deploy.verify.sides import Side, coarser, floor_between
@@ -112,7 +113,7 @@ def check_pair(
         if agreement is not None:
             row = replace(row, top1_agreement=agreement)
         own_db = opened.floors_db.get(row.output)
-        floor = floor_between((reference, candidate), own_db)
+        floor = floor_between((reference, candidate), own_db, is_extreme(images))
         judged = without_floor(row) if loose else with_floor(row, floor, precision == "fp32")
         checks.append(as_check(judged, reference.name, kind, loose))
     return checks

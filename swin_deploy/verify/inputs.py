@@ -12,6 +12,7 @@ from swin_deploy.metrics import FloatArray
 from swin_deploy.verify.opened import OpenedRun
 
 ODD_SIZES = (3, 5, 7)
+EXTREMES = ("black", "white", "saturated", "checkerboard", "pixel noise")
 AT_ONCE = 32  # photos in a set, so that a row of a report says where among many the worst is
 
 
@@ -44,17 +45,22 @@ def make_extremes(opened: OpenedRun) -> list[InputSet]:
     rows, columns = np.indices((h, w))
     board = ((rows + columns) % 2 * 255).astype(np.uint8)
     generator = np.random.default_rng((c, h, w))
-    pixels: dict[str, NDArray[np.uint8]] = {
-        "black": flat,
-        "white": flat + np.uint8(255),
-        "saturated": saturated,
-        "checkerboard": np.repeat(board[None, ..., None], c, axis=3),
-        "pixel noise": generator.integers(0, 256, (2, h, w, c), dtype=np.uint8),
-    }
+    pixels: tuple[NDArray[np.uint8], ...] = (
+        flat,
+        flat + np.uint8(255),
+        saturated,
+        np.repeat(board[None, ..., None], c, axis=3),
+        generator.integers(0, 256, (2, h, w, c), dtype=np.uint8),
+    )
     return [
         InputSet(f"{name} x{len(images)}", _as_taken(opened, images))
-        for name, images in pixels.items()
+        for name, images in zip(EXTREMES, pixels, strict=True)
     ]
+
+
+def is_extreme(images: InputSet) -> bool:
+    """Whether a set is one of ``make_extremes``, by its name: also one that was saved."""
+    return images.name.rpartition(" x")[0] in EXTREMES
 
 
 def make_inputs(

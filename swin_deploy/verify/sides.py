@@ -25,6 +25,10 @@ from swin_deploy.verify.comparison import FLOORS_DB
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
 EAGER = "eager"
+# As ``FLOORS_DB``, on the images of ``make_extremes``. FP16: logits are at 44.6 dB at worst, but the
+# scores of classes between which swin_pocket is torn, on a checkerboard, are at 35.4; the floor is
+# about 6 dB below.
+EXTREME_FLOORS_DB: dict[Precision, float] = FLOORS_DB | {"fp16": 30.0}
 # Lowest SQNR of a tensor between blocks on one image, in dB. FP32 and FP16: the worst maps that
 # scripts/measure_floors.py found, in the smallest Swin V2, are at 103.6 and 36.0 dB; FP16 has 6 dB
 # less, twice that error. BF16: 15.2 dB there, and 6 less. INT8: 37.9 dB in swin_pocket on photos;
@@ -162,7 +166,9 @@ def runnable(side: Side, scratch: Path) -> Path:
     return rounding
 
 
-def floor_between(sides: Sequence[Side], own_db: float | None = None) -> float:
+def floor_between(
+    sides: Sequence[Side], own_db: float | None = None, extreme: bool = False
+) -> float:
     """What the outputs of two sides have to agree to, in dB.
 
     Each is held to its floor against eager. Of two that just reach theirs the errors add up: the
@@ -171,8 +177,9 @@ def floor_between(sides: Sequence[Side], own_db: float | None = None) -> float:
     Args:
         sides: The two.
         own_db: Floor of the run's FP32 files, where it is lower than the usual one.
+        extreme: Whether on images that no camera takes.
     """
-    return _add_up(sides, FLOORS_DB, own_db)
+    return _add_up(sides, EXTREME_FLOORS_DB if extreme else FLOORS_DB, own_db)
 
 
 def tensor_floor(sides: Sequence[Side], own_db: float | None = None) -> float:
