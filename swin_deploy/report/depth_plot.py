@@ -103,7 +103,12 @@ def _label(axes: Axes, report: dict[str, Any], columns: dict[str, str]) -> None:
     axes.tick_params(axis="x", labelrotation=90 if len(columns) > 16 else 0)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(BOTTOM_DB - 5, TOP_DB + 20)
-    axes.set_yticks([*range(0, 141, 20), TOP_DB], [*map(str, range(0, 141, 20)), "equal"])
+    ticks: dict[float, str] = {step: str(step) for step in range(0, 141, 20)} | {TOP_DB: "equal"}
+    rows = [row for pair in report["bisections"] for row in pair["rows"]]
+    if any(_height(row) == BOTTOM_DB for row in rows):
+        ticks |= {BOTTOM_DB: "none"}
+        del ticks[0]
+    axes.set_yticks(list(ticks), list(ticks.values()))
     axes.set_xlabel("depth: the tensor after each block, by its number in the stage")
     axes.set_ylabel("signal to noise (dB); dashed: floor")
     axes.set_title(f"{report['network']}: where the tensors inside part", loc="left", fontsize=9)

@@ -55,6 +55,8 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
             session.compare(pairs, inputs)
             if request.bisect:
                 bisections = session.bisect(pairs, inputs)
+                if not bisections:
+                    notes.append("both of every pair have the same graph: nothing to look into")
             if request.save is not None:
                 save_session(session, request.save, inputs)
     problem = find_problem(session.checks, bisections)

@@ -25,7 +25,7 @@ from swin_deploy.verify.comparison import FLOORS_DB
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
 EAGER = "eager"
-# As ``FLOORS_DB``, on the images of ``make_extremes``. FP16: logits are at 44.6 dB at worst, but the
+# As ``FLOORS_DB``, on the images of ``make_extremes``. FP16: logits are at 44.6 dB at worst, but
 # scores of classes between which swin_pocket is torn, on a checkerboard, are at 35.4; the floor is
 # about 6 dB below.
 EXTREME_FLOORS_DB: dict[Precision, float] = FLOORS_DB | {"fp16": 30.0}
@@ -127,9 +127,7 @@ def precision_of_graph(path: Path) -> Precision:
     return "fp16" if onnx.TensorProto.FLOAT16 in kinds else "fp32"
 
 
-def open_side(
-    opened: OpenedRun, side: Side, model: Network, scratch: Path, threads: int | None = None
-) -> Runner:
+def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> Runner:
     """A runner for a side; graphs in half precision are run with every result rounded.
 
     Args:
@@ -137,7 +135,6 @@ def open_side(
         side: Of it.
         model: The eager network.
         scratch: A folder for the rounded graph.
-        threads: On the CPU; None for one per usable core.
 
     Raises:
         EnvironmentMissingError: This machine cannot run it.
@@ -145,11 +142,11 @@ def open_side(
     if side.graph is None:
         return TorchRunner(with_outputs(model, opened.outputs, opened.config.name), EAGER)
     if side.engine is not None:
-        runner = opened.open_engine(side.engine, threads)
+        runner = opened.open_engine(side.engine)
         if isinstance(runner, str):
             raise EnvironmentMissingError(f"{side.name} cannot run here: {runner}")
         return runner
-    return OnnxRuntimeRunner(runnable(side, scratch), threads, side.name, side.image_input)
+    return OnnxRuntimeRunner(runnable(side, scratch), name=side.name, image_input=side.image_input)
 
 
 def runnable(side: Side, scratch: Path) -> Path:
@@ -160,7 +157,7 @@ def runnable(side: Side, scratch: Path) -> Path:
     halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
     if not any(tensor.data_type in halves for tensor in model.graph.initializer):
         return graph
-    rounding = scratch / f"{side.name.replace('/', '_').removesuffix('.onnx')}.rounding.onnx"
+    rounding = scratch / f"{sha256(graph)}.onnx"
     if not rounding.exists():
         round_every_result(graph, rounding)
     return rounding
