@@ -7,19 +7,19 @@ from pathlib import Path
 
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
-from swin_deploy.config import LOGITS, OUTPUTS, Outputs
+from swin_deploy.config import LOGITS, Outputs
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
-from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS, Target
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.interface import AS_EXPORTED, Interface
-from swin_deploy.networks import NetworkConfig, config_of
-from swin_deploy.precisions import PRECISIONS, Precision
+from swin_deploy.networks import NetworkConfig
+from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import CPU, OnnxRuntimeRunner, find_provider
 from swin_deploy.runners.tensorrt import TensorRtRunner
 from swin_deploy.variants import Variant
+from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun, read_run
 
 
 @dataclass(slots=True)
@@ -120,19 +120,19 @@ def open_subject(
         return _foreign(path, threads, variant, provider)
     if variant is not None:
         raise ConfigError(f"{path} belongs to a run, whose manifest names the network already")
-    subject = _from_run(run)
-    stages = [stage for stage in run.manifest.stages if stage.startswith("engine:")]
+    subject, opened = _from_run(run)
+    engines = list(opened.engines)
     if not path.is_dir():
         name = str(path.absolute().relative_to(run.path))
-        if name in _graphs():
-            graph, precision = run.checked(name), _graphs()[name]
+        if name in GRAPH_FILES:
+            graph, precision = run.checked(name), GRAPH_FILES[name]
             if precision == "bf16" and provider == CPU:
                 raise EnvironmentMissingError(
                     f"{path} cannot run here: ONNX Runtime has no BF16 kernels for a CPU",
                     f"swin-deploy bench --engine {run.path / 'engines' / 'rtx-bf16.plan'}, on a "
                     "machine with that GPU",
                 )
-            as_exported = name in ("model.raw.onnx", "model.sim.onnx")
+            as_exported = name in AS_EXPORTED_FILES
             taken = FP32_INPUT if as_exported else subject.image_input(precision)
             label = name if provider == CPU else f"{name} on {provider}"
             runner = OnnxRuntimeRunner(graph, threads, label, taken, provider=provider)
@@ -140,16 +140,20 @@ def open_subject(
             subject.targets.append(TARGETS["cpu"])
             return subject
         listed = run.manifest.stages
-        stages = [s for s in stages if name in listed[s].outputs and path.suffix != ".json"]
-        if not stages:
+        engines = [
+            engine
+            for engine, (stage, *_) in opened.engines.items()
+            if name in listed[stage].outputs and path.suffix != ".json"
+        ]
+        if not engines:
             raise UnsafeError(f"{path} is not an engine that {run.path / MANIFEST} lists")
     if provider != CPU:
         raise ConfigError(
             f"{path} has engines, each for a runtime of its own; {provider} runs ONNX files",
             f"--engine {run.path / 'model.onnx'} --provider {provider}",
         )
-    for stage in stages:
-        _add_engine(subject, run, stage, threads)
+    for engine in engines:
+        _add_engine(subject, opened, engine, threads)
     if not subject.candidates:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in subject.not_run.items())
         raise EnvironmentMissingError(
@@ -159,40 +163,28 @@ def open_subject(
     return subject
 
 
-def _graphs() -> dict[str, Precision]:
-    names: dict[str, Precision] = {f"model.{p}.onnx": p for p in PRECISIONS if p != "fp32"}
-    names |= dict.fromkeys(("model.onnx", "model.raw.onnx", "model.sim.onnx"), "fp32")
-    return names | {"model.int8.cpu.onnx": "int8"}
+def _from_run(run: FinishedRun) -> tuple[Subject, OpenedRun]:
+    opened = read_run(run)
+    subject = Subject(
+        opened.config,
+        seed=opened.seed,
+        weights=opened.weights,
+        outputs=opened.outputs,
+        floors_db=opened.floors_db,
+        interface=opened.interface,
+        mean=opened.preprocessing.mean,
+        std=opened.preprocessing.std,
+        run=run,
+    )
+    return subject, opened
 
 
-def _from_run(run: FinishedRun) -> Subject:
-    header = run.manifest.header
-    try:
-        subject = Subject(config_of(header["family"], header["variant"]), run=run)
-        subject.outputs = OUTPUTS[OUTPUTS.index(header["outputs"])]
-        subject.interface = Interface(**header["interface"])
-        subject.mean = tuple(header["preprocessing"]["mean"])
-        subject.std = tuple(header["preprocessing"]["std"])
-        subject.floors_db = run.manifest.stages["verify"].details["fp32_floors_db"]
-        if header["weights"]["source"] == "random":
-            subject.seed = int(header["weights"]["seed"])
-        else:
-            subject.weights = run.checked("weights.safetensors")
-        return subject
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{run.path / MANIFEST} does not describe a network: {error!r}", "export again"
-        ) from error
-
-
-def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | None) -> None:
-    record = run.manifest.stages[stage]
-    target, precision = TARGETS[record.details["target"]], record.details["precision"]
-    path, *_ = [run.checked(name) for name in target.engine_files(precision)]
-    if (reason := why_not_here(target)) is not None:
-        subject.not_run[f"engine {target.name}-{precision}"] = reason
+def _add_engine(subject: Subject, opened: OpenedRun, name: str, threads: int | None) -> None:
+    runner = opened.open_engine(name, threads)
+    if isinstance(runner, str):
+        subject.not_run[f"engine {name}"] = runner
     else:
-        runner = open_engine(target, precision, path, threads, subject.image_input(precision))
+        _, target, precision = opened.engines[name]
         subject.candidates.append((runner, precision))
         subject.targets.append(target)
 

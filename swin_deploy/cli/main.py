@@ -25,6 +25,7 @@ from swin_deploy.cli.scaling import scaling
 from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.targets import targets
 from swin_deploy.cli.variants import variants
+from swin_deploy.cli.verify import verify
 from swin_deploy.errors import ResourceError, SwinDeployError, UsageError, from_os_error
 from swin_deploy.interrupts import SIGNALS
 
@@ -43,6 +44,7 @@ def main(debug: bool) -> None:
 
 for _command in (
     export,
+    verify,
     qat,
     bench,
     evaluate,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def find_images(path: Path) -> ImageArray:
 
 
 def _only_member(path: Path) -> str:
-    with _archive(path) as archive:
+    with open_archive(path) as archive:
         names = archive.namelist()
     arrays = [name for name in names if name.endswith(".npy")]
     if len(set(names)) != len(names):
@@ -122,12 +122,17 @@ def _only_member(path: Path) -> str:
 def _unpacked_bytes(path: Path, member: str | None) -> int:
     if member is None:
         return path.stat().st_size
-    with _archive(path) as archive:
+    with open_archive(path) as archive:
         return archive.getinfo(member).file_size
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An ``.npz`` file, for the block.
+
+    Raises:
+        InputError: It is damaged, in whichever part the block reads.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -141,7 +146,7 @@ def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
         with path.open("rb") as stream:
             yield stream
     else:
-        with _archive(path) as archive, archive.open(member) as stream:
+        with open_archive(path) as archive, archive.open(member) as stream:
             yield stream
 
 
@@ -154,26 +159,39 @@ def _skip(stream: IO[bytes], count: int) -> None:
         count -= len(chunk)
 
 
-def _read_header(stream: IO[bytes], name: str) -> tuple[int, int, int, int]:
-    """The shape of the array that follows in ``stream``, of which nothing else is read."""
+def read_any_header(
+    stream: IO[bytes], name: str, hint: str
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of the array that follows in ``stream``, of which nothing else is read.
+
+    Raises:
+        InputError: It is no array in C order.
+        UnsafeError: It is pickled objects, which run code when they are read.
+    """
     first = stream.peek(1)[:1]  # type: ignore[attr-defined]
     if first == _PICKLE:
-        raise UnsafeError(f"{name} is a pickle, which runs code when it is read", _HINT)
+        raise UnsafeError(f"{name} is a pickle, which runs code when it is read", hint)
     try:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):  # the others are for long headers, which may be of any length
-            raise InputError(f"{name} has version {version} of the format, not (1, 0)", _HINT)
+            raise InputError(f"{name} has version {version} of the format, not (1, 0)", hint)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     except ValueError as error:
-        raise InputError(f"{name} is not a NumPy array: {error}", _HINT) from error
+        raise InputError(f"{name} is not a NumPy array: {error}", hint) from error
     if dtype.hasobject:
-        raise UnsafeError(f"{name} holds Python objects, which run code when they are read", _HINT)
+        raise UnsafeError(f"{name} holds Python objects, which run code when they are read", hint)
+    if fortran and math.prod(shape) > 1:
+        raise InputError(f"{name} is in Fortran order", "np.ascontiguousarray before np.save")
+    return shape, dtype
+
+
+def _read_header(stream: IO[bytes], name: str) -> tuple[int, int, int, int]:
+    """The same for images."""
+    shape, dtype = read_any_header(stream, name, _HINT)
     if dtype != _FLOAT32:
         raise InputError(f"{name} is {dtype}, not float32", _HINT)
     if len(shape) != 4 or min(shape) < 1:
         raise InputError(f"{name} has the shape {shape}, not (n, channels, height, width)", _HINT)
-    if fortran:
-        raise InputError(f"{name} is in Fortran order", "np.ascontiguousarray before np.save")
     per_image = math.prod(shape[1:]) * _FLOAT32.itemsize
     for what, size, limit in (
         ("an image of it", per_image, MAX_IMAGE_BYTES),

@@ -41,7 +41,7 @@ class PhotoFolder:
     """The photos of a folder that a run uses.
 
     Attributes:
-        chosen: At most ``MAX_PHOTOS`` files, spread evenly over the sorted list.
+        chosen: Files, spread evenly over the sorted list.
         found: How many there are.
         sha256: Digest over names and contents of the chosen ones.
     """
@@ -101,11 +101,17 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def find_photos(folder: Path) -> PhotoFolder:
-    """The photos to verify on, of those in ``folder`` and below it; errors of ``list_photos``."""
+def find_photos(folder: Path, most: int | None = MAX_PHOTOS) -> PhotoFolder:
+    """The photos to verify on, of those in ``folder`` and below it; errors of ``list_photos``.
+
+    Args:
+        folder: Of photos.
+        most: How many to choose, spread evenly over the sorted list; None for all.
+    """
     files = list_photos(folder)
-    step = max(1.0, len(files) / MAX_PHOTOS)
-    chosen = tuple(files[int(index * step)] for index in range(min(len(files), MAX_PHOTOS)))
+    count = len(files) if most is None else min(len(files), most)
+    step = max(1.0, len(files) / count)
+    chosen = tuple(files[int(index * step)] for index in range(count))
     names = {str(path.relative_to(folder)): sha256(path) for path in chosen}
     return PhotoFolder(chosen, len(files), digest(names))
 

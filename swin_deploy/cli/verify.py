@@ -1,0 +1,138 @@
+"""``swin-deploy verify``: any two forms of a network, and where they part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from swin_deploy.cli.types import ListType, json_option
+from swin_deploy.interrupts import import_torch
+
+
+class PairType(click.ParamType[tuple[str, str]]):
+    """Two names, the reference first."""
+
+    name = "pair"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        first, _, second = value.partition(",")
+        if not first.strip() or not second.strip() or "," in second:
+            self.fail(f"{value!r} is not a pair like eager,fp16", param, ctx)
+        return first.strip(), second.strip()
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option(
+    "--between",
+    type=PairType(),
+    multiple=True,
+    metavar="A,B",
+    help="Compare B with A; repeatable. Names: eager, raw, onnx, fp16, bf16, int8, int8-cpu, "
+    "engines like cpu-fp32, or an .onnx file. Default: eager with all that runs here.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of photos. Without it INT8 is reported, not judged.",
+)
+@click.option("--limit", type=int, metavar="N", help="At most N of them. Default: all.")
+@click.option(
+    "--batches",
+    type=ListType(int, "1,3,8"),
+    metavar="LIST",
+    help="Numbers of images of noise. Default: both ends of the run's batch and 3, 5, 7 between.",
+)
+@click.option("--bisect", is_flag=True, help="Name the first tensor inside that leaves its floor.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw error along the depth into an .svg or .png, with --bisect; needs the extra report.",
+)
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep inputs and outputs in an .npz, for another machine.",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Compare what another machine saved with what this one gives for the same images.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The report. Default: RUN/checks.json.",
+)
+@json_option
+def verify(
+    run: Path,
+    between: tuple[tuple[str, str], ...],
+    images: Path | None,
+    limit: int | None,
+    batches: tuple[int, ...] | None,
+    bisect: bool,
+    plot: Path | None,
+    save: Path | None,
+    against: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare any two of eager, ONNX graphs and engines, and find where they part.
+
+    \b
+        swin-deploy verify artifacts/swin_t --images photos/
+        swin-deploy verify artifacts/swin_t --between eager,fp16 --bisect --plot depth.svg
+        swin-deploy verify artifacts/swin_t --save here.npz
+        swin-deploy verify artifacts/swin_t --against there.npz
+
+    On seeded noise of several batch sizes, on photos, on black, white, saturated and noisy pixels,
+    and with one image in every slot of a batch. Exit code 5 if anything that is judged fails.
+    """
+    import_torch()
+    from swin_deploy.errors import ConfigError
+    from swin_deploy.report.console import Progress, stdout
+    from swin_deploy.report.depth_plot import plot_depth
+    from swin_deploy.report.sensitivity_plot import require_plot
+    from swin_deploy.report.verify_tables import print_verify
+    from swin_deploy.verify.request import VerifyRequest
+    from swin_deploy.verify.run import check_run, require_passed
+
+    request = VerifyRequest(
+        run=run,
+        between=between,
+        images=images,
+        limit=limit,
+        batches=batches,
+        bisect=bisect,
+        save=save,
+        against=against,
+        out=out,
+    )
+    if plot is not None:
+        if not bisect:
+            raise ConfigError("--plot draws what --bisect finds", "--bisect")
+        require_plot(plot)
+    with Progress().shown() as progress:
+        report = check_run(request, progress.started)
+        for text in report["notes"]:
+            progress.note(text)
+    if plot is not None and report["bisections"]:
+        plot_depth(report, plot)
+    if not as_json:
+        print_verify(report, stdout())
+    require_passed(report)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))

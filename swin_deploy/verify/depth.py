@@ -1,0 +1,110 @@
+"""Two forms of a network along the depth: a row per tensor, and what the rows say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+EQUAL_DB = 150.0  # what equal tensors count as where drops are compared: more than FP32 can tell
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRow:
+    """A tensor of both, on the image where they are furthest apart.
+
+    Attributes:
+        tensor: The block, or the node inside one.
+        stage: Of the network.
+        node: That computes it in the ONNX file.
+        sqnr_db: Signal to noise against the reference.
+        cosine: Of the two.
+        max_abs_error: In its own unit.
+        reason: Why it is wrong; empty if it is not.
+        inputs: The image.
+    """
+
+    tensor: str
+    stage: str
+    node: str
+    sqnr_db: float
+    cosine: float
+    max_abs_error: float
+    reason: str
+    inputs: str
+
+
+@dataclass(slots=True)
+class Bisection:
+    """Two sides along the depth.
+
+    Attributes:
+        reference: Name of a side.
+        candidate: Likewise.
+        floor_db: Of every tensor; None where they are not judged.
+        rows: Between the blocks, in the order of the depth.
+        inside: Inside the first block that is wrong, in the same order.
+        unmatched: Points that only one of the two has.
+        notes: What the figures are of.
+    """
+
+    reference: str
+    candidate: str
+    floor_db: float | None
+    rows: list[TensorRow]
+    inside: list[TensorRow] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def block(self) -> TensorRow | None:
+        """The first block that is wrong."""
+        return next((row for row in self.rows if row.reason), None)
+
+    @property
+    def first(self) -> TensorRow | None:
+        """The first tensor that is wrong: inside that block, if it can be seen there."""
+        return next((row for row in self.inside if row.reason), self.block)
+
+    @property
+    def stages(self) -> dict[str, TensorRow]:
+        """Stage -> what leaves it: the last of its rows."""
+        return {row.stage: row for row in self.rows}
+
+    @property
+    def largest_drop(self) -> tuple[TensorRow, float] | None:
+        """The row that is furthest below the one in front of it, and by how many dB."""
+        drops = [
+            (row, min(before.sqnr_db, EQUAL_DB) - row.sqnr_db)
+            for before, row in zip(self.rows, self.rows[1:], strict=False)
+        ]
+        return max(drops, key=lambda drop: drop[1], default=None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON; decibels that are infinite become null."""
+        drop, first, block = self.largest_drop, self.first, self.block
+        return {
+            "reference": self.reference,
+            "candidate": self.candidate,
+            "floor_db": self.floor_db,
+            "block": None if block is None else block.tensor,
+            "first": None if first is None else plain_row(first),
+            "largest_drop": None
+            if drop is None
+            else {"tensor": drop[0].tensor, "drop_db": finite(drop[1])},
+            "stages": {stage: plain_row(row) for stage, row in self.stages.items()},
+            "rows": [plain_row(row) for row in self.rows],
+            "inside": [plain_row(row) for row in self.inside],
+            "unmatched": self.unmatched,
+            "notes": self.notes,
+        }
+
+
+def finite(value: float) -> float | None:
+    """A number that JSON has; None for others."""
+    return value if math.isfinite(value) else None
+
+
+def plain_row(row: TensorRow) -> dict[str, Any]:
+    """JSON of a row."""
+    return {k: finite(v) if isinstance(v, float) else v for k, v in asdict(row).items()}

@@ -1,0 +1,184 @@
+"""Where a graph is looked into: after the embedding, every block, every merge, and in the head.
+
+Nodes are found by the names that ``graph.naming`` gave them, of Swin V1, V2 and ViT alike. What the
+passes put in between (casts, Q/DQ pairs) has other names, so that the same points are found in
+every graph of a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from swin_deploy.errors import InputError
+from swin_deploy.files import refuse_impostors
+from swin_deploy.networks import NetworkConfig
+from swin_deploy.vit_architecture import VitConfig
+
+Part = Literal[
+    "embed",
+    "merge",
+    "norm1",
+    "attn",
+    "residual",
+    "norm2",
+    "fc1",
+    "fc2",
+    "out",
+    "norm",
+    "mean",
+    "head",
+]
+_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+EMBED, MERGE, HEAD = "embed", "merge", "head"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A tensor that several forms of a network have.
+
+    Attributes:
+        name: The block or module after which it stands, for example "layers.1.blocks.0".
+        part: What of it; "out" is the whole block.
+        stage: For tables and plots: "embed", "stage 1" and so on, "head".
+        node: The node that computes it.
+    """
+
+    name: str
+    part: Part
+    stage: str
+    node: str
+
+    @property
+    def inner(self) -> bool:
+        """Whether it is inside a block, and not between two."""
+        return self.part in ("norm1", "attn", "residual", "norm2", "fc1", "fc2")
+
+    @property
+    def label(self) -> str:
+        """One name for it."""
+        return f"{self.name}, {self.part}" if self.inner else self.name
+
+
+class GraphMap:
+    """The nodes of an ONNX file in the order in which they run, by module.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It is no ONNX file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        refuse_impostors(path, "an ONNX model")
+        try:
+            onnx.checker.check_model(str(path))
+            model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False))
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise InputError(f"{path} is not a valid ONNX model: {error}") from error
+        graph = model.graph
+        self.path = path
+        self.nodes = [node for node in graph.node if node.name]
+        self.position = {node.name: index for index, node in enumerate(self.nodes)}
+        self._maker = {name: node.name for node in self.nodes for name in node.output}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+        values = (*graph.value_info, *graph.output)
+        types = {value.name: value.type.tensor_type.elem_type for value in values}
+        self._float = {name for name, kind in types.items() if kind in _FLOATS}
+
+    def last(self, module: str) -> str | None:
+        """The last node of ``module`` and those in it; None if it has none."""
+        found = None
+        for node in self.nodes:
+            scope = _module_of(node)
+            if scope == module or scope.startswith(f"{module}."):
+                found = node.name
+        return found
+
+    def first(self, module: str) -> onnx.NodeProto | None:
+        """The first node of exactly ``module``."""
+        return next((n for n in self.nodes if _module_of(n) == module), None)
+
+    def before(self, module: str) -> str | None:
+        """The node whose result ``module`` reads first."""
+        node = self.first(module)
+        return None if node is None else self._maker.get(node.input[0])
+
+    def added_to(self, module: str) -> str | None:
+        """The sum that the result of ``module`` goes into."""
+        if (name := self.last(module)) is None:
+            return None
+        queue = list(self.nodes[self.position[name]].output)
+        while queue:
+            for reader in self._readers.get(queue.pop(0), []):
+                if reader.op_type == "Add":
+                    return reader.name
+                queue += reader.output  # a cast or a Q/DQ pair
+        return None
+
+    def between(self, above: str | None, node: str) -> list[str]:
+        """Nodes with a float result after ``above``, up to ``node`` itself."""
+        start = -1 if above is None else self.position[above]
+        return [
+            n.name
+            for n in self.nodes[start + 1 : self.position[node] + 1]
+            if n.output[0] in self._float
+        ]
+
+
+def _module_of(node: onnx.NodeProto) -> str:
+    """Its module, by its name; a network that gives maps is inside another module."""
+    return str(node.name).rpartition("/")[0].removeprefix("backbone.")
+
+
+def find_points(graph: GraphMap, config: NetworkConfig) -> list[Point]:
+    """All points of a graph in the order of its depth; none where it lacks names like ours."""
+    points: list[Point | None] = []
+    if isinstance(config, VitConfig):
+        points.append(_point("patch_embed", "embed", EMBED, graph.last("patch_embed")))
+        for block in range(config.depth):
+            # A ViT has one stage; in threes, as its landmarks, it has marks to go by.
+            stage = f"blocks {block // 3 * 3}-{min(block // 3 * 3 + 2, config.depth - 1)}"
+            points += _block(graph, f"blocks.{block}", stage, 1, "proj")
+    else:
+        points.append(_point("layers.0.enter", "embed", EMBED, graph.last("layers.0.enter")))
+        for number, depth in enumerate(config.depths):
+            stage = f"stage {number + 1}"
+            if number:
+                enter = f"layers.{number}.enter"
+                last = graph.last(f"{enter}.{'reduction' if config.version == 1 else 'norm'}")
+                points.append(_point(enter, "merge", stage, last))
+            for block in range(depth):
+                name = f"layers.{number}.blocks.{block}"
+                points += _block(graph, name, stage, config.version, "attn.proj")
+    points.append(_point("norm", "norm", HEAD, graph.last("norm")))
+    points.append(_point("head", "head", HEAD, graph.last("head")))
+    found = [point for point in points if point is not None]
+    return sorted(found, key=lambda point: graph.position[point.node])
+
+
+def _block(
+    graph: GraphMap, name: str, stage: str, version: int, attention: str
+) -> list[Point | None]:
+    inner = f"{name}.norm2" if version == 1 else f"{name}.mlp.fc1"
+    last = f"{name}.mlp.fc2" if version == 1 else f"{name}.norm2"
+    return [
+        _point(name, "norm1", stage, graph.last(f"{name}.norm1")),
+        _point(name, "attn", stage, graph.last(f"{name}.{attention}")),
+        _point(name, "residual", stage, graph.before(inner)),
+        _point(name, "norm2", stage, graph.last(f"{name}.norm2")),
+        _point(name, "fc1", stage, graph.last(f"{name}.mlp.fc1")),
+        _point(name, "fc2", stage, graph.last(f"{name}.mlp.fc2")),
+        _point(name, "out", stage, graph.added_to(last)),
+    ]
+
+
+def _point(name: str, part: Part, stage: str, node: str | None) -> Point | None:
+    return None if node is None else Point(name, part, stage, node)

@@ -1,0 +1,69 @@
+"""What ``verify`` is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from swin_deploy.errors import ConfigError
+from swin_deploy.verify.saved import require_npz
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRequest:
+    """A run, and what of it is compared with what.
+
+    Attributes:
+        run: Its folder.
+        between: Pairs of names, reference first; empty for eager with everything that runs here.
+        images: A folder of photos; None for none.
+        limit: At most so many of them; None for all.
+        batches: Numbers of images; None for those of the run.
+        bisect: Whether to look into the graphs.
+        save: An ``.npz`` to keep inputs and outputs in; None for none.
+        against: An ``.npz`` from another machine, whose inputs are taken; None for none.
+        out: The report; None for ``checks.json`` in the run folder.
+
+    Raises:
+        ConfigError: Two of them contradict each other.
+    """
+
+    run: Path
+    between: tuple[tuple[str, str], ...] = ()
+    images: Path | None = None
+    limit: int | None = None
+    batches: tuple[int, ...] | None = None
+    bisect: bool = False
+    save: Path | None = None
+    against: Path | None = None
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit = {self.limit} must be at least 1")
+        if self.limit is not None and self.images is None:
+            raise ConfigError("--limit is for photos, and none are named", "--images DIR")
+        if self.batches is not None and min(self.batches) < 1:
+            raise ConfigError(f"batches {self.batches}: each must be at least 1")
+        others = {
+            "--between": self.between,
+            "--images": self.images,
+            "--batches": self.batches,
+            "--bisect": self.bisect,
+            "--save": self.save,
+        }
+        if self.against is not None and (named := [name for name, v in others.items() if v]):
+            raise ConfigError(
+                f"--against takes inputs and names from its file, not {', '.join(named)}",
+                "two commands",
+            )
+        for pair in self.between:
+            if pair[0] == pair[1]:
+                raise ConfigError(f"{pair[0]} is compared with itself", "--between eager,onnx")
+        if self.save is not None:
+            require_npz(self.save)
+
+    @property
+    def report(self) -> Path:
+        """Where the report goes."""
+        return self.run / "checks.json" if self.out is None else self.out

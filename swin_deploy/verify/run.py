@@ -1,0 +1,119 @@
+"""One call from a run folder to a finished ``verify`` report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.artifacts.reader import require_run
+from swin_deploy.data.inputs import InputSet, find_photos
+from swin_deploy.errors import VerificationError
+from swin_deploy.files import write_json
+from swin_deploy.machine import describe_machine
+from swin_deploy.model.load import load_model
+from swin_deploy.verify.checks import Check
+from swin_deploy.verify.depth import Bisection
+from swin_deploy.verify.elsewhere import compare_saved, save_session
+from swin_deploy.verify.inputs import batch_sizes, make_inputs
+from swin_deploy.verify.opened import OpenedRun, read_run
+from swin_deploy.verify.request import VerifyRequest
+from swin_deploy.verify.saved import read_outputs
+from swin_deploy.verify.session import Session
+from swin_deploy.verify.sides import list_sides
+
+SCHEMA_VERSION = 1
+
+
+def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Compare, and write the report; it has the verdict, see ``require_passed``.
+
+    Args:
+        request: What to compare.
+        progress: Is told what is being done.
+
+    Returns:
+        The JSON object of ``verify --json``.
+
+    Raises:
+        SwinDeployError: The run, a file or an image cannot be used.
+    """
+    opened = read_run(require_run(request.run))
+    saved = None if request.against is None else read_outputs(request.against)
+    progress("building the eager network")
+    model = load_model(opened.config, opened.weights, opened.seed)
+    bisections: list[Bisection] = []
+    with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
+        session = Session(opened, model, list_sides(opened), Path(folder), progress)
+        if saved is not None and request.against is not None:
+            notes = compare_saved(session, saved, request.against)
+        else:
+            inputs, notes = _make_inputs(opened, request)
+            pairs = session.pairs(request.between)
+            session.compare(pairs, inputs)
+            if request.bisect:
+                bisections = session.bisect(pairs, inputs)
+                if not bisections:
+                    notes.append("both of every pair have the same graph: nothing to look into")
+            if request.save is not None:
+                save_session(session, request.save, inputs)
+    problem = find_problem(session.checks, bisections)
+    report = {
+        "schema_version": SCHEMA_VERSION,
+        "run": str(request.run),
+        "network": opened.config.name,
+        "against": None if request.against is None else str(request.against),
+        "machine": asdict(describe_machine()),
+        "passed": not problem,
+        "problem": problem,
+        "checks": [check.as_dict() for check in session.checks],
+        "bisections": [found.as_dict() for found in bisections],
+        "not_run": session.not_run,
+        "notes": notes,
+    }
+    write_json(request.report, report)
+    return report
+
+
+def find_problem(checks: Sequence[Check], bisections: Sequence[Bisection] = ()) -> str:
+    """What is wrong, worst first; "" if all that was judged passed, and something was."""
+    if failed := sorted((c for c in checks if not c), key=lambda c: c.sqnr_db):
+        worst = failed[0]
+        pairs = list(dict.fromkeys(f"{c.candidate} and {c.reference}" for c in failed))
+        return (
+            f"{'; '.join(pairs)} disagree: {worst.reason} in {worst.output} of "
+            f"{worst.candidate} on {worst.inputs}" + _named(bisections)
+        )
+    if named := _named(bisections):
+        return f"outputs agree, and a tensor inside does not{named}"
+    if not any(check.judged for check in checks if check.kind != "slots"):
+        return "nothing was compared that could be judged"
+    return ""
+
+
+def require_passed(report: dict[str, Any]) -> None:
+    """Pass, or raise.
+
+    Raises:
+        VerificationError: Something that was judged failed, or nothing was judged.
+    """
+    if not report["passed"]:
+        raise VerificationError(report["problem"], details={"report": report})
+
+
+def _named(bisections: Sequence[Bisection]) -> str:
+    return "".join(
+        f"; the first tensor of {found.candidate} that leaves {found.reference} is "
+        f"{found.first.tensor}"
+        for found in bisections
+        if found.first is not None
+    )
+
+
+def _make_inputs(opened: OpenedRun, request: VerifyRequest) -> tuple[list[InputSet], list[str]]:
+    photos = None if request.images is None else find_photos(request.images, request.limit)
+    sizes = request.batches or batch_sizes(opened.batch)
+    inputs, left_out = make_inputs(opened, sizes, photos)
+    return inputs, [f"left out: {problem}" for problem in left_out]
