@@ -139,16 +139,20 @@ def engine_action(target: Target, precision: Precision) -> Callable[[RunContext]
     def build(context: RunContext) -> dict[str, Any]:
         name = target.listing_name(precision)
         listing: Path | None = context.folder.scratch(name) if name else None
+        # Of a build that fails it stays among what is unfinished, for whoever wants to know why.
+        log = context.folder.resumable(Path(target.log_name(precision)).name)
         engine = build_engine(
             target,
             context.folder.file(graph_of(target, precision)),
             context.folder.scratch(target.engine_name(precision)),
             context.request.batch,
-            context.folder.scratch(target.log_name(precision)),
+            log,
             listing,
             context.request.build,
             context.advanced,
         )
+        if target.log_name(precision) in engine_outputs(target, precision):
+            log.replace(context.folder.scratch(target.log_name(precision)))
         details = {"target": target.name, "precision": precision} | asdict(engine)
         if precision == "int8" and listing is not None and engine.kernels:
             quantised = context.folder.current.stages[f"int8:{INT8_RECIPES[target.kind]}"].details
