@@ -80,6 +80,9 @@ def test_a_request_goes_before_the_row_and_the_row_before_the_library() -> None:
         ({"hardware_compatible": "ampere_plus"}, ("jetson-orin",), "is for tensorrt, t4"),
         ({"optimisation_level": 5}, ("cpu",), "--opt-level 5 is for rtx"),
         ({"workspace_bytes": 1}, ("cpu", "cpu-openvino"), "--workspace 1 is for rtx"),
+        ({"timing_cache": Path("/here")}, ("rtx",), "--timing-cache /here is for tensorrt"),
+        ({"timing_cache": Path("/here")}, ("rtx", "a10"), None),
+        ({"timing_cache": default_folder()}, ("cpu",), None),  # of which nobody spoke
         ({"optimisation_level": 5}, ("rtx", "cpu"), None),
         ({"hardware_compatible": "ampere_plus"}, ("h100", "cpu"), None),
     ],

@@ -16,7 +16,7 @@ RTX_OPTIONS = (
     *("optimisation_level", "workspace_bytes", "aux_streams"),
     *("strip_weights", "refittable"),
 )
-JETPACK_OPTIONS = (*RTX_OPTIONS, "version_compatible")  # hardware compatibility: not on JetPack
+JETPACK_OPTIONS = (*RTX_OPTIONS, "version_compatible", "timing_cache")  # no other hardware
 TENSORRT_OPTIONS = (*JETPACK_OPTIONS, "hardware_compatible")
 
 Kind = Literal["onnxruntime", "openvino", "tensorrt"]

@@ -12,6 +12,7 @@ from swin_deploy.engine.build import build_engine, effective_options
 from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_targets
+from swin_deploy.engine.timing_cache import default_folder
 from swin_deploy.errors import ConfigError
 from swin_deploy.export_form.choice import PRIORITY, FormName
 from swin_deploy.pipeline.context import RunContext
@@ -55,7 +56,10 @@ def plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
 
 def _require_taken(request: ExportRequest, targets: list[Target]) -> None:
     names = dict.fromkeys(target.name for target in targets)
-    for option, value in request.build.given().items():
+    given, folder = request.build.given(), request.build.timing_cache
+    if folder not in (None, default_folder()):
+        given["timing_cache"] = folder
+    for option, value in given.items():
         if not any(option in target.options for target in targets):
             takers = [target.name for target in TARGETS.values() if option in target.options]
             flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
