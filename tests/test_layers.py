@@ -16,7 +16,16 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
-    ("batches", "child", "files", "installed", "interrupts", "metrics", "precisions"),
+    (
+        "batches",
+        "build_options",
+        "child",
+        "files",
+        "installed",
+        "interrupts",
+        "metrics",
+        "precisions",
+    ),
     ("preprocessing",),
     ("architecture",),
     ("geometry", "vit_architecture"),

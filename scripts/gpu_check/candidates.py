@@ -16,7 +16,8 @@ from gpu_check.slots import verify_slots
 from gpu_check.speed import Halved
 from swin_deploy.batches import BatchRange
 from swin_deploy.engine.build import BuiltEngine, build_engine
-from swin_deploy.engine.targets import Target, find_target
+from swin_deploy.engine.target import Target
+from swin_deploy.engine.targets import find_target
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import CPU, GPU, OnnxRuntimeRunner

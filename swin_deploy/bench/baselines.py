@@ -19,7 +19,7 @@ from swin_deploy.bench.measure import Entrant
 from swin_deploy.bench.names import Baseline
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.open import open_engine
-from swin_deploy.engine.targets import Target
+from swin_deploy.engine.target import Target
 from swin_deploy.graph.export import OPSET
 from swin_deploy.model.outputs import output_names
 from swin_deploy.networks import NetworkConfig

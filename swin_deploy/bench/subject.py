@@ -9,7 +9,8 @@ from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
 from swin_deploy.config import LOGITS, Outputs
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
-from swin_deploy.engine.targets import TARGETS, Target
+from swin_deploy.engine.target import Target
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.interface import AS_EXPORTED, Interface

@@ -21,6 +21,7 @@ from swin_deploy.cli.evaluate import evaluate
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.qat import qat
+from swin_deploy.cli.refit import refit
 from swin_deploy.cli.scaling import scaling
 from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.targets import targets
@@ -45,6 +46,7 @@ def main(debug: bool) -> None:
 for _command in (
     export,
     verify,
+    refit,
     qat,
     bench,
     evaluate,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
-from swin_deploy.engine.targets import Target
+from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, require_match
+from swin_deploy.engine.target import Target
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
@@ -14,6 +18,8 @@ from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.openvino import OpenVinoRunner
 from swin_deploy.runners.tensorrt import TensorRtRunner
 
+NO_DETAILS: Mapping[str, Any] = MappingProxyType({})
+
 
 def open_engine(
     target: Target,
@@ -21,6 +27,7 @@ def open_engine(
     path: Path,
     threads: int | None = None,
     image_input: ImageInput = FP32_INPUT,
+    built_for: Fingerprint | None = None,
 ) -> Runner:
     """The runner of an engine file; nothing is loaded before it is entered.
 
@@ -30,9 +37,10 @@ def open_engine(
         path: The engine file; all files of the engine were compared with their recorded hashes.
         threads: For engines that run on the CPU; None for one per usable core.
         image_input: What it takes.
+        built_for: What its manifest says; None for an engine that was built here just now.
 
     Raises:
-        EnvironmentMissingError: This machine cannot run it.
+        EnvironmentMissingError: This machine cannot run it, or not this engine of the target.
     """
     if (problem := why_not_here(target)) is not None:
         raise EnvironmentMissingError(
@@ -41,6 +49,8 @@ def open_engine(
             if target.kind == "tensorrt"
             else target.install,
         )
+    if built_for is not None:
+        require_match(built_for, fingerprint_here(target.module, target.distribution), path)
     name = f"engine {target.name}-{precision}"
     if target.kind == "onnxruntime":
         return OnnxRuntimeRunner(path, threads, name, image_input)
@@ -49,8 +59,15 @@ def open_engine(
     return TensorRtRunner(path, target.module, name, image_input)
 
 
-def why_not_here(target: Target) -> str | None:
-    """Why engines of this target cannot run on this machine; None if they can."""
+def why_not_here(target: Target, details: Mapping[str, Any] = NO_DETAILS) -> str | None:
+    """Why engines of this target cannot run on this machine; None if they can.
+
+    Args:
+        target: Its row.
+        details: Of the stage that made one of them, for what holds for that one.
+    """
+    if "STRIP_PLAN" in details.get("settings", {}).get("flags", ()):
+        return "its weights are stripped: swin-deploy refit brings them, and verifies it"
     if not target.installed:
         return f"{target.module} is not installed ({target.install})"
     if target.kind != "tensorrt":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,13 +15,14 @@ from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.engine.build import require_installed
-from swin_deploy.engine.targets import find_target
+from swin_deploy.engine.targets import find_targets
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.files import read_json
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.stages import VERIFY, Stage, plan_form, plan_stages
+from swin_deploy.pipeline.engines import built_elsewhere, plan_form, target_notes
+from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
 
 
 class Listener(Protocol):
@@ -63,16 +65,26 @@ class RunResult:
         return asdict(self) | {"path": str(self.path)}
 
 
-def run_export(request: ExportRequest, listener: Listener) -> RunResult:
+def run_export(
+    request: ExportRequest,
+    listener: Listener,
+    adapt: Callable[[list[Stage]], list[Stage]] = list,
+) -> RunResult:
     """From a network to a published run folder.
+
+    Args:
+        request: What to do.
+        listener: Hears what is being done.
+        adapt: Changes the plan before it is carried out.
 
     Raises:
         SwinDeployError: Some stage could not do its work or failed the gate; what an earlier run
             published is as it was.
     """
     start = time.monotonic()
-    for name in request.targets or ():
-        require_installed(find_target(name))
+    for target in find_targets(request.targets or ()):
+        if not built_elsewhere(target):
+            require_installed(target)
     photos = None if request.images is None else find_photos(request.images)
     options = request.int8
     calibration = labelled = None
@@ -81,7 +93,7 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
     if options.labelled is not None:
         classes = request.variant.config.num_classes
         labelled = find_labelled(options.labelled, classes, request.labels)
-    stages = plan_stages(request, photos, calibration, labelled)
+    stages = adapt(plan_stages(request, photos, calibration, labelled))
     notes: list[str] = []
     current: list[str] = []
 
@@ -102,7 +114,7 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
             note,
             listener.advanced,
         )
-        for text in labelled.notes if labelled is not None else ():
+        for text in (*target_notes(request), *(labelled.notes if labelled is not None else ())):
             note(text)
         for stage in stages:
             if _is_current(stage, folder):

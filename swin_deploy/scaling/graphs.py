@@ -11,7 +11,7 @@ from swin_deploy.child import run_in_child
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.engine.build import TIMEOUT_S
 from swin_deploy.engine.targets import TARGETS
-from swin_deploy.engine.tensorrt_build import build_tensorrt
+from swin_deploy.engine.tensorrt_build import build_quietly
 from swin_deploy.engine.traffic import cost_graph
 from swin_deploy.errors import InputError
 from swin_deploy.export_form.choice import choose_form
@@ -76,12 +76,12 @@ class Graphs:
         """What TensorRT-RTX makes of the graph in FP16: kernels, and the bytes that they move.
 
         Raises:
-            SwinDeployError: As ``path`` and ``build_tensorrt``, or the kernels are not known.
+            SwinDeployError: As ``path`` and ``build_quietly``, or the kernels are not known.
         """
         half, plan = self.folder / "half.onnx", self.folder / "plan"
         convert_to_half(self.path(point), half, "fp16")
         listing, version = run_in_child(
-            build_tensorrt,
+            build_quietly,
             self.folder / "log",
             TIMEOUT_S,
             COMPILER.module,

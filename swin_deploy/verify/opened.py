@@ -11,8 +11,10 @@ from swin_deploy.artifacts.reader import FinishedRun
 from swin_deploy.batches import BatchRange
 from swin_deploy.config import OUTPUTS, Outputs
 from swin_deploy.data.pixels import ImageInput
+from swin_deploy.engine.fingerprint import read_fingerprint
 from swin_deploy.engine.open import open_engine, why_not_here
-from swin_deploy.engine.targets import TARGETS, Target
+from swin_deploy.engine.target import Target
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import InputError
 from swin_deploy.interface import Interface
 from swin_deploy.networks import NetworkConfig, config_of
@@ -85,11 +87,13 @@ class OpenedRun:
         Raises:
             UnsafeError: A file of it is not the one that was recorded.
         """
-        _, target, precision = self.engines[name]
+        stage, target, precision = self.engines[name]
+        details = self.run.manifest.stages[stage].details
         path, *_ = [self.run.checked(file) for file in target.engine_files(precision)]
-        if (reason := why_not_here(target)) is not None:
+        if (reason := why_not_here(target, details)) is not None:
             return reason
-        return open_engine(target, precision, path, threads, self.image_input(precision))
+        taken, built_for = self.image_input(precision), read_fingerprint(details, path)
+        return open_engine(target, precision, path, threads, taken, built_for)
 
 
 def read_run(run: FinishedRun) -> OpenedRun:
