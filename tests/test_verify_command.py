@@ -282,7 +282,7 @@ def test_a_right_run_passes_and_its_own_files_stay(
 def test_what_cannot_run_here_is_said(
     masked: OpenedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opened, "why_not_here", lambda target: "no such GPU")
+    monkeypatch.setattr(opened, "why_not_here", lambda target, details: "no such GPU")
     common = ["verify", str(masked.run.path), "--out", str(tmp_path / "x.json")]
     assert cli.run(common) == 0
     assert json.loads((tmp_path / "x.json").read_text())["not_run"] == {"cpu-fp32": "no such GPU"}
