@@ -16,6 +16,7 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
+    ("outcome",),
     ("batches", "child", "files", "installed", "interrupts", "metrics", "precisions"),
     ("preprocessing",),
     ("architecture",),

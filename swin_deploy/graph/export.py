@@ -18,9 +18,9 @@ from torch._dynamo.exc import UserError
 from torch.onnx.errors import OnnxExporterError
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import LOGITS
 from swin_deploy.errors import InputError
 from swin_deploy.graph.naming import NameNodesByModule
+from swin_deploy.interface import LOGITS
 from swin_deploy.networks import NetworkConfig
 
 OPSET = 20  # the newest that TensorRT 10.3 on JetPack 6 reads; has LayerNormalization and Gelu
