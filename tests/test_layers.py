@@ -30,9 +30,10 @@ LAYERS = (
     ("checkpoints", "export_form", "runners"),
     ("graph", "engine"),
     ("verify",),
+    ("runtime",),
     ("bench", "sensitivity"),
     ("pipeline", "qat", "doctor"),
-    ("report",),
+    ("report", "bundle"),
     ("cli",),
     ("__main__",),
 )

@@ -9,10 +9,12 @@ import click
 
 import swin_deploy
 from swin_deploy.cli.bench import bench
+from swin_deploy.cli.bundle import bundle
 from swin_deploy.cli.cost import cost
 from swin_deploy.cli.doctor import doctor
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
+from swin_deploy.cli.predict import predict
 from swin_deploy.cli.qat import qat
 from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.targets import targets
@@ -33,7 +35,20 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, qat, bench, cost, sensitivity, inspect, variants, targets, doctor):
+_COMMANDS = (
+    export,
+    qat,
+    bench,
+    cost,
+    sensitivity,
+    bundle,
+    predict,
+    inspect,
+    variants,
+    targets,
+    doctor,
+)
+for _command in _COMMANDS:
     main.add_command(_command)
 
 
