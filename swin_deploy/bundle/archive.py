@@ -69,7 +69,9 @@ def require_new(final: Path) -> None:
         raise FileAccessError(f"{final} exists, and is not overwritten", "another --out")
 
 
-def _write(stream: io.BufferedIOBase | io.BufferedWriter, contents: Mapping[str, bytes | Path]) -> None:
+def _write(
+    stream: io.BufferedIOBase | io.BufferedWriter, contents: Mapping[str, bytes | Path]
+) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents):
             entry = zipfile.ZipInfo(name, _EPOCH)

@@ -76,8 +76,8 @@ def _find(name: str) -> Path | None:
 
 def _imports(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-        for child in node.orelse:
-            yield from _imports(child)
+        for other in node.orelse:
+            yield from _imports(other)
         return
     if isinstance(node, ast.Import):
         for alias in node.names:

@@ -7,7 +7,7 @@ from string import Template
 
 import swin_deploy
 from swin_deploy.bundle.source import Source
-from swin_deploy.engine.targets import Target
+from swin_deploy.engine.target import Target
 from swin_deploy.precisions import Precision
 from swin_deploy.runtime.shipped import PREFERRED
 
@@ -31,9 +31,7 @@ def write_guide(
         archive: Name of the archive.
     """
     height, width = source.config.image_size
-    random = (
-        "\n**Its weights are random: it is for timing and for trying the way, and predicts nothing.**\n"
-    )
+    random = "\n**Its weights are random: it is for trying the way, and predicts nothing.**\n"
     return (
         Template(_TEMPLATE.read_text(encoding="utf-8"))
         .substitute(

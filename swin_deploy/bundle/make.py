@@ -21,7 +21,8 @@ from swin_deploy.bundle.references import (
 )
 from swin_deploy.bundle.signing import read_private_key, sign
 from swin_deploy.bundle.source import Source, choose_graphs, read_source
-from swin_deploy.engine.targets import Target, find_target
+from swin_deploy.engine.target import Target
+from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import ConfigError
 from swin_deploy.files import sha256
 from swin_deploy.pipeline.context import LABELS
@@ -100,7 +101,7 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
     source, target = read_source(request.run), find_target(request.target)
     if source.random and not request.allow_random:
         raise ConfigError(
-            f"the weights of {source.run.path} are random (seed {source.seed}): it predicts nothing",
+            f"the weights of {source.run.path} are random (seed {source.seed})",
             "export with --weights, or --allow-random-weights to try the way to the device",
         )
     classes = source.config.num_classes if source.outputs == "logits" else 0

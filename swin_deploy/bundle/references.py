@@ -68,9 +68,7 @@ def make_references(
     return references, files
 
 
-def _run_eager(
-    source: Source, images: dict[str, FloatArray]
-) -> dict[str, dict[str, FloatArray]]:
+def _run_eager(source: Source, images: dict[str, FloatArray]) -> dict[str, dict[str, FloatArray]]:
     from swin_deploy.interrupts import import_torch
 
     import_torch()
@@ -111,7 +109,9 @@ def make_photo(source: Source) -> dict[str, bytes]:
     or smaller, so that resize, crop and rounding all show.
     """
     down, across = np.mgrid[0:227, 0:301]
-    waves = np.stack([across * 3 + down, across * down // 7, (across // 9 + down // 5) % 2 * 200], -1)
+    waves = np.stack(
+        [across * 3 + down, across * down // 7, (across // 9 + down // 5) % 2 * 200], -1
+    )
     grain = np.random.PCG64(0).random_raw(waves.size).reshape(waves.shape) % 32
     pixels = ((waves + grain) % 256).astype(np.uint8)
     stream = io.BytesIO()

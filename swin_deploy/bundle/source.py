@@ -11,15 +11,15 @@ from swin_deploy.artifacts.reader import FinishedRun, require_run
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.classes import read_class_names
 from swin_deploy.data.pixels import ImageInput
-from swin_deploy.engine.targets import Target
+from swin_deploy.engine.target import Target
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.interface import OUTPUTS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.pipeline.context import LABELS, WEIGHTS
+from swin_deploy.pipeline.engines import graph_of
 from swin_deploy.pipeline.int8 import INT8_RECIPES
-from swin_deploy.pipeline.stages import graph_of
 from swin_deploy.precisions import Precision
-from swin_deploy.preprocessing import Preprocessing
+from swin_deploy.preprocessing import Preprocessing, read_preprocessing
 from swin_deploy.verify import FLOORS_DB
 
 _MARGIN_DB = 6.0  # twice the error: what another runtime may add to INT8 that accuracy has judged
@@ -56,7 +56,7 @@ class Source:
     @property
     def random(self) -> bool:
         """Whether its weights are random."""
-        return self.weights["source"] == "random"
+        return bool(self.weights["source"] == "random")
 
     @property
     def seed(self) -> int:
@@ -98,10 +98,6 @@ def read_source(path: Path) -> Source:
     run = require_run(path)
     header, stages = run.manifest.header, run.manifest.stages
     try:
-        steps = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in header["preprocessing"].items()
-        }
         interface = Interface(**header["interface"])
         exported = tuple(stages["export"].details["outputs"])
         return Source(
@@ -112,7 +108,7 @@ def read_source(path: Path) -> Source:
             outputs=OUTPUTS[OUTPUTS.index(header["outputs"])],
             names=interface.output_names(exported),
             interface=interface,
-            preprocessing=Preprocessing(**steps),
+            preprocessing=read_preprocessing(header["preprocessing"]),
             labels=_labels(run),
             notes=tuple(header["notes"]),
         )

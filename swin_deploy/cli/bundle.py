@@ -40,9 +40,7 @@ from swin_deploy.precisions import PRECISIONS, Precision
     metavar="KEY",
     help="Sign with this Ed25519 key, a PEM file.",
 )
-@click.option(
-    "--allow-random-weights", is_flag=True, help="Ship a network that predicts nothing."
-)
+@click.option("--allow-random-weights", is_flag=True, help="Ship a network that predicts nothing.")
 @json_option
 def bundle(
     run: Path,

@@ -80,18 +80,14 @@ def build_bundle(
         return [_build(shipped, precision, started) for precision in precisions]
 
 
-def _build(
-    shipped: Shipped, precision: Precision, started: Callable[[str], None]
-) -> Published:
+def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None]) -> Published:
     start = time.monotonic()
     target, engines = find_target(shipped.target), shipped.folder / ENGINES
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=engines) as scratch:
         final = Path(scratch) / "engine" / Path(target.engine_name(precision)).name
         started(f"compiling {precision} for {target.name}")
         source = shipped.folder / shipped.graphs[precision].file
-        built = build_engine(
-            target, source, final, shipped.batch, Path(scratch) / "build.log"
-        )
+        built = build_engine(target, source, final, shipped.batch, Path(scratch) / "build.log")
         started(f"verifying {precision} against the reference outputs")
         try:
             rows = run_in_child(  # a compiler's mistake may crash whoever runs its engine
@@ -105,7 +101,9 @@ def _build(
             ) from error
         verification = Verification(tuple(rows), {})
         verification.require()
-        path = _publish(shipped, precision, final.parent, target.engine_files(precision), built, verification)
+        path = _publish(
+            shipped, precision, final.parent, target.engine_files(precision), built, verification
+        )
     return Published(
         precision=precision,
         path=path,

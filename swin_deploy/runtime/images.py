@@ -43,9 +43,7 @@ def list_images(images: Any) -> tuple[Sequence[Any], list[str | None]]:
     return items, [str(item) if isinstance(item, str | Path) else None for item in items]
 
 
-def prepare_images(
-    items: Sequence[Any], size: Size, preprocessing: Preprocessing
-) -> FloatArray:
+def prepare_images(items: Sequence[Any], size: Size, preprocessing: Preprocessing) -> FloatArray:
     """What the network sees of them: (b, channels, H, W) float32.
 
     Args:

@@ -37,7 +37,10 @@ def run(arguments: Sequence[str], program: str, folder: Path) -> int:
     """
     as_json, debug = "--json" in arguments, "--debug" in arguments
     return run_command(
-        lambda: _dispatch(_parser(program, folder).parse_args(arguments)), as_json, debug, show_error
+        lambda: _dispatch(_parser(program, folder).parse_args(arguments)),
+        as_json,
+        debug,
+        show_error,
     )
 
 
@@ -49,11 +52,11 @@ def show_error(error: SwinDeployError) -> None:
 
 
 def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False)
     shared.add_argument("--bundle", type=Path, default=folder, metavar="DIR", help="its folder")
     shared.add_argument("--verify-key", type=Path, metavar="PUB", help="who has to have signed it")
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    opened = argparse.ArgumentParser(add_help=False)
+    opened = _Parser(add_help=False)
     opened.add_argument("--precision", choices=PRECISIONS, help="of the engine")
     opened.add_argument("--threads", type=int, metavar="N", help="on a CPU")
     parser = _Parser(prog=program, description=__doc__)
@@ -61,12 +64,16 @@ def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
     build = commands.add_parser(
         "build", parents=[shared], help="compile, verify and publish engines for this machine"
     )
-    build.add_argument("--precision", metavar="LIST", help=f"some of {','.join(PRECISIONS)}, or all")
+    build.add_argument(
+        "--precision", metavar="LIST", help=f"some of {','.join(PRECISIONS)}, or all"
+    )
     bench = commands.add_parser("bench", parents=[shared, opened], help="latency and throughput")
     bench.add_argument("--batch", type=int, metavar="N", help="default: the largest")
     bench.add_argument("--seconds", type=float, default=5.0, help="default: 5")
     predict = commands.add_parser("predict", parents=[shared, opened], help="classify photos")
-    predict.add_argument("sources", nargs="+", metavar="PHOTO", help="files, folders, or - for a list")
+    predict.add_argument(
+        "sources", nargs="+", metavar="PHOTO", help="files, folders, or - for a list"
+    )
     predict.add_argument("--top", type=int, default=5, metavar="K", help="default: 5")
     predict.add_argument("--format", choices=FORMATS, default="table")
     predict.add_argument("--annotate", type=Path, metavar="DIR", help="write pictures there")
@@ -151,7 +158,10 @@ def require_outside(bundle: Path, folder: Path | None) -> None:
     Raises:
         ConfigError: They would, and the bundle would be refused from then on.
     """
-    inside = folder is not None and bundle.resolve() in (folder.resolve(), *folder.resolve().parents)
+    inside = folder is not None and bundle.resolve() in (
+        folder.resolve(),
+        *folder.resolve().parents,
+    )
     if inside:
         raise ConfigError(f"{folder} lies in the bundle", "--annotate with a folder elsewhere")
 
@@ -167,5 +177,3 @@ def _info(options: argparse.Namespace) -> int:
     for name, value in facts.items():
         print(f"{name:12} {value if isinstance(value, str) else json.dumps(value)}")
     return 0
-
-

@@ -53,7 +53,7 @@ def read_record(shipped: Shipped) -> Record:
     if path.is_symlink() or path.parent.is_symlink():
         raise UnsafeError(f"{path} is a link, or lies in one", f"remove it, and {REBUILD}")
     if not path.exists():
-        strangers = sorted(p for p in path.parent.glob("*/*") if p.is_file() and p.parts[-2][0] != ".")
+        strangers = sorted(path.parent.glob("[!.]*/*"))
         if strangers:
             raise UnsafeError(f"{strangers[0]} is listed in no {RECORD}", REBUILD)
         return Record({})
@@ -91,7 +91,7 @@ def require_engine(shipped: Shipped, precision: str | None) -> tuple[Precision, 
         chosen = shipped.choose(next(iter(record.engines)))
     if chosen not in record.engines:
         raise InputError(
-            f"no engine in {chosen} was built in {shipped.folder}, only {', '.join(record.engines)}",
+            f"{shipped.folder} has no engine in {chosen}, only in {', '.join(record.engines)}",
             f"{REBUILD} --precision {chosen}",
         )
     return chosen, _require_own(shipped, record.engines[chosen])
@@ -105,7 +105,7 @@ def _require_own(shipped: Shipped, entry: Mapping[str, Any]) -> Path:
         path = shipped.folder / name
         if not _inside(name) or path.is_symlink() or path.parent.is_symlink():
             raise UnsafeError(f"{path} is not a file that was built here, or is a link", REBUILD)
-    first = shipped.folder / next(iter(files))
+    first = shipped.folder / str(next(iter(files)))
     _require_machine(shipped, entry, first)
     for name, expected in files.items():
         path = shipped.folder / name
@@ -131,4 +131,3 @@ def _require_machine(shipped: Shipped, entry: Mapping[str, Any], path: Path) -> 
         raise EnvironmentMissingError(
             f"{path} was built for {recorded}, here is {here}: {reason}", REBUILD
         )
-

@@ -12,7 +12,7 @@ from swin_deploy.data.pixels import ImageInput
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.interface import OUTPUTS, Interface, Outputs
 from swin_deploy.precisions import PRECISIONS, Precision
-from swin_deploy.preprocessing import Preprocessing, Size
+from swin_deploy.preprocessing import Preprocessing, Size, read_preprocessing
 
 SCHEMA_VERSION = 1
 BUNDLE, ENGINES = "bundle.json", "engines"  # the file, and the folder of what is built here
@@ -128,7 +128,6 @@ def parse_bundle(folder: Path, content: bytes, sha256: str) -> Shipped:
                 f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}",
                 "the swin.pyz that came with it",
             )
-        steps = {k: tuple(v) if isinstance(v, list) else v for k, v in data["preprocessing"].items()}
         height, width = data["image_size"]
         return Shipped(
             folder=folder,
@@ -140,7 +139,7 @@ def parse_bundle(folder: Path, content: bytes, sha256: str) -> Shipped:
             batch=BatchRange(**data["batch"]),
             outputs=OUTPUTS[OUTPUTS.index(data["outputs"])],
             interface=Interface(**data["interface"]),
-            preprocessing=Preprocessing(**steps),
+            preprocessing=read_preprocessing(data["preprocessing"]),
             classes=int(data["classes"]),
             labels=(),
             labels_file=data["labels"],

@@ -1,4 +1,4 @@
-"""Whether an unpacked bundle is the one that was made: every file, nothing more, and who signed it."""
+"""Whether an unpacked bundle is the one that was made: every file, no other, and whose it is."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def require_signature(folder: Path, content: bytes, key: Path) -> None:
         public.verify(base64.b64decode(path.read_bytes(), validate=True), content)
     except (InvalidSignature, binascii.Error) as error:
         raise UnsafeError(
-            f"{path} is not a signature of {BUNDLE} by the owner of {key}", "the right key, or the "
-            "bundle as its maker has it"
+            f"{path} is not a signature of {BUNDLE} by the owner of {key}",
+            "the right key, or the bundle as its maker has it",
         ) from error
 
 
