@@ -21,7 +21,7 @@ from conftest import POCKET, ROOT, Silent
 from damage import DAMAGES
 from swin_deploy.batches import BatchRange
 from swin_deploy.config import ExportRequest
-from swin_deploy.engine.targets import Target
+from swin_deploy.engine.target import Target
 from swin_deploy.errors import (
     ConfigError,
     EnvironmentMissingError,
@@ -30,7 +30,7 @@ from swin_deploy.errors import (
 )
 from swin_deploy.files import sha256
 from swin_deploy.graph import half
-from swin_deploy.pipeline import stages
+from swin_deploy.pipeline import engines, stages
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.cuda import device_problem
 from swin_deploy.verify import FLOORS_DB
@@ -200,8 +200,8 @@ def test_a_wrong_engine_fails_the_gate(
 ) -> None:
     """An engine built from another network than the one that was verified."""
     other = run_export(pocket_request(tmp_path / "other", seed=1, targets=("cpu",)), listener)
-    graphs = dict(stages.GRAPHS)
-    action = stages._engine_action
+    graphs = dict(engines.GRAPHS)
+    action = engines.engine_action
 
     def damaged(target: object, precision: object) -> object:
         build = action(target, precision)  # type: ignore[arg-type]
@@ -214,10 +214,10 @@ def test_a_wrong_engine_fails_the_gate(
 
         return run
 
-    monkeypatch.setattr(stages, "_engine_action", damaged)
+    monkeypatch.setattr(stages, "engine_action", damaged)
     with pytest.raises(VerificationError, match="engine cpu-fp32 disagrees"):
         run_export(pocket_request(tmp_path / "run", targets=("cpu",)), listener)
-    assert graphs == stages.GRAPHS
+    assert graphs == engines.GRAPHS
     assert not (tmp_path / "run" / "engines").exists()
 
 
@@ -226,10 +226,10 @@ def test_planned_targets_choose_the_form_installed_or_not(
 ) -> None:
     request = pocket_request(tmp_path, batch=BatchRange())
     for cpu_only in ({"targets": ("cpu",)}, {"precisions": ("fp32",)}):
-        assert stages.plan_form(replace(request, **cpu_only)) == "packed"  # type: ignore[arg-type]
+        assert engines.plan_form(replace(request, **cpu_only)) == "packed"  # type: ignore[arg-type]
     monkeypatch.setattr(Target, "installed", property(lambda target: target.name == "cpu"))
-    assert stages.plan_form(request) == "slabs"
-    assert stages.plan_form(replace(request, batch=BatchRange(low=1, high=4))) == "packed"
+    assert engines.plan_form(request) == "slabs"
+    assert engines.plan_form(replace(request, batch=BatchRange(low=1, high=4))) == "packed"
 
 
 def test_a_missing_target_is_left_out_by_name_or_refused_by_name(

@@ -8,6 +8,7 @@ from pathlib import Path
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
+from swin_deploy.engine.fingerprint import read_fingerprint
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
@@ -152,7 +153,8 @@ def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | N
     if (reason := why_not_here(target)) is not None:
         subject.not_run[f"engine {target.name}-{precision}"] = reason
     else:
-        runner = open_engine(target, precision, path, threads, subject.image_input(precision))
+        taken, built_for = subject.image_input(precision), read_fingerprint(record.details, path)
+        runner = open_engine(target, precision, path, threads, taken, built_for)
         subject.candidates.append((runner, precision))
 
 

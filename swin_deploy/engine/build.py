@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
-from swin_deploy.engine.targets import Target
+from swin_deploy.engine.fingerprint import Fingerprint, platform_here
+from swin_deploy.engine.target import Target
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.files import atomic_path, sync, write_json
+from swin_deploy.runners.cuda import device_compute_capability, device_name
 
 TIMEOUT_S = 3600.0
 
@@ -21,6 +23,7 @@ class BuiltEngine:
     Attributes:
         module: The runtime's Python module.
         version: Its version.
+        built_for: What it takes to load it.
         kernels: Kernels of one inference; None where the runtime does not list them.
         fused_attentions: Attentions that are one kernel each; None likewise.
         activation_bytes: Read and written by one inference; None likewise, or where the batch is
@@ -30,6 +33,7 @@ class BuiltEngine:
 
     module: str
     version: str | None
+    built_for: Fingerprint
     kernels: int | None = None
     fused_attentions: int | None = None
     activation_bytes: int | None = None
@@ -66,7 +70,11 @@ def build_engine(
             from swin_deploy.engine.onnxruntime_build import build_onnxruntime
 
             version = run_in_child(build_onnxruntime, log, TIMEOUT_S, source, scratch)
-            return BuiltEngine(module=target.module, version=version)
+            return BuiltEngine(
+                module=target.module,
+                version=version,
+                built_for=built_fingerprint(target, version),
+            )
         if target.kind == "openvino":
             from swin_deploy.engine.openvino_build import build_openvino
 
@@ -74,7 +82,11 @@ def build_engine(
             suffix = f".{target.weights_suffix}"
             sync(scratch.with_suffix(suffix))
             scratch.with_suffix(suffix).replace(final.with_suffix(suffix))
-            return BuiltEngine(module=target.module, version=version)
+            return BuiltEngine(
+                module=target.module,
+                version=version,
+                built_for=built_fingerprint(target, version),
+            )
         from swin_deploy.engine.tensorrt_build import build_tensorrt
 
         listing, version = run_in_child(
@@ -93,6 +105,7 @@ def build_engine(
     return BuiltEngine(
         module=target.module,
         version=version,
+        built_for=built_fingerprint(target, version),
         notes=(problem,) if listing.problem else (),
         kernels=len(listing.kernels) or None,
         fused_attentions=listing.fused_attentions if listing.kernels else None,
@@ -110,3 +123,15 @@ def require_installed(target: Target) -> None:
         raise EnvironmentMissingError(
             f"target {target.name} needs {target.module}, which is not installed", target.install
         )
+
+
+def built_fingerprint(target: Target, version: str | None) -> Fingerprint:
+    """What it takes to load an engine of ``target`` that was built here just now."""
+    about = Fingerprint(module=target.module, version=version, platform=platform_here())
+    if target.kind != "tensorrt":
+        return about
+    if target.builds_without_gpu:
+        capability = target.compute_capability
+        return replace(about, runs_on=target.runs_on if capability is None else (capability,))
+    name = device_name().rpartition(", sm_")[0]
+    return replace(about, compute_capability=device_compute_capability(), device=name)

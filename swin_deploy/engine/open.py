@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
-from swin_deploy.engine.targets import Target
+from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, require_match
+from swin_deploy.engine.target import Target
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
@@ -21,6 +22,7 @@ def open_engine(
     path: Path,
     threads: int | None = None,
     image_input: ImageInput = FP32_INPUT,
+    built_for: Fingerprint | None = None,
 ) -> Runner:
     """The runner of an engine file; nothing is loaded before it is entered.
 
@@ -30,9 +32,10 @@ def open_engine(
         path: The engine file; all files of the engine were compared with their recorded hashes.
         threads: For engines that run on the CPU; None for one per usable core.
         image_input: What it takes.
+        built_for: What its manifest says; None for an engine that was built here just now.
 
     Raises:
-        EnvironmentMissingError: This machine cannot run it.
+        EnvironmentMissingError: This machine cannot run it, or not this engine of the target.
     """
     if (problem := why_not_here(target)) is not None:
         raise EnvironmentMissingError(
@@ -41,6 +44,8 @@ def open_engine(
             if target.kind == "tensorrt"
             else target.install,
         )
+    if built_for is not None:
+        require_match(built_for, fingerprint_here(target.module, target.distribution), path)
     name = f"engine {target.name}-{precision}"
     if target.kind == "onnxruntime":
         return OnnxRuntimeRunner(path, threads, name, image_input)

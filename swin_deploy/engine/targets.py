@@ -3,91 +3,52 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from swin_deploy.engine.device_rows import AHEAD, DEVICE_ROWS, FUSION
+from swin_deploy.engine.here import HERE, describe_device, row_of
+from swin_deploy.engine.target import Target
 from swin_deploy.errors import ConfigError
 from swin_deploy.precisions import PRECISIONS, Precision
 
-Kind = Literal["onnxruntime", "openvino", "tensorrt"]
+# What the measured times of CPUs and the files of their runtimes say.
+_CPU_FORMS = "docs/fusion.md: times of the forms of attention on a CPU"
+_OPSET = "opset 20, with which everything was measured: it has LayerNormalization and Gelu"
+_RTX_MATRIX = (
+    "TensorRT-RTX support matrix 1.5: compute capabilities 7.5, 8.6, 8.9 and 12.0, each with a GPU "
+    "of its series; neither BF16 nor INT8 on Turing; plans that name no GPU are for 8.6, 8.9, 12.0"
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One row.
-
-    Attributes:
-        name: What ``--target`` takes.
-        kind: Which code builds and runs it.
-        module: The Python module of the runtime.
-        distribution: The package that provides it.
-        install: The command that provides it.
-        precisions: The graphs that pay off on it.
-        suffix: Of the engine file.
-        about: One line for people.
-        builds_without_gpu: Whether its compiler runs on a machine without a GPU.
-        compute_capability: Of the GPUs that it compiles for, as "8.6"; None for what its compiler
-            takes by itself.
-        weights_suffix: Of the second file of an engine, which has the weights, where there is one.
-        by_default: Whether a run that names no target has it. Every engine is compiled and
-            verified, which takes its time: alternatives to these are built when asked for.
-    """
-
-    name: str
-    kind: Kind
-    module: str
-    distribution: str
-    install: str
-    precisions: tuple[Precision, ...]
-    suffix: str
-    about: str
-    builds_without_gpu: bool
-    compute_capability: str | None = None
-    weights_suffix: str | None = None
-    by_default: bool = True
-
-    @property
-    def installed(self) -> bool:
-        """Whether its module can be imported, found out without importing it."""
-        return importlib.util.find_spec(self.module) is not None
-
-    def engine_name(self, precision: Precision) -> str:
-        """Path of its engine inside a run folder."""
-        return f"engines/{self.name}-{precision}.{self.suffix}"
-
-    def engine_files(self, precision: Precision) -> tuple[str, ...]:
-        """Paths of all files that its engine consists of, inside a run folder; that one first."""
-        name = self.engine_name(precision)
-        if self.weights_suffix is None:
-            return (name,)
-        return (name, f"{name.removesuffix(self.suffix)}{self.weights_suffix}")
-
-    def listing_name(self, precision: Precision) -> str | None:
-        """Path of the listing of its kernels; None where the runtime lists none."""
-        return f"engines/{self.name}-{precision}.kernels.json" if self.kind == "tensorrt" else None
-
-
-_AHEAD: tuple[Precision, ...] = ("fp16", "bf16", "int8")
-
-
-def _rtx(
-    series: int, about: str, compute_capability: str, precisions: tuple[Precision, ...] = _AHEAD
-) -> Target:
-    """TensorRT-RTX for one series of GPUs, which need not be here."""
+def _rtx(name: str, about: str, **more: Any) -> Target:
+    """TensorRT-RTX, whose compiler needs none of the GPUs that it compiles for."""
+    columns: dict[str, Any] = {
+        "precisions": AHEAD,
+        "sources": (_RTX_MATRIX, _OPSET, FUSION),
+        "devices": ("RTX",),
+    }
     return Target(
-        name=f"rtx-{series}",
+        name=name,
         kind="tensorrt",
         module="tensorrt_rtx",
         distribution="tensorrt-rtx-cu13",
         install="pip install 'swin-deploy[rtx]'",
-        precisions=precisions,
         suffix="plan",
-        about=f"TensorRT-RTX for the RTX {series} series alone: {about}",
+        about=about,
         builds_without_gpu=True,
+        forms=("slabs", "packed"),
+        **columns | more,
+    )
+
+
+def _series(number: int, chips: str, compute_capability: str, **more: Any) -> Target:
+    return _rtx(
+        f"rtx-{number}",
+        f"TensorRT-RTX for the RTX {number} series alone: {chips}",
         compute_capability=compute_capability,
         by_default=False,
+        **more,
     )
 
 
@@ -105,6 +66,7 @@ TARGETS: dict[str, Target] = {
             suffix="onnx",
             about="ONNX Runtime on any CPU",
             builds_without_gpu=True,
+            sources=(_CPU_FORMS, _OPSET, "docs/int8.md: INT8 on a CPU"),
         ),
         Target(
             name="cpu-openvino",
@@ -119,36 +81,30 @@ TARGETS: dict[str, Target] = {
             about="OpenVINO on any CPU",
             builds_without_gpu=True,
             by_default=False,
+            sources=(_CPU_FORMS, _OPSET, "docs/int8.md: INT8 on a CPU"),
         ),
-        Target(
-            name="rtx",
-            kind="tensorrt",
-            module="tensorrt_rtx",
-            distribution="tensorrt-rtx-cu13",
-            install="pip install 'swin-deploy[rtx]'",
-            precisions=("fp16", "bf16", "int8"),
-            suffix="plan",
-            about="TensorRT-RTX for RTX GPUs of the Ampere generation or newer",
-            builds_without_gpu=True,
+        _rtx(
+            *("rtx", "TensorRT-RTX for RTX GPUs of the Ampere generation or newer"),
+            runs_on=("8.6", "8.9", "12.0"),
         ),
-        # NVIDIA's TensorRT-RTX support matrix (1.5) has these compute capabilities, each with a GPU
-        # of the series as its example, and neither BF16 nor INT8 for Turing; the members of the
-        # library's ComputeCapability (1.7) name the architectures.
-        _rtx(20, "Turing", "7.5", precisions=("fp16",)),  # example RTX 2080 Ti
-        _rtx(30, "Ampere", "8.6"),  # RTX 3090
-        _rtx(40, "Ada Lovelace", "8.9"),  # RTX 4090
-        _rtx(50, "Blackwell", "12.0"),  # RTX 5090
+        _series(20, "Turing", "7.5", precisions=("fp16",)),
+        _series(30, "Ampere", "8.6", gpu="rtx-3090"),
+        _series(40, "Ada Lovelace", "8.9", gpu="rtx-4090"),
+        _series(50, "Blackwell", "12.0", gpu="rtx-5090"),
         Target(
             name="tensorrt",
             kind="tensorrt",
             module="tensorrt",
             distribution="tensorrt",
             install="pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack",
-            precisions=("fp16", "bf16", "int8"),
+            precisions=AHEAD,
             suffix="plan",
             about="TensorRT 10.3 to 11 for the GPU of this machine",
             builds_without_gpu=False,
+            forms=("slabs", "packed"),
+            sources=(_OPSET, FUSION),
         ),
+        *DEVICE_ROWS,
     )
 }
 
@@ -157,15 +113,26 @@ DEFAULT_TARGETS: tuple[Target, ...] = tuple(t for t in TARGETS.values() if t.by_
 
 
 def find_target(name: str) -> Target:
-    """The target called ``name``.
+    """The target called ``name``; of "here", the row that this machine is.
 
     Raises:
         ConfigError: There is none; names the nearest ones.
     """
+    if name == HERE:
+        return TARGETS[row_of(describe_device(), TARGETS.values())]
     if name in TARGETS:
         return TARGETS[name]
-    near = difflib.get_close_matches(name, TARGETS, n=2, cutoff=0.4)
-    raise ConfigError(f"unknown target {name!r}", " or ".join(near or TARGETS))
+    near = difflib.get_close_matches(name, [*TARGETS, HERE], n=2, cutoff=0.4)
+    raise ConfigError(f"unknown target {name!r}", " or ".join(near or [*TARGETS, HERE]))
+
+
+def find_targets(names: Iterable[str]) -> list[Target]:
+    """The targets of these names, each once.
+
+    Raises:
+        ConfigError: There is none of some name.
+    """
+    return list(dict.fromkeys(find_target(name) for name in names))
 
 
 def auto_precisions(names: Sequence[str], calibrated: bool) -> tuple[Precision, ...]:
@@ -178,7 +145,7 @@ def auto_precisions(names: Sequence[str], calibrated: bool) -> tuple[Precision, 
     Raises:
         ConfigError: A target is unknown.
     """
-    targets = [find_target(name) for name in names] or DEFAULT_TARGETS
+    targets = find_targets(names) or DEFAULT_TARGETS
     # BF16 is for networks that FP16 cannot hold, which the gate finds: as fast, and less exact.
     wanted = {p for target in targets for p in target.precisions if p != "bf16"}
     return tuple(p for p in PRECISIONS if p in wanted and (calibrated or p != "int8"))

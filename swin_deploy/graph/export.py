@@ -23,7 +23,7 @@ from swin_deploy.graph.naming import NameNodesByModule
 from swin_deploy.interface import LOGITS
 from swin_deploy.networks import NetworkConfig
 
-OPSET = 20  # the newest that TensorRT 10.3 on JetPack 6 reads; has LayerNormalization and Gelu
+OPSET = 20  # the lowest with all that the graphs have: Gelu; every target's parser reads it
 INPUT = "image"
 Ends = dict[str, tuple[str, list[int | str]]]
 
@@ -34,6 +34,7 @@ def export_graph(
     batch: BatchRange,
     path: Path,
     outputs: Sequence[str] = (LOGITS,),
+    opset: int = OPSET,
 ) -> None:
     """Trace ``model`` and write it to ``path``: weights embedded, no trace of where it was made.
 
@@ -44,6 +45,7 @@ def export_graph(
         batch: Static where both ends are equal.
         path: Replaced if it exists.
         outputs: What they are called.
+        opset: Of ONNX's operators, ``OPSET`` or newer.
 
     Raises:
         InputError: PyTorch cannot trace the model, or ONNX rejects the result.
@@ -59,7 +61,7 @@ def export_graph(
                 (example,),
                 input_names=[INPUT],
                 output_names=list(outputs),
-                opset_version=OPSET,
+                opset_version=opset,
                 dynamic_shapes=dynamic,
                 dynamo=True,
                 verbose=False,
@@ -72,7 +74,7 @@ def export_graph(
         ir.save(graph, path)
         check_graph(path)
     except (OnnxExporterError, UserError) as error:
-        raise InputError(f"{config.name} does not export at opset {OPSET}: {error}") from error
+        raise InputError(f"{config.name} does not export at opset {opset}: {error}") from error
 
 
 def check_graph(path: Path) -> None:

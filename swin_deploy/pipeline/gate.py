@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from swin_deploy.data.inputs import InputSet
+from swin_deploy.engine.fingerprint import read_fingerprint
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.graph.int8.recipe import RECIPES
@@ -15,9 +16,10 @@ from swin_deploy.graph.structure import require_converted
 from swin_deploy.graph.widen import round_every_result
 from swin_deploy.interface import LOGITS
 from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.engines import GRAPHS, SIMPLE
 from swin_deploy.pipeline.int8 import INT8_GRAPHS
 from swin_deploy.pipeline.rounding import allow_for_rounding
-from swin_deploy.pipeline.stages import GRAPHS, RAW, SIMPLE
+from swin_deploy.pipeline.stages import RAW
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -94,7 +96,11 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
             not_run[f"engine {target.name}-{precision}"] = reason
             continue
         taken = context.image_input(io(precision))
-        yield open_engine(target, precision, path, image_input=taken), precision
+        built_for = read_fingerprint(record.details, path)
+        yield (
+            open_engine(target, precision, path, image_input=taken, built_for=built_for),
+            precision,
+        )
 
 
 def _runnable(context: RunContext, name: str) -> Path:

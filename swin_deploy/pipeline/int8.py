@@ -13,7 +13,7 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.engine.build import BuiltEngine
-from swin_deploy.engine.targets import Kind
+from swin_deploy.engine.target import Kind
 from swin_deploy.errors import InputError
 from swin_deploy.files import read_json, write_json
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.engine.listing import from_dict, total
-from swin_deploy.engine.targets import TARGETS, Target
+from swin_deploy.engine.target import Target
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.files import read_json
 from swin_deploy.pipeline.run import RunResult

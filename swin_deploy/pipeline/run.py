@@ -14,13 +14,14 @@ from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.engine.build import require_installed
-from swin_deploy.engine.targets import find_target
+from swin_deploy.engine.targets import find_targets
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.files import read_json
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.stages import VERIFY, Stage, plan_form, plan_stages
+from swin_deploy.pipeline.engines import built_elsewhere, plan_form, target_notes
+from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
 
 
 class Listener(Protocol):
@@ -71,8 +72,9 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
             published is as it was.
     """
     start = time.monotonic()
-    for name in request.targets or ():
-        require_installed(find_target(name))
+    for target in find_targets(request.targets or ()):
+        if not built_elsewhere(target):
+            require_installed(target)
     photos = None if request.images is None else find_photos(request.images)
     options = request.int8
     calibration = labelled = None
@@ -102,7 +104,7 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
             note,
             listener.advanced,
         )
-        for text in labelled.notes if labelled is not None else ():
+        for text in (*target_notes(request), *(labelled.notes if labelled is not None else ())):
             note(text)
         for stage in stages:
             if _is_current(stage, folder):

@@ -12,11 +12,20 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet
 from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
-from swin_deploy.engine.targets import DEFAULT_TARGETS, Target, find_target
-from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.export_form.choice import FormName, choose_form
+from swin_deploy.errors import InputError
 from swin_deploy.files import sha256, write_json
 from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
+from swin_deploy.pipeline.engines import (
+    GRAPHS,
+    SIMPLE,
+    built_elsewhere,
+    engine_action,
+    engine_outputs,
+    graph_of,
+    plan_engines,
+    plan_form,
+    plan_opset,
+)
 from swin_deploy.pipeline.half import half_action, half_spec
 from swin_deploy.pipeline.int8 import (
     INT8_GRAPHS,
@@ -26,24 +35,13 @@ from swin_deploy.pipeline.int8 import (
     calibrate_action,
     calibrate_spec,
     int8_action,
-    int8_problems,
     int8_spec,
 )
 from swin_deploy.pipeline.interface import interface_action, interface_spec
-from swin_deploy.precisions import HALF_PRECISIONS, Precision
+from swin_deploy.precisions import HALF_PRECISIONS
 
-RAW, SIMPLE, VERIFY = "model.raw.onnx", "model.onnx", "verify.json"
+RAW, VERIFY = "model.raw.onnx", "verify.json"
 PLAIN = "model.sim.onnx"  # simplified, where the interface is not that of the export
-GRAPHS: dict[Precision, str] = {
-    "fp32": SIMPLE,
-    "fp16": "model.fp16.onnx",
-    "bf16": "model.bf16.onnx",
-}
-
-
-def graph_of(target: Target, precision: Precision) -> str:
-    """The graph of a run that an engine is made from."""
-    return INT8_GRAPHS[INT8_RECIPES[target.kind]] if precision == "int8" else GRAPHS[precision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +84,7 @@ def plan_stages(
     seed = request.seed if weights is None else None
     network = {"config": asdict(request.variant.config), "seed": seed}
     loaded = () if weights is None else (WEIGHTS,)
-    engines = _plan_engines(request)
+    engines = plan_engines(request)
     halves = [precision for precision in HALF_PRECISIONS if precision in request.precisions]
     kinds = tuple(dict.fromkeys(INT8_RECIPES[t.kind] for t, p in engines if p == "int8"))
     graphs = [RAW, SIMPLE, *(GRAPHS[p] for p in halves), *(INT8_GRAPHS[kind] for kind in kinds)]
@@ -123,7 +121,12 @@ def plan_stages(
             inputs=loaded,
             outputs=(RAW,),
             spec=network
-            | {"batch": str(request.batch), "outputs": request.outputs, "form": plan_form(request)},
+            | {
+                "batch": str(request.batch),
+                "outputs": request.outputs,
+                "form": plan_form(request),
+                "opset": plan_opset(request),
+            },
             packages=("torch", "onnx", "onnxscript", "onnx-ir"),
             action=_export,
         ),
@@ -185,19 +188,20 @@ def plan_stages(
         )
         for kind in kinds
     ]
-    for target, precision in engines:
-        stages.append(
-            Stage(
-                name=f"engine:{target.name}-{precision}",
-                title=f"compiling {precision} for {target.name}",
-                inputs=(graph_of(target, precision),),
-                outputs=_engine_files(target, precision),
-                spec={"batch": str(request.batch)},
-                packages=(target.distribution,),
-                action=_engine_action(target, precision),
-                optional=request.targets is None,
-            )
+    engines = [engine for engine in engines if not built_elsewhere(engine[0])]
+    stages += [
+        Stage(
+            name=f"engine:{target.name}-{precision}",
+            title=f"compiling {precision} for {target.name}",
+            inputs=(graph_of(target, precision),),
+            outputs=engine_outputs(target, precision),
+            spec={"batch": str(request.batch)},
+            packages=(target.distribution,),
+            action=engine_action(target, precision),
+            optional=request.targets is None,
         )
+        for target, precision in engines
+    ]
     stages.append(
         Stage(
             name="verify",
@@ -220,40 +224,6 @@ def plan_stages(
         )
     )
     return stages
-
-
-def plan_form(request: ExportRequest) -> FormName:
-    """The form of attention in the graph of a run.
-
-    Targets count that are planned but not installed here: the same request gives the same graph on
-    every machine, and the graph can go to one that has them.
-
-    Raises:
-        ConfigError: ``plan_stages`` would refuse the targets.
-    """
-    return choose_form({target.kind for target, _ in _plan_engines(request)}, request.batch.static)
-
-
-def _plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
-    if request.targets is None:
-        targets = list(DEFAULT_TARGETS)
-    else:
-        targets = [find_target(name) for name in dict.fromkeys(request.targets)]
-    engines = []
-    for target in targets:
-        precisions = [p for p in request.precisions if p in target.precisions]
-        if not precisions and request.targets is not None:
-            raise ConfigError(
-                f"target {target.name} has no engine in {', '.join(request.precisions)}",
-                f"--precision {','.join(target.precisions)}",
-            )
-        engines += [(target, precision) for precision in precisions]
-    return engines
-
-
-def _engine_files(target: Target, precision: Precision) -> tuple[str, ...]:
-    listing = target.listing_name(precision)
-    return (*target.engine_files(precision), *([listing] if listing else []))
 
 
 def _load_weights(context: RunContext) -> dict[str, Any]:
@@ -290,11 +260,13 @@ def _export(context: RunContext) -> dict[str, Any]:
 
     config, path = context.request.variant.config, context.folder.scratch(RAW)
     network = context.as_asked(context.frozen)
-    export_graph(network, config, context.request.batch, path, output_names(network))
+    opset = plan_opset(context.request)
+    export_graph(network, config, context.request.batch, path, output_names(network), opset)
     return {
         "parameters": count_parameters(context.eager),
         "form": context.form if isinstance(config, SwinConfig) else None,
         "nodes": count_nodes(path),
+        "opset": opset,
         "outputs": read_outputs(path),
     }
 
@@ -316,29 +288,6 @@ def _simplify_action(final: str) -> Callable[[RunContext], dict[str, Any]]:
         return asdict(result)
 
     return simplify
-
-
-def _engine_action(target: Target, precision: Precision) -> Callable[[RunContext], dict[str, Any]]:
-    def build(context: RunContext) -> dict[str, Any]:
-        from swin_deploy.engine.build import build_engine
-
-        name = target.listing_name(precision)
-        listing = context.folder.scratch(name) if name else None
-        engine = build_engine(
-            target,
-            context.folder.file(graph_of(target, precision)),
-            context.folder.scratch(target.engine_name(precision)),
-            context.request.batch,
-            context.log(f"engine-{target.name}-{precision}"),
-            listing,
-        )
-        details = {"target": target.name, "precision": precision} | asdict(engine)
-        if precision == "int8" and listing is not None and engine.kernels:
-            quantised = context.folder.current.stages[f"int8:{INT8_RECIPES[target.kind]}"].details
-            details["notes"] = [*engine.notes, *int8_problems(listing, quantised, engine)]
-        return details
-
-    return build
 
 
 def _verify(context: RunContext) -> dict[str, Any]:

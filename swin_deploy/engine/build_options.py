@@ -1,0 +1,83 @@
+"""What a compiler is told beside the graph: settings that a target has, and those of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal
+
+from swin_deploy.errors import ConfigError
+
+HardwareCompatible = Literal["none", "ampere_plus", "same_compute_capability"]
+HARDWARE_COMPATIBLE: tuple[HardwareCompatible, ...] = (
+    "none",
+    "ampere_plus",
+    "same_compute_capability",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuilderSettings:
+    """How hard to search and in how much memory; None for what the library does by itself.
+
+    Attributes:
+        optimisation_level: 0 to 5; the library's own is 3. More takes longer.
+        workspace_bytes: Device memory that a kernel may use beside its inputs and outputs.
+        aux_streams: Streams beside the main one that an inference may use.
+        max_tactics: Kernels to time for one layer.
+
+    Raises:
+        ConfigError: A number means nothing.
+    """
+
+    optimisation_level: int | None = None
+    workspace_bytes: int | None = None
+    aux_streams: int | None = None
+    max_tactics: int | None = None
+
+    def __post_init__(self) -> None:
+        level = self.optimisation_level
+        if level is not None and not 0 <= level <= 5:
+            raise ConfigError(f"optimisation level {level} is not from 0 to 5", "--opt-level 3")
+        for name, least in (("workspace_bytes", 1), ("aux_streams", 0), ("max_tactics", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name} = {value}", f"{least} or more")
+
+
+LIBRARY_DEFAULTS = BuilderSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions(BuilderSettings):
+    """What a request says of its engines.
+
+    Attributes:
+        version_compatible: Newer versions of TensorRT load the plan too.
+        hardware_compatible: Which other GPUs load it too.
+        strip_weights: Leave out the weights that a refit brings; implies ``refittable``.
+        refittable: The weights of the plan can be replaced.
+        timing_cache: Folder of the timing caches; None for none.
+    """
+
+    version_compatible: bool = False
+    hardware_compatible: HardwareCompatible = "none"
+    strip_weights: bool = False
+    refittable: bool = False
+    timing_cache: Path | None = None
+
+    @property
+    def refits(self) -> bool:
+        """Whether the plan can be refitted."""
+        return self.refittable or self.strip_weights
+
+    def over(self, row: BuilderSettings) -> BuildOptions:
+        """These, and those of a target where these say nothing."""
+        names = [field.name for field in fields(BuilderSettings)]
+        missing = {name: getattr(row, name) for name in names if getattr(self, name) is None}
+        return replace(self, **missing)
+
+    def as_spec(self) -> dict[str, object]:
+        """What the plan depends on, JSON-able; timings are looked up faster with a cache."""
+        names = [field.name for field in fields(self) if field.name != "timing_cache"]
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,173 @@
+"""What an engine was built for, and whether that is this machine, told before it is opened.
+
+Rules, with where they stand. A plan is native code:
+
+- TensorRT and TensorRT-RTX load plans of their own version alone (TensorRT documentation, "Engine
+  Compatibility"; that of TensorRT-RTX: "not compatible between different releases"). A plan of
+  TensorRT that was built version-compatible loads in newer versions of the same major, and one of
+  TensorRT 10 in TensorRT 11 (support matrix 11.4.1, "Engine Portability").
+- Plans are not portable across platforms (same place), nor across compute capabilities unless they
+  were built for that: hardware-compatible ones of TensorRT, and all of TensorRT-RTX, which name
+  the capabilities that they are for.
+
+Engines of ONNX Runtime and OpenVINO are graphs, which any platform reads. Both promise that newer
+versions read older files (ONNX Runtime, "Compatibility"; OpenVINO, "Release Policy"), and neither
+that older ones read newer files: the runtime must not be older than the one that wrote them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.errors import EnvironmentMissingError, InputError
+from swin_deploy.installed import package_version
+from swin_deploy.runners.cuda import device_compute_capability, device_name
+
+NATIVE = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # module -> what people call it
+_AMPERE = (8, 0)
+_ACROSS_MAJORS = {(10, 11)}  # of version-compatible plans: built with, loaded by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """A machine as engines see it, or what one engine wants of it.
+
+    Attributes:
+        module: The runtime's Python module.
+        version: Its version.
+        platform: As "linux-x86_64".
+        compute_capability: Of the GPU, as "8.7"; None where the runtime uses none, or the engine
+            was built without one.
+        device: Name of the GPU; None likewise.
+        runs_on: Compute capabilities that the engine is for; empty for that of the GPU alone.
+        version_compatible: Whether newer versions load it.
+        hardware_compatible: "none", or as ``BuildOptions`` has it.
+    """
+
+    module: str
+    version: str | None
+    platform: str
+    compute_capability: str | None = None
+    device: str | None = None
+    runs_on: tuple[str, ...] = ()
+    version_compatible: bool = False
+    hardware_compatible: str = "none"
+
+    def __str__(self) -> str:
+        wanted = self.runs_on or ((self.compute_capability,) if self.compute_capability else ())
+        chips = " or ".join(f"sm_{capability.replace('.', '')}" for capability in wanted)
+        runtime = f"{NATIVE.get(self.module, self.module)} {self.version or 'of unknown version'}"
+        return f"{chips} {runtime} on {self.platform}".lstrip()
+
+
+def platform_here() -> str:
+    """Operating system and processor, as "linux-aarch64"."""
+    return f"{sys.platform}-{platform.machine().lower()}"
+
+
+def fingerprint_here(module: str, distribution: str) -> Fingerprint:
+    """This machine, for one runtime. Of a native one it has to have the GPU (``device_problem``).
+
+    Raises:
+        EnvironmentMissingError: The module cannot be imported, or CUDA fails.
+    """
+    if module not in NATIVE:
+        return Fingerprint(
+            module=module, version=package_version(distribution), platform=platform_here()
+        )
+    try:
+        # Of the library itself: JetPack's comes without metadata of a distribution.
+        version = importlib.import_module(module).__version__
+    except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
+        raise EnvironmentMissingError(
+            f"cannot import {module}: {error}", "swin-deploy doctor"
+        ) from error
+    return Fingerprint(
+        module=module,
+        version=version,
+        platform=platform_here(),
+        compute_capability=device_compute_capability(),
+        device=device_name().rpartition(", sm_")[0],
+    )
+
+
+def read_fingerprint(details: Mapping[str, Any], path: Path) -> Fingerprint:
+    """What a manifest says an engine was built for.
+
+    Args:
+        details: Of the engine's stage.
+        path: The engine, for messages.
+
+    Raises:
+        EnvironmentMissingError: It says nothing: an earlier version of this tool wrote it.
+        InputError: It is damaged.
+    """
+    recorded = details.get("built_for")
+    if recorded is None:
+        raise EnvironmentMissingError(
+            f"the manifest of {path} does not say what it was built for", "export again"
+        )
+    names = {field.name for field in fields(Fingerprint)}
+    if (
+        not isinstance(recorded, Mapping)
+        or not {"module", "version", "platform"} <= recorded.keys()
+    ):
+        raise InputError(f"the manifest of {path} has no readable built_for: {recorded!r}")
+    known = {name: value for name, value in recorded.items() if name in names}
+    return Fingerprint(**known | {"runs_on": tuple(recorded.get("runs_on", ()))})
+
+
+def require_match(recorded: Fingerprint, here: Fingerprint, path: Path) -> None:
+    """Check that an engine can be loaded here, before a byte of it is.
+
+    Raises:
+        EnvironmentMissingError: It cannot; names both machines.
+    """
+    if (reason := mismatch(recorded, here)) is not None:
+        raise EnvironmentMissingError(
+            f"{path} was built for {recorded}, here is {here}: {reason}",
+            "rebuild: export again on a machine like this one",
+        )
+
+
+def mismatch(recorded: Fingerprint, here: Fingerprint) -> str | None:
+    """Why an engine cannot be loaded here; None if it can."""
+    if recorded.module != here.module:
+        return f"it needs {recorded.module}, this is {here.module}"
+    if recorded.module not in NATIVE:
+        old = _numbers(here.version) < _numbers(recorded.version)
+        return "the runtime is older than the one that wrote it" if old else None
+    if recorded.platform != here.platform:
+        return "plans are not portable across platforms"
+    if not _loads(recorded, here):
+        return "another version"
+    return None if _fits(recorded, here) else "another compute capability"
+
+
+def _loads(recorded: Fingerprint, here: Fingerprint) -> bool:
+    if recorded.version is None or recorded.version == here.version:
+        return recorded.version is not None
+    built, loads = _numbers(recorded.version), _numbers(here.version)
+    major = built[0] == loads[0] or (built[0], loads[0]) in _ACROSS_MAJORS
+    return recorded.module == "tensorrt" and recorded.version_compatible and major and built < loads
+
+
+def _fits(recorded: Fingerprint, here: Fingerprint) -> bool:
+    if here.compute_capability is None:
+        return False
+    if recorded.runs_on:
+        return here.compute_capability in recorded.runs_on
+    if recorded.hardware_compatible == "ampere_plus":
+        return _numbers(here.compute_capability) >= _AMPERE
+    return here.compute_capability == recorded.compute_capability
+
+
+def _numbers(version: str | None) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version or "")) or (0,)

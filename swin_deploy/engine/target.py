@@ -1,0 +1,103 @@
+"""What a row of the table of targets says."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Literal
+
+from swin_deploy.engine.build_options import LIBRARY_DEFAULTS, BuilderSettings
+from swin_deploy.export_form.choice import FormName
+from swin_deploy.precisions import Precision
+
+Kind = Literal["onnxruntime", "openvino", "tensorrt"]
+BatchRegime = Literal["one", "many", "any"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One row.
+
+    Attributes:
+        name: What ``--target`` takes.
+        kind: Which code builds and runs it.
+        module: The Python module of the runtime.
+        distribution: The package that provides it.
+        install: The command that provides it.
+        precisions: The graphs that pay off on it.
+        suffix: Of the engine file.
+        about: One line for people.
+        builds_without_gpu: Whether its compiler runs on a machine without a GPU.
+        sources: Where the facts of the row stand: document and fact.
+        compute_capability: Of the GPUs that it compiles for, as "8.6"; None for what its compiler
+            takes by itself.
+        runs_on: Compute capabilities that its plans are for where it names none.
+        platform: Of the machines that have this GPU, as "linux-aarch64"; None for any.
+        gpu: Its row in ``gpus.GPUS``, for the peak rates; of a series, that of an example.
+        devices: Words that the driver's name of such a GPU has, to tell it from others of the same
+            compute capability; empty for all of them.
+        versions: Of the runtime, as they come with the system of the device; empty for any.
+        opset: The newest that its parser shall see; a graph for several targets takes the lowest.
+        forms: Of attention, that its compiler is fastest with: static batch, dynamic batch.
+        batch: What its engines are mostly asked for: one image at once, or many.
+        builder: Settings of its compiler, where a request has none.
+        weights_suffix: Of the second file of an engine, which has the weights, where there is one.
+        by_default: Whether a run that names no target has it. Every engine is compiled and
+            verified, which takes its time: alternatives to these are built when asked for.
+    """
+
+    name: str
+    kind: Kind
+    module: str
+    distribution: str
+    install: str
+    precisions: tuple[Precision, ...]
+    suffix: str
+    about: str
+    builds_without_gpu: bool
+    sources: tuple[str, ...]
+    compute_capability: str | None = None
+    runs_on: tuple[str, ...] = ()
+    platform: str | None = None
+    gpu: str | None = None
+    devices: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    opset: int = 20
+    forms: tuple[FormName, FormName] = ("packed", "packed")
+    batch: BatchRegime = "any"
+    builder: BuilderSettings = LIBRARY_DEFAULTS
+    weights_suffix: str | None = None
+    by_default: bool = True
+
+    @property
+    def installed(self) -> bool:
+        """Whether its module can be imported, found out without importing it."""
+        return importlib.util.find_spec(self.module) is not None
+
+    @property
+    def one_device(self) -> bool:
+        """Whether its engines are built on the device itself and nowhere else."""
+        return self.compute_capability is not None and not self.builds_without_gpu
+
+    def form(self, static: bool) -> FormName:
+        """The form of attention that it is fastest with."""
+        return self.forms[0 if static else 1]
+
+    def engine_name(self, precision: Precision) -> str:
+        """Path of its engine inside a run folder."""
+        return f"engines/{self.name}-{precision}.{self.suffix}"
+
+    def engine_files(self, precision: Precision) -> tuple[str, ...]:
+        """Paths of all files that its engine consists of, inside a run folder; that one first."""
+        name = self.engine_name(precision)
+        if self.weights_suffix is None:
+            return (name,)
+        return (name, f"{name.removesuffix(self.suffix)}{self.weights_suffix}")
+
+    def listing_name(self, precision: Precision) -> str | None:
+        """Path of the listing of its kernels; None where the runtime lists none."""
+        return f"engines/{self.name}-{precision}.kernels.json" if self.kind == "tensorrt" else None
+
+    def log_name(self, precision: Precision) -> str:
+        """Path of what its compiler said, inside a run folder."""
+        return f"engines/{self.name}-{precision}.log"

@@ -1,0 +1,134 @@
+"""Which engines a run has, and what its targets decide for the graphs that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.config import ExportRequest
+from swin_deploy.engine.here import describe_device, is_device
+from swin_deploy.engine.target import Target
+from swin_deploy.engine.targets import DEFAULT_TARGETS, find_targets
+from swin_deploy.errors import ConfigError
+from swin_deploy.export_form.choice import PRIORITY, FormName
+from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.int8 import INT8_GRAPHS, INT8_RECIPES, int8_problems
+from swin_deploy.precisions import Precision
+
+SIMPLE = "model.onnx"
+GRAPHS: dict[Precision, str] = {
+    "fp32": SIMPLE,
+    "fp16": "model.fp16.onnx",
+    "bf16": "model.bf16.onnx",
+}
+
+
+def graph_of(target: Target, precision: Precision) -> str:
+    """The graph of a run that an engine is made from."""
+    return INT8_GRAPHS[INT8_RECIPES[target.kind]] if precision == "int8" else GRAPHS[precision]
+
+
+def plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
+    """The engines of a run, those that only their device can build too.
+
+    Raises:
+        ConfigError: A target is unknown, or has no engine in the precisions that were asked for.
+    """
+    targets = DEFAULT_TARGETS if request.targets is None else find_targets(request.targets)
+    engines = []
+    for target in targets:
+        precisions = [p for p in request.precisions if p in target.precisions]
+        if not precisions and request.targets is not None:
+            raise ConfigError(
+                f"target {target.name} has no engine in {', '.join(request.precisions)}",
+                f"--precision {','.join(target.precisions)}",
+            )
+        engines += [(target, precision) for precision in precisions]
+    return engines
+
+
+def plan_form(request: ExportRequest) -> FormName:
+    """The form of attention in the graph of a run.
+
+    Targets count that are planned but not installed here: the same request gives the same graph on
+    every machine, and the graph can go to one that has them.
+
+    Raises:
+        ConfigError: ``plan_engines`` would refuse the targets.
+    """
+    targets = (target for target, _ in plan_engines(request))
+    decides = min(targets, key=lambda target: PRIORITY.index(target.kind))
+    return decides.form(request.batch.static)
+
+
+def plan_opset(request: ExportRequest) -> int:
+    """The opset of the graph of a run: the lowest of its targets, installed here or not.
+
+    Raises:
+        ConfigError: ``plan_engines`` would refuse the targets.
+    """
+    return min(target.opset for target, _ in plan_engines(request))
+
+
+def built_elsewhere(target: Target) -> bool:
+    """Whether the engine is built on a device that this machine is not."""
+    return target.one_device and not is_device(describe_device(), target)
+
+
+def target_notes(request: ExportRequest) -> list[str]:
+    """What the user has to know of the targets of a request.
+
+    Raises:
+        ConfigError: A target is unknown.
+    """
+    notes = []
+    for target in () if request.targets is None else find_targets(request.targets):
+        if built_elsewhere(target):
+            notes.append(
+                f"no engine for {target.name} is built here: that takes the device itself; to take "
+                f"the graphs there: swin-deploy bundle {request.out} --target {target.name}"
+            )
+        if target.batch == "one" and request.batch.high > 1:
+            notes.append(
+                f"{target.name} mostly gets one image at once, and the batch is {request.batch}: "
+                "its engine is fastest with --batch 1"
+            )
+        if target.batch == "many" and request.batch.high == 1:
+            notes.append(
+                f"{target.name} is mostly kept busy with many images at once, and the batch is 1: "
+                "--batch 1:16, for example"
+            )
+    return notes
+
+
+def engine_outputs(target: Target, precision: Precision) -> tuple[str, ...]:
+    """Files of the run that the stage of an engine writes."""
+    listing = target.listing_name(precision)
+    return (*target.engine_files(precision), *([listing] if listing else []))
+
+
+def engine_action(target: Target, precision: Precision) -> Callable[[RunContext], dict[str, Any]]:
+    """What the stage of an engine does."""
+
+    def build(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.engine.build import build_engine
+
+        name = target.listing_name(precision)
+        listing: Path | None = context.folder.scratch(name) if name else None
+        engine = build_engine(
+            target,
+            context.folder.file(graph_of(target, precision)),
+            context.folder.scratch(target.engine_name(precision)),
+            context.request.batch,
+            context.log(f"engine-{target.name}-{precision}"),
+            listing,
+        )
+        details = {"target": target.name, "precision": precision} | asdict(engine)
+        if precision == "int8" and listing is not None and engine.kernels:
+            quantised = context.folder.current.stages[f"int8:{INT8_RECIPES[target.kind]}"].details
+            details["notes"] = [*engine.notes, *int8_problems(listing, quantised, engine)]
+        return details
+
+    return build
