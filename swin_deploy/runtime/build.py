@@ -14,6 +14,7 @@ from typing import Any
 
 from swin_deploy.child import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S, BuiltEngine, build_engine
+from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import BusyError, EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.files import digest, require_writable, sha256, sync, write_json
@@ -83,6 +84,10 @@ def build_bundle(
 def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None]) -> Published:
     start = time.monotonic()
     target, engines = find_target(shipped.target), shipped.folder / ENGINES
+    if target.one_device and (problem := why_not_here(target)) is not None:
+        raise EnvironmentMissingError(
+            f"{shipped.folder} is for {target.name}: {problem}", "build it on that device"
+        )
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=engines) as scratch:
         final = Path(scratch) / "engine" / Path(target.engine_name(precision)).name
         started(f"compiling {precision} for {target.name}")
