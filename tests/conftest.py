@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import cuda_shim
 import parity
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import BatchRange
@@ -35,6 +36,7 @@ from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.vit_architecture import VitConfig
 
 ROOT = Path(__file__).parent.parent
+shim, shim_path = cuda_shim.shim, cuda_shim.shim_path  # fixtures of several files
 
 # Every form of block, at pocket size: shifted windows, a stage that is one window, two merges.
 POCKET = Variant(

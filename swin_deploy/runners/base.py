@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_deploy.batches import BatchRange
+from swin_deploy.errors import ConfigError
 from swin_deploy.metrics import FloatArray
 
 if TYPE_CHECKING:
@@ -55,6 +57,40 @@ class Runner(Protocol):
             ConfigError: The batch is outside ``batch``.
         """
         ...
+
+
+def batch_of(input_shape: tuple[int | str, ...]) -> BatchRange:
+    """The batch of a file whose input is (b, ...): its own if it is static, else up to any size."""
+    size = input_shape[0]
+    if isinstance(size, int):
+        return BatchRange(low=size, high=size)
+    return BatchRange(low=1, high=4096)
+
+
+def require_fit(
+    path: Path, images: NDArray[Any], batch: BatchRange, shape: tuple[int | str, ...]
+) -> None:
+    """Refuse images before a runtime does, or worse, takes them for what they are not.
+
+    Args:
+        path: The file that is to run them, for the message.
+        images: (b, ...).
+        batch: What b may be.
+        shape: Of one image, as the file has it.
+
+    Raises:
+        ConfigError: They are too few, too many, or of another shape.
+    """
+    if not batch.low <= len(images) <= batch.high:
+        raise ConfigError(
+            f"{path} takes a batch of {batch}, got {len(images)}",
+            f"--batch {len(images)} at export",
+        )
+    if images.shape[1:] != shape:
+        raise ConfigError(
+            f"{path} takes images of {shape}, got {images.shape[1:]}",
+            "the --variant or --config of that network",
+        )
 
 
 def run_all(runner: Runner, images: FloatArray) -> dict[str, FloatArray]:

@@ -1,111 +1,189 @@
-"""The CUDA runtime through NVIDIA's own bindings: memory, copies, one stream. No torch."""
+"""The GPU: memory, copies, streams, graphs and clocks, in ctypes and numpy alone. No torch.
+
+Everything is on the first GPU, in its primary context, which is the one that TensorRT and PyTorch
+use. Like theirs it stays until the process ends: what they keep in it may outlive a runner.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import ctypes
+from ctypes import c_float, c_int, c_size_t, c_uint64, c_void_p
+from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from swin_deploy.errors import EnvironmentMissingError, ResourceError
-
-_INSTALL = "pip install cuda-bindings"
+from swin_deploy.runners import driver
 
 
 def device_problem() -> str | None:
     """Why no NVIDIA GPU can be used here; None if one can."""
-    if importlib.util.find_spec("cuda") is None:
-        return f"cuda-bindings is not installed ({_INSTALL})"
-    from cuda.bindings import runtime
+    if (problem := driver.find_driver()[1]) is not None:
+        return problem
+    return None if driver.made(c_int, "cuDeviceGetCount") else "no NVIDIA GPU"
 
-    try:
-        error, count = runtime.cudaGetDeviceCount()
-    except RuntimeError as failure:  # the bindings found no CUDA runtime library to load
-        return f"no CUDA runtime: {failure}"
-    if error != runtime.cudaError_t.cudaSuccess:
-        return f"no NVIDIA GPU that CUDA can use ({error.name})"
-    return None if count else "no NVIDIA GPU"
+
+@cache
+def _first() -> int:
+    return int(driver.made(c_int, "cuDeviceGet", 0))
 
 
 def device_name() -> str:
     """Name and compute capability of the first GPU, as "NVIDIA A10, sm_86"."""
-    from cuda.bindings import runtime
-
-    properties = _checked(runtime.cudaGetDeviceProperties(0))
-    return f"{properties.name.decode()}, sm_{properties.major}{properties.minor}"
+    name = ctypes.create_string_buffer(256)
+    driver.call("cuDeviceGetName", name, len(name), _first())
+    return f"{name.value.decode()}, sm_{device_compute_capability().replace('.', '')}"
 
 
 def device_compute_capability() -> str:
     """Of the first GPU, as "8.6"."""
-    from cuda.bindings import runtime
+    attributes = (driver.COMPUTE_CAPABILITY_MAJOR, driver.COMPUTE_CAPABILITY_MINOR)
+    parts = [driver.made(c_int, "cuDeviceGetAttribute", a, _first()) for a in attributes]
+    return ".".join(map(str, parts))
 
-    properties = _checked(runtime.cudaGetDeviceProperties(0))
-    return f"{properties.major}.{properties.minor}"
+
+def driver_version() -> str:
+    """The newest CUDA that the driver can serve, as "12.6"."""
+    version = driver.made(c_int, "cuDriverGetVersion")
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def device_memory() -> tuple[int, int]:
+    """Bytes of the GPU's memory that are free, and all of them."""
+    use_device()
+    total = c_size_t()
+    free = driver.made(c_size_t, "cuMemGetInfo_v2", ctypes.byref(total))
+    return int(free), total.value
+
+
+@cache
+def _primary_context() -> int:
+    return int(driver.made(c_void_p, "cuDevicePrimaryCtxRetain", _first()))
+
+
+def use_device() -> None:
+    """Make the GPU that of the calling thread; each thread needs it before its first other call."""
+    driver.call("cuCtxSetCurrent", _primary_context())
 
 
 class DeviceBuffer:
-    """Device memory that holds an array of up to a given size."""
+    """Device memory of a given size."""
 
     def __init__(self, size_bytes: int) -> None:
-        from cuda.bindings import runtime
+        self.size_bytes = size_bytes
+        self.pointer = int(driver.made(c_uint64, "cuMemAlloc_v2", size_bytes))
 
-        self._runtime = runtime
-        self.pointer: int = int(_checked(runtime.cudaMalloc(size_bytes)))
+    def upload(self, array: NDArray[Any], stream: Stream) -> None:
+        """Copy ``array``, contiguous, to the device; it has to stay until the stream is done."""
+        self._check(array)
+        pointer = array.ctypes.data
+        driver.call("cuMemcpyHtoDAsync_v2", self.pointer, pointer, array.nbytes, stream.handle)
 
-    def upload(self, array: np.ndarray, stream: Any) -> None:
-        """Copy ``array``, contiguous, to the device on ``stream``."""
-        kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
-        _checked(
-            self._runtime.cudaMemcpyAsync(
-                self.pointer, array.ctypes.data, array.nbytes, kind, stream
-            )
-        )
+    def download(self, array: NDArray[Any], stream: Stream) -> None:
+        """Fill ``array``, contiguous, from the device; it is full when the stream is done."""
+        self._check(array)
+        pointer = array.ctypes.data
+        driver.call("cuMemcpyDtoHAsync_v2", pointer, self.pointer, array.nbytes, stream.handle)
 
-    def download(self, array: np.ndarray, stream: Any) -> None:
-        """Fill ``array``, contiguous, from the device on ``stream``."""
-        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        _checked(
-            self._runtime.cudaMemcpyAsync(
-                array.ctypes.data, self.pointer, array.nbytes, kind, stream
-            )
-        )
+    def _check(self, array: NDArray[Any]) -> None:
+        if array.nbytes > self.size_bytes or not array.flags.c_contiguous:
+            raise ValueError(f"{array.nbytes} bytes do not fit {self.size_bytes}, or have gaps")
 
     def free(self) -> None:
         """Give the memory back."""
-        _checked(self._runtime.cudaFree(self.pointer))
+        driver.call("cuMemFree_v2", self.pointer)
 
 
-def make_stream() -> Any:
-    """A CUDA stream."""
-    from cuda.bindings import runtime
+class PinnedBuffer:
+    """Host memory that stays where it is, so that copies need no detour and no waiting.
 
-    return _checked(runtime.cudaStreamCreate())
-
-
-def wait_for(stream: Any) -> None:
-    """Block until everything on ``stream`` is done."""
-    from cuda.bindings import runtime
-
-    _checked(runtime.cudaStreamSynchronize(stream))
-
-
-def destroy_stream(stream: Any) -> None:
-    """Give the stream back."""
-    from cuda.bindings import runtime
-
-    _checked(runtime.cudaStreamDestroy(stream))
-
-
-def _checked(result: tuple[Any, ...]) -> Any:
-    """The value behind CUDA's status.
-
-    Raises:
-        ResourceError: The GPU is out of memory.
-        EnvironmentMissingError: Any other CUDA error.
+    Attributes:
+        array: All of it, with the shape and dtype that were asked for.
     """
-    status, *values = result
-    if status.name == "cudaErrorMemoryAllocation":
-        raise ResourceError("the GPU is out of memory", "a smaller batch")
-    if status.name != "cudaSuccess":
-        raise EnvironmentMissingError(f"CUDA failed: {status.name}", "swin-deploy doctor")
-    return values[0] if values else None
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        used = int(np.prod(shape)) * dtype.itemsize
+        size, flags = max(1, used), driver.HOST_PORTABLE
+        self.pointer = int(driver.made(c_void_p, "cuMemHostAlloc", size, flags))
+        memory = (ctypes.c_ubyte * size).from_address(self.pointer)
+        self.array: NDArray[Any] = np.ctypeslib.as_array(memory)[:used].view(dtype).reshape(shape)
+
+    def free(self) -> None:
+        """Give the memory back; ``array`` must not be used any more."""
+        self.array = np.empty(0)
+        driver.call("cuMemFreeHost", self.pointer)
+
+
+class Stream:
+    """A queue of the GPU that does not wait for others.
+
+    Attributes:
+        handle: As TensorRT takes it.
+    """
+
+    def __init__(self) -> None:
+        flags = driver.STREAM_NON_BLOCKING
+        self.handle = int(driver.made(c_void_p, "cuStreamCreate", flags))
+
+    def wait(self) -> None:
+        """Block until everything on it is done."""
+        driver.call("cuStreamSynchronize", self.handle)
+
+    def begin_capture(self) -> None:
+        """Record what this thread sends from now on instead of doing it."""
+        driver.call("cuStreamBeginCapture_v2", self.handle, driver.CAPTURE_THREAD_LOCAL)
+
+    def end_capture(self) -> Graph:
+        """What was recorded.
+
+        Raises:
+            EnvironmentMissingError: Something in it cannot be recorded; the stream is as before.
+        """
+        recorded = c_void_p()
+        driver.call("cuStreamEndCapture", self.handle, ctypes.byref(recorded))
+        return Graph(recorded)
+
+    def free(self) -> None:
+        """Give it back."""
+        driver.call("cuStreamDestroy_v2", self.handle)
+
+
+class Graph:
+    """What a stream recorded, ready to be launched as one; the addresses in it are fixed."""
+
+    def __init__(self, recorded: c_void_p) -> None:
+        try:
+            name = "cuGraphInstantiateWithFlags"
+            self._handle = int(driver.made(c_void_p, name, recorded, 0))
+        finally:
+            driver.call("cuGraphDestroy", recorded)
+
+    def launch(self, stream: Stream) -> None:
+        """Do all of it on a stream."""
+        driver.call("cuGraphLaunch", self._handle, stream.handle)
+
+    def free(self) -> None:
+        """Give it back."""
+        driver.call("cuGraphExecDestroy", self._handle)
+
+
+class Event:
+    """A moment on a stream."""
+
+    def __init__(self) -> None:
+        self._handle = int(driver.made(c_void_p, "cuEventCreate", driver.EVENT_DEFAULT))
+
+    def record(self, stream: Stream) -> None:
+        """The moment when everything sent to the stream so far is done."""
+        driver.call("cuEventRecord", self._handle, stream.handle)
+
+    def ms_since(self, earlier: Event) -> float:
+        """Milliseconds between two moments, by the GPU's clock of half a microsecond; waits."""
+        driver.call("cuEventSynchronize", self._handle)
+        name = "cuEventElapsedTime"
+        return float(driver.made(c_float, name, earlier._handle, self._handle))
+
+    def free(self) -> None:
+        """Give it back."""
+        driver.call("cuEventDestroy_v2", self._handle)

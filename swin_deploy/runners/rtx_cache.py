@@ -1,0 +1,54 @@
+"""What TensorRT-RTX compiled on this GPU, kept for the next start. See ``TensorRtRunner``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from swin_deploy.errors import from_os_error
+from swin_deploy.files import atomic_path, digest, sha256
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def default_folder() -> Path:
+    """Where caches lie if nobody says otherwise."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "swin-deploy" / "rtx"
+
+
+def cache_file(folder: Path, engine: Path, device: str, version: str) -> Path:
+    """The file of an engine on one GPU, driver and version: others have other names.
+
+    Args:
+        folder: Where caches lie.
+        engine: The plan.
+        device: The GPU and its driver, in any words.
+        version: Of the library.
+    """
+    return folder / f"{digest([sha256(engine), device, version])[:32]}.bin"
+
+
+def read_cache(path: Path) -> tuple[bytes, str]:
+    """What was kept, b"" if nothing was, and a note if there is a file but it is no good."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return b"", ""
+    except OSError as error:
+        return b"", f"runtime cache {path} cannot be read: {error.strerror}"
+    expected, blob = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(blob).digest() != expected:
+        return b"", f"runtime cache {path} is damaged; its kernels are compiled anew"
+    return blob, ""
+
+
+def write_cache(path: Path, blob: bytes) -> str:
+    """Keep it, whole or not at all; a note if that cannot be: an engine runs without, too."""
+    try:
+        with atomic_path(path) as scratch:
+            scratch.write_bytes(hashlib.sha256(blob).digest() + blob)
+    except OSError as error:
+        return f"runtime cache not kept: {from_os_error(error) or error}"
+    return ""
