@@ -1,4 +1,4 @@
-"""The runtime: light, the same preprocessing as everywhere, any number of images from any thread."""
+"""The runtime: light, one preprocessing everywhere, any number of images from any thread."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def require_signature(folder: Path, content: bytes, key: Path) -> None:
     if path.is_symlink() or not path.is_file():
         raise UnsafeError(f"{folder} is not signed: it has no {SIGNATURE}", "the signed bundle")
     try:
-        public.verify(base64.b64decode(path.read_bytes(), validate=True), content)
+        public.verify(base64.b64decode(path.read_bytes().strip(), validate=True), content)
     except (InvalidSignature, binascii.Error) as error:
         raise UnsafeError(
             f"{path} is not a signature of {BUNDLE} by the owner of {key}",
