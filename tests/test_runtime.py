@@ -27,8 +27,10 @@ from swin_deploy.interface import Interface
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.runtime import SwinEngine
+from swin_deploy.runtime.annotate import annotate
 from swin_deploy.runtime.bench import bench_engine
-from swin_deploy.runtime.predict import expand_sources, predict_photos
+from swin_deploy.runtime.formats import format_results
+from swin_deploy.runtime.predict import Guess, PhotoResult, expand_sources, predict_photos
 from swin_deploy.runtime.prediction import to_prediction
 from swin_deploy.runtime.shipped import Shipped
 from swin_deploy.runtime.trust import open_bundle
@@ -410,10 +412,20 @@ def test_pictures_have_their_classes_below_them(
     assert not (digits_folder / "pictures").exists()
 
 
-def test_names_of_any_bytes_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    from swin_deploy.runtime.formats import format_results
-    from swin_deploy.runtime.predict import Guess, PhotoResult
+@pytest.mark.parametrize("size", [(1, 1), (3000, 1), (1, 3000), (4000, 3000)])
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_pictures_of_any_shape_can_be_read(
+    tmp_path: Path, size: tuple[int, int], probabilities: bool
+) -> None:
+    Image.new("RGB", size, "green").save(tmp_path / "x.png")
+    best = (Guess(1, "a name that is far too long for the place that it has" * 3, 0.7),)
+    best += (Guess(2, "\u732b \udcff", -3.0),) * (not probabilities)
+    path = annotate(PhotoResult(tmp_path / "x.png", best, probabilities), tmp_path, set())
+    with Image.open(path) as picture:
+        assert 480 <= picture.width <= 1280
 
+
+def test_names_of_any_bytes_are_printed() -> None:
     photo = Path("new\nline\udcff,\x1b[31m.jpg")
     result = PhotoResult(photo, (Guess(1, 'a "b", c', 0.5),), True)
     for form in ("table", "csv", "jsonl"):

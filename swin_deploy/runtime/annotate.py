@@ -47,13 +47,14 @@ def annotate(result: PhotoResult, folder: Path, used: set[str]) -> Path:
 
 def draw(photo: Image.Image, result: PhotoResult) -> Image.Image:
     """The photo above a bar for each class, with its name and score."""
-    row = max(22, photo.width // 22)
+    width = max(photo.width, _NARROWEST)
+    row = width // 22
     font, margin = _font(round(row * 0.62)), row // 2
     panel = row * len(result.best) + 2 * margin
-    picture = Image.new("RGB", (photo.width, photo.height + panel), _PAPER)
-    picture.paste(photo, (0, 0))
+    picture = Image.new("RGB", (width, photo.height + panel), _PAPER)
+    picture.paste(photo, ((width - photo.width) // 2, 0))
     pen = ImageDraw.Draw(picture)
-    left, right = round(photo.width * 0.52), photo.width - margin - row * 3
+    left, right = round(width * 0.52), width - margin - row * 3
     largest = max(abs(guess.score) for guess in result.best) or 1.0
     for index, guess in enumerate(result.best):
         top = photo.height + margin + index * row
@@ -61,7 +62,7 @@ def draw(photo: Image.Image, result: PhotoResult) -> Image.Image:
         label = _shorten(printable(guess.label), pen, font, left - 2 * margin)
         _write(pen, (margin, middle), label, font)
         score = score_text(guess.score, result.probabilities)
-        _write(pen, (photo.width - margin - _width(pen, score, font), middle), score, font)
+        _write(pen, (width - margin - _width(pen, score, font), middle), score, font)
         bar = (left, top + row // 5, right, top + row - row // 5)
         pen.rectangle(bar, fill=_FAINT)
         share = guess.score if result.probabilities else max(0.0, guess.score) / largest
@@ -75,7 +76,7 @@ def _fit(photo: Image.Image) -> Image.Image:
     scale = min(_LONGEST / max(photo.size), max(1.0, _NARROWEST / photo.width))
     if scale == 1:
         return photo
-    size = max(_NARROWEST // 4, round(photo.width * scale)), max(1, round(photo.height * scale))
+    size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
     nearest, bicubic = 0, 3  # Pillow's numbers of them
     return photo.resize(size, nearest if scale >= 4 else bicubic)
 
