@@ -37,7 +37,6 @@ PACKAGES: dict[str, tuple[str, bool]] = {
     "openvino": ("pip install 'swin-deploy[openvino]'", True),
     "tensorrt-rtx-cu13": ("pip install 'swin-deploy[rtx]'", True),
     "tensorrt": ("pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack", True),
-    "cuda-bindings": ("pip install cuda-bindings; needed to run engines on a GPU", True),
 }
 
 

@@ -19,6 +19,7 @@ from swin_deploy.files import write_json
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import with_outputs
+from swin_deploy.runners.onnxruntime import CPU
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.variants import Variant
 
@@ -33,6 +34,7 @@ class BenchRequest:
         rounds: Turns per runner and batch.
         threads: On the CPU, for every runner alike; None for one per usable core.
         variant: The network of an ONNX file that belongs to no run.
+        provider: The execution provider that an ONNX file runs on, in full or short.
     """
 
     engine: Path
@@ -40,6 +42,7 @@ class BenchRequest:
     rounds: int = 10
     threads: int | None = None
     variant: Variant | None = None
+    provider: str = CPU
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -56,7 +59,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
         SwinDeployError: As ``open_subject`` and ``run_bench``.
     """
     threads = request.threads or len(os.sched_getaffinity(0))
-    subject = open_subject(request.engine, threads, request.variant)
+    subject = open_subject(request.engine, threads, request.variant, request.provider)
     spec = BenchSpec(batches=request.batches or _own_batches(subject), rounds=request.rounds)
     config = subject.config
     progress("building the eager network")
@@ -83,6 +86,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
         "machine": asdict(describe_machine()),
         "not_run": subject.not_run,
     }
+    report["warnings"] += subject.notes
     if not subject.known:
         report["warnings"].append(
             f"outputs were not compared: the weights behind {request.engine} are not known"

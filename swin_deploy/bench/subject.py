@@ -17,7 +17,7 @@ from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outpu
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
-from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.runners.onnxruntime import CPU, OnnxRuntimeRunner, find_provider
 from swin_deploy.runners.tensorrt import TensorRtRunner
 from swin_deploy.variants import Variant
 
@@ -65,16 +65,33 @@ class Subject:
     @property
     def on_gpu(self) -> bool:
         """Whether any candidate runs on a GPU, and the baseline therefore should."""
-        return any(isinstance(runner, TensorRtRunner) for runner, _ in self.candidates)
+        return any(
+            isinstance(runner, TensorRtRunner)
+            or (isinstance(runner, OnnxRuntimeRunner) and runner.on_gpu)
+            for runner, _ in self.candidates
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What the candidates have to say after they ran."""
+        return [
+            f"{runner.name}: {note}"
+            for runner, _ in self.candidates
+            if isinstance(runner, OnnxRuntimeRunner | TensorRtRunner)
+            for note in runner.notes
+        ]
 
 
-def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Subject:
+def open_subject(
+    path: Path, threads: int | None, variant: Variant | None, provider: str = CPU
+) -> Subject:
     """Find out what ``path`` is and which of it can run here.
 
     Args:
         path: A run folder, a file in one, or an ONNX file.
         threads: For engines on the CPU.
         variant: The network of an ONNX file that belongs to no run.
+        provider: The execution provider that an ONNX file runs on, as ``find_provider`` takes it.
 
     Raises:
         InputError: There is nothing at ``path`` that can be measured.
@@ -82,11 +99,12 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
         UnsafeError: The file is not the one in the manifest, or a plan without one.
         EnvironmentMissingError: Nothing of it can run on this machine.
     """
+    provider = find_provider(provider)
     if not path.exists():
         raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
     run = require_run(path) if path.is_dir() else find_run(path)
     if run is None:
-        return _foreign(path, threads, variant)
+        return _foreign(path, threads, variant, provider)
     if variant is not None:
         raise ConfigError(f"{path} belongs to a run, whose manifest names the network already")
     subject = _from_run(run)
@@ -95,7 +113,7 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
         name = str(path.absolute().relative_to(run.path))
         if name in _graphs():
             graph, precision = run.checked(name), _graphs()[name]
-            if precision == "bf16":
+            if precision == "bf16" and provider == CPU:
                 raise EnvironmentMissingError(
                     f"{path} cannot run here: ONNX Runtime has no BF16 kernels for a CPU",
                     f"swin-deploy bench --engine {run.path / 'engines' / 'rtx-bf16.plan'}, on a "
@@ -103,12 +121,19 @@ def open_subject(path: Path, threads: int | None, variant: Variant | None) -> Su
                 )
             as_exported = name in ("model.raw.onnx", "model.sim.onnx")
             taken = FP32_INPUT if as_exported else subject.image_input(precision)
-            subject.candidates.append((OnnxRuntimeRunner(graph, threads, name, taken), precision))
+            label = name if provider == CPU else f"{name} on {provider}"
+            runner = OnnxRuntimeRunner(graph, threads, label, taken, provider=provider)
+            subject.candidates.append((runner, precision))
             return subject
         listed = run.manifest.stages
         stages = [s for s in stages if name in listed[s].outputs and path.suffix != ".json"]
         if not stages:
             raise UnsafeError(f"{path} is not an engine that {run.path / MANIFEST} lists")
+    if provider != CPU:
+        raise ConfigError(
+            f"{path} has engines, each for a runtime of its own; {provider} runs ONNX files",
+            f"--engine {run.path / 'model.onnx'} --provider {provider}",
+        )
     for stage in stages:
         _add_engine(subject, run, stage, threads)
     if not subject.candidates:
@@ -158,7 +183,7 @@ def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | N
         subject.candidates.append((runner, precision))
 
 
-def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subject:
+def _foreign(path: Path, threads: int | None, variant: Variant | None, provider: str) -> Subject:
     from swin_deploy.graph.dress import read_image_input
     from swin_deploy.graph.export import check_graph, read_outputs
 
@@ -178,7 +203,8 @@ def _foreign(path: Path, threads: int | None, variant: Variant | None) -> Subjec
             "--variant NAME or --config FILE, for the eager baseline",
         )
     taken = read_image_input(path)
-    runner = OnnxRuntimeRunner(path, threads, f"onnxruntime {path.name}", taken)
+    label = "onnxruntime" if provider == CPU else provider
+    runner = OnnxRuntimeRunner(path, threads, f"{label} {path.name}", taken, provider=provider)
     return Subject(
         variant.config,
         outputs="stages" if "stage1" in read_outputs(path) else LOGITS,

@@ -27,6 +27,13 @@ from swin_deploy.interrupts import import_torch
 )
 @click.option("--rounds", default=10, show_default=True, help="Turns per runner and batch.")
 @click.option("--threads", type=int, help="CPU threads. Default: one per usable core.")
+@click.option(
+    "--provider",
+    default="CPU",
+    show_default=True,
+    metavar="NAME",
+    help="ONNX Runtime's execution provider for an ONNX file: cuda, tensorrt, openvino ...",
+)
 @network_options
 @json_option
 def bench(
@@ -34,6 +41,7 @@ def bench(
     batches: tuple[int, ...] | None,
     rounds: int,
     threads: int | None,
+    provider: str,
     variant: str | None,
     config: Path | None,
     as_json: bool,
@@ -43,6 +51,7 @@ def bench(
     \b
     swin-deploy bench --engine artifacts/swin_t
     swin-deploy bench --engine artifacts/swin_t/engines/cpu-fp32.onnx --rounds 20
+    swin-deploy bench --engine artifacts/swin_t/model.onnx --provider cuda
 
     Outputs are compared before anything is timed. Eager and engines take turns, so that a noisy
     machine slows all of them alike; the range is over the turns. --variant or --config name the
@@ -59,6 +68,7 @@ def bench(
         rounds=rounds,
         threads=threads,
         variant=resolve_network(variant, config),
+        provider=provider,
     )
     with Progress().shown() as progress:
         report = bench_engine(request, progress.started)

@@ -217,7 +217,7 @@ def plan_stages(
             | seen
             | {"int8_by_accuracy": labelled is not None},
             packages=(
-                *("torch", "onnxruntime", "pillow", "cuda-bindings"),
+                *("torch", "onnxruntime", "pillow"),
                 *dict.fromkeys(target.distribution for target, _ in engines),
             ),
             action=_verify,

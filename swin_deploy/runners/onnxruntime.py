@@ -1,8 +1,9 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or any other execution provider that is installed."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,21 @@ from numpy.typing import NDArray
 
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import EnvironmentMissingError, InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.metrics import FloatArray
+from swin_deploy.runners.base import batch_of, require_fit
 
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11: devices have 3.10
 
 
+CPU = "CPUExecutionProvider"
+GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+
+
 class OnnxRuntimeRunner:
-    """Runs an ONNX file on ONNX Runtime's CPU provider.
+    """Runs an ONNX file on one of ONNX Runtime's execution providers. Threads may share it.
 
     Args:
         path: The ONNX file: one image input, any number of outputs.
@@ -29,6 +35,13 @@ class OnnxRuntimeRunner:
         image_input: What its input is.
         simulated_int8: Compute the products of a graph with Q/DQ pairs in FP32 on the numbers that
             those pairs leave, instead of with the INT8 kernels of this CPU.
+        provider: As ``find_provider`` takes it. That one runs the file, or nothing does; nodes that
+            it cannot compute are computed on the CPU, and noted.
+
+    Attributes:
+        notes: What a user has to know of it: which nodes run elsewhere.
+        input_shape: (b, channels, H, W), or of pixels (b, H, W, channels), when it is entered; b is
+            a name if it is dynamic.
     """
 
     def __init__(
@@ -39,20 +52,37 @@ class OnnxRuntimeRunner:
         image_input: ImageInput = FP32_INPUT,
         *,
         simulated_int8: bool = False,
+        provider: str = CPU,
     ) -> None:
         self.path = path
         self.simulated_int8 = simulated_int8
         self.threads = threads
         self.image_input = image_input
+        self.provider = provider
         self.name = name or f"onnxruntime {path.name}"
+        self.notes: list[str] = []
+        self.input_shape: tuple[int | str, ...] = ()
         self._session: Any = None
 
     def __enter__(self) -> Self:
         options = session_options(self.threads)
         if self.simulated_int8:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        self._session = open_session(self.path, options)
+        provider = find_provider(self.provider)
+        if provider != CPU:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        self._session = open_session(self.path, options, provider)
+        if provider != CPU:
+            self.notes = _elsewhere(self._session, provider)
+        image = self._session.get_inputs()[0]
+        self._image, self.input_shape = image.name, tuple(image.shape)
+        self._outputs = [output.name for output in self._session.get_outputs()]
         return self
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its provider computes on an NVIDIA GPU."""
+        return find_provider(self.provider) in GPU
 
     def __exit__(
         self,
@@ -63,17 +93,9 @@ class OnnxRuntimeRunner:
         self._session = None
 
     @property
-    def input_shape(self) -> tuple[int | str, ...]:
-        """(b, channels, H, W), or of pixels (b, H, W, channels); b is a name if it is dynamic."""
-        return tuple(self._session.get_inputs()[0].shape)
-
-    @property
     def batch(self) -> BatchRange:
         """The file's own batch where it is static, else up to any size."""
-        size = self.input_shape[0]
-        if isinstance(size, int):
-            return BatchRange(low=size, high=size)
-        return BatchRange(low=1, high=4096)
+        return batch_of(self.input_shape)
 
     def prepare(self, images: FloatArray) -> NDArray[Any]:
         """As ``ImageInput.prepare``."""
@@ -81,19 +103,9 @@ class OnnxRuntimeRunner:
 
     def run(self, images: NDArray[Any]) -> dict[str, FloatArray]:
         """What ``prepare`` gives -> outputs by name, (b, ...) float32 each, "classes" int64."""
-        if not self.batch.low <= len(images) <= self.batch.high:
-            raise ConfigError(
-                f"{self.path} takes a batch of {self.batch}, got {len(images)}",
-                f"--batch {len(images)} at export",
-            )
-        if list(images.shape[1:]) != list(self.input_shape[1:]):
-            raise ConfigError(
-                f"{self.path} takes images of {self.input_shape[1:]}, got {images.shape[1:]}",
-                "the --variant or --config of that network",
-            )
-        names = [output.name for output in self._session.get_outputs()]
-        arrays = self._session.run(names, {self._session.get_inputs()[0].name: images})
-        return {n: as_float32(array) for n, array in zip(names, arrays, strict=True)}
+        require_fit(self.path, images, self.batch, self.input_shape[1:])
+        arrays = self._session.run(self._outputs, {self._image: images})
+        return {n: as_float32(array) for n, array in zip(self._outputs, arrays, strict=True)}
 
 
 def session_options(threads: int | None) -> Any:
@@ -106,18 +118,49 @@ def session_options(threads: int | None) -> Any:
     return options
 
 
-def open_session(path: Path, options: Any) -> Any:
-    """An inference session on the CPU.
+def find_provider(name: str) -> str:
+    """The execution provider called ``name``, in full or short: "cuda", "openvino", "CPU".
+
+    Raises:
+        EnvironmentMissingError: The ONNX Runtime that is installed has no such provider.
+    """
+    import onnxruntime
+
+    available: list[str] = onnxruntime.get_available_providers()
+    wanted = name.lower().removesuffix("executionprovider")
+    for provider in available:
+        if provider.lower().removesuffix("executionprovider") == wanted:
+            return provider
+    raise EnvironmentMissingError(
+        f"ONNX Runtime {onnxruntime.__version__} has no execution provider {name!r}",
+        f"one of {', '.join(available)}; others come in packages of their own, such as "
+        "onnxruntime-gpu",
+    )
+
+
+def open_session(path: Path, options: Any, provider: str = CPU) -> Any:
+    """An inference session on exactly one provider, and the CPU for what that cannot compute.
+
+    Args:
+        path: The ONNX file.
+        options: As ``session_options`` makes them.
+        provider: In full, one of those that are available.
 
     Raises:
         InputError: The file is no ONNX model that ONNX Runtime can run.
+        EnvironmentMissingError: The provider does not start here.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     refuse_impostors(path, "an ONNX model")
+    if provider in GPU and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA's libraries where pip put them, beside PyTorch's
+    advice = f"the libraries that {provider} needs, or another provider"
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            path, options, providers=[provider], enable_fallback=False
+        )
     except (
         states.InvalidProtobuf,
         states.InvalidGraph,
@@ -127,4 +170,39 @@ def open_session(path: Path, options: Any) -> Any:
         states.Fail,
         states.RuntimeException,
     ) as error:
+        if provider != CPU:
+            raise EnvironmentMissingError(
+                f"{provider} does not run {path} here: {error}", advice
+            ) from error
         raise InputError(f"{path} is not an ONNX model that ONNX Runtime runs: {error}") from error
+    session.disable_fallback()  # a call that fails would be repeated on the CPU
+    if (first := session.get_providers()[0]) != provider:
+        raise EnvironmentMissingError(
+            f"{provider} does not start here: ONNX Runtime took {first} in its place", advice
+        )
+    return session
+
+
+def _elsewhere(session: Any, provider: str) -> list[str]:
+    """A note on the nodes that the provider left to others, as far as this version says.
+
+    Raises:
+        EnvironmentMissingError: It left all of them.
+    """
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return [f"this version of ONNX Runtime does not say which nodes {provider} computes"]
+    groups = session.get_provider_graph_assignment_info()
+    counts = Counter({group.ep_name: 0 for group in groups})
+    for group in groups:
+        counts[group.ep_name] += len(group.get_nodes())
+    here, total = counts[provider], counts.total()
+    if not here:
+        raise EnvironmentMissingError(
+            f"{provider} computes none of the {total} nodes; all were left to the CPU",
+            "another provider",
+        )
+    if here == total:
+        return []
+    kinds = Counter(node.op_type for g in groups if g.ep_name != provider for node in g.get_nodes())
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+    return [f"{total - here} of {total} nodes are not computed by {provider}: {listed}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
+from swin_deploy.runners.base import batch_of, require_fit
 
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11: devices have 3.10
@@ -28,12 +30,21 @@ HINTS: dict[Precision, str | None] = {"fp32": "f32", "bf16": "bf16", "int8": Non
 class OpenVinoRunner:
     """Runs an engine of two files, NAME.xml and NAME.bin, on OpenVINO's CPU device.
 
+    ``run`` may be called by several threads: as many as there are requests run at once.
+
     Args:
         path: The .xml: one image input, any number of outputs.
         precision: Of its graph; one of ``HINTS``.
-        threads: For an inference; None for one per usable core.
+        threads: For all inferences that run at once; None for one per usable core.
         name: What tables call it; by default the runtime and the file.
         image_input: What its input is.
+        requests: How many calls run at once, each with its share of the threads. One call alone is
+            answered soonest with 1; many threads of the caller's get the most done with None, for
+            as many as OpenVINO finds best.
+
+    Attributes:
+        input_shape: (b, channels, H, W), or of pixels (b, H, W, channels), when it is entered; "?"
+            for what is dynamic.
     """
 
     def __init__(
@@ -43,17 +54,30 @@ class OpenVinoRunner:
         threads: int | None = None,
         name: str | None = None,
         image_input: ImageInput = FP32_INPUT,
+        *,
+        requests: int | None = 1,
     ) -> None:
+        if requests is not None and requests < 1:
+            raise ConfigError(f"requests = {requests} must be at least 1")
         self.path = path
         self.precision = precision
         self.threads = threads
         self.image_input = image_input
         self.name = name or f"openvino {path.name}"
-        self._request: Any = None
+        self.requests = requests
+        self.input_shape: tuple[int | str, ...] = ()
+        self._compiled: Any = None
 
     def __enter__(self) -> Self:
-        compiled = compile_engine(self.path, runtime_settings(self.precision, self.threads))
-        self._request = compiled.create_infer_request()
+        settings = runtime_settings(self.precision, self.threads, self.requests)
+        self._compiled = compile_engine(self.path, settings)
+        if self.requests is None:
+            self.requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        shape = self._compiled.input(0).get_partial_shape()
+        self.input_shape = tuple("?" if s.is_dynamic else s.get_length() for s in shape)
+        self._free: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(self.requests):
+            self._free.put(self._compiled.create_infer_request())
         return self
 
     def __exit__(
@@ -62,21 +86,13 @@ class OpenVinoRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._request = None
-
-    @property
-    def input_shape(self) -> tuple[int | str, ...]:
-        """(b, channels, H, W), or of pixels (b, H, W, channels); "?" for what is dynamic."""
-        shape = self._request.model_inputs[0].get_partial_shape()
-        return tuple("?" if size.is_dynamic else size.get_length() for size in shape)
+        self._compiled = None
+        self._free = queue.LifoQueue()
 
     @property
     def batch(self) -> BatchRange:
         """The file's own batch where it is static, else up to any size."""
-        size = self.input_shape[0]
-        if isinstance(size, int):
-            return BatchRange(low=size, high=size)
-        return BatchRange(low=1, high=4096)
+        return batch_of(self.input_shape)
 
     def prepare(self, images: FloatArray) -> NDArray[Any]:
         """As ``ImageInput.prepare``."""
@@ -84,31 +100,31 @@ class OpenVinoRunner:
 
     def run(self, images: NDArray[Any]) -> dict[str, FloatArray]:
         """What ``prepare`` gives -> outputs by name, (b, ...) float32 each, "classes" int64."""
-        if not self.batch.low <= len(images) <= self.batch.high:
-            raise ConfigError(
-                f"{self.path} takes a batch of {self.batch}, got {len(images)}",
-                f"--batch {len(images)} at export",
-            )
-        if images.shape[1:] != self.input_shape[1:]:
-            raise ConfigError(
-                f"{self.path} takes images of {self.input_shape[1:]}, got {images.shape[1:]}",
-                "the --variant or --config of that network",
-            )
-        found = self._request.infer([images])
-        return {port.get_any_name(): as_float32(array) for port, array in found.items()}
+        require_fit(self.path, images, self.batch, self.input_shape[1:])
+        request = self._free.get()
+        try:
+            found = request.infer([images], share_inputs=True)  # they stay until it has answered
+            return {port.get_any_name(): as_float32(array) for port, array in found.items()}
+        finally:
+            self._free.put(request)
 
 
-def runtime_settings(precision: Precision, threads: int | None) -> dict[str, Any]:
-    """How an engine is compiled for the CPU: for the latency of one call.
+def runtime_settings(
+    precision: Precision, threads: int | None, requests: int | None = 1
+) -> dict[str, Any]:
+    """How an engine is compiled for the CPU: for the latency of one call, or for many at once.
 
     Args:
         precision: Of its graph.
         threads: None for one per usable core.
+        requests: How many calls run at once; None for as many as OpenVINO finds best.
     """
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY" if requests == 1 else "THROUGHPUT",
         "INFERENCE_NUM_THREADS": threads or len(os.sched_getaffinity(0)),
     }
+    if requests not in (None, 1):
+        settings["PERFORMANCE_HINT_NUM_REQUESTS"] = requests
     hint = HINTS[precision]
     return settings if hint is None else settings | {"INFERENCE_PRECISION_HINT": hint}
 

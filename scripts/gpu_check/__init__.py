@@ -1,0 +1,1 @@
+"""What ``scripts/gpu-check`` does: build, verify and time whatever this machine can run."""
