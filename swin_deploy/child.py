@@ -6,16 +6,19 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from swin_deploy.errors import ResourceError, SwinDeployError, from_os_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Report = Callable[[Any], None]
 
 _LOG_TAIL_LINES = 12
 
@@ -37,20 +40,63 @@ def run_in_child(
             answer; carries the end of its log.
         SwinDeployError: What ``function`` itself raised.
     """
+    return _run(function, log, timeout_s, None, args, kwargs)  # type: ignore[no-any-return]
+
+
+def run_reporting(
+    function: Callable[Concatenate[Report, P], T],
+    log: Path,
+    timeout_s: float,
+    heard: Report,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """As ``run_in_child``, of a function that tells how far it is.
+
+    Args:
+        function: Its first argument is given here: a call of it with anything that pickles is a
+            call of ``heard`` in this process.
+        log: As there.
+        timeout_s: Likewise.
+        heard: Must not take long: the child waits meanwhile.
+        *args: Of ``function``, after the first.
+        **kwargs: Of ``function``.
+
+    Raises:
+        ResourceError: As ``run_in_child``.
+        SwinDeployError: What ``function`` itself raised.
+    """
+    return _run(function, log, timeout_s, heard, args, kwargs)  # type: ignore[no-any-return]
+
+
+def _run(
+    function: Callable[..., Any],
+    log: Path,
+    timeout_s: float,
+    heard: Report | None,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> Any:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
-        target=_answer, args=(theirs, log, function, args, kwargs), daemon=True
+        target=_answer, args=(theirs, log, function, heard is not None, args, kwargs), daemon=True
     )
     name = f"{function.__module__}.{function.__qualname__}"
+    end = time.monotonic() + timeout_s
     process.start()
     theirs.close()
     try:
-        if not ours.poll(timeout_s):
-            raise ResourceError(
-                f"{name} was stopped after {timeout_s:g} s{_tail(log)}", "a faster machine"
-            )
-        answer = ours.recv()
+        while True:
+            if not ours.poll(max(end - time.monotonic(), 0)):
+                raise ResourceError(
+                    f"{name} was stopped after {timeout_s:g} s{_tail(log)}", "a faster machine"
+                )
+            answer = ours.recv()
+            if not isinstance(answer, _Told):
+                break
+            assert heard is not None  # else the function got nothing to tell with
+            heard(answer.what)
     except EOFError:
         process.join()
         raise ResourceError(
@@ -65,7 +111,12 @@ def run_in_child(
         raise answer
     if isinstance(answer, _Bug):
         raise RuntimeError(f"{name} failed in its child process:\n{answer.text}")
-    return answer  # type: ignore[no-any-return]
+    return answer
+
+
+class _Told:
+    def __init__(self, what: object) -> None:
+        self.what = what
 
 
 class _Bug:
@@ -77,6 +128,7 @@ def _answer(
     connection: Connection,
     log: Path,
     function: Callable[..., object],
+    reports: bool,
     args: tuple[object, ...],
     kwargs: dict[str, object],
 ) -> None:
@@ -84,6 +136,8 @@ def _answer(
     with log.open("wb") as sink:
         os.dup2(sink.fileno(), sys.stdout.fileno())
         os.dup2(sink.fileno(), sys.stderr.fileno())
+    if reports:
+        args = (lambda what: connection.send(_Told(what)), *args)
     try:
         answer: object = function(*args, **kwargs)
     except SwinDeployError as error:

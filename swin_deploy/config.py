@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import ONE_IMAGE, BatchRange
+from swin_deploy.build_options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, require_size
@@ -117,6 +118,7 @@ class ExportRequest:
         fp32_nodes: Names, or patterns with ``*``, of nodes that compute in FP32 in graphs of half
             precision, beside those whose values FP16 cannot hold.
         int8: How to quantise; without meaning unless INT8 is among the precisions.
+        build: What compilers are told beside the graph, as far as they take it.
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
         out: The run folder.
@@ -141,6 +143,7 @@ class ExportRequest:
     precisions: tuple[Precision, ...] = DEFAULT_PRECISIONS
     int8: Int8Options = Int8Options()
     fp32_nodes: tuple[str, ...] = ()
+    build: BuildOptions = DEFAULT_OPTIONS
     targets: tuple[str, ...] | None = None
     images: Path | None = None
     strict: bool = False

@@ -18,6 +18,7 @@ from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.engine.listing_log import read_listing
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS, find_target
+from swin_deploy.engine.tensorrt_build import Compiled
 from swin_deploy.errors import (
     ConfigError,
     EnvironmentMissingError,
@@ -67,13 +68,14 @@ def test_fused_attention_and_dynamic_sizes_are_seen() -> None:
 def test_an_engine_whose_kernels_cannot_be_read_is_built_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fake_child(function: object, log: Path, timeout_s: float, *args: object) -> object:
-        final = args[2]
+    def fake_child(*args: object) -> Compiled:
+        final = args[6]
         assert isinstance(final, Path)
         final.write_bytes(b"a plan")
-        return Listing((), "another layout"), "12.0"
+        listing = Listing((), "another layout")
+        return Compiled(listing=listing, version="12.0", settings={}, notes=())
 
-    monkeypatch.setattr(build, "run_in_child", fake_child)
+    monkeypatch.setattr(build, "run_reporting", fake_child)
     built = build_engine(
         *(TARGETS["rtx"], tmp_path / "x.onnx", tmp_path / "x.plan", BatchRange(), tmp_path / "log"),
         tmp_path / "x.kernels.json",
@@ -233,6 +235,7 @@ def test_a_library_that_compiles_for_its_own_gpu_alone_says_so(
     monkeypatch.setattr(tensorrt_build, "_aim", lambda trt, config, capability: False)
     with pytest.raises(EnvironmentMissingError, match=r"cannot compile for GPUs of 8\.6"):
         tensorrt_build.build_tensorrt(
+            print,
             *("tensorrt_rtx", pocket_run.path / "model.fp16.onnx", tmp_path / "x.plan"),
             *(BatchRange(low=1, high=4), "8.6"),
         )

@@ -18,7 +18,16 @@ ROOT = Path(swin_deploy.__file__).parent
 LAYERS = (
     ("errors",),
     ("outcome",),
-    ("batches", "child", "files", "installed", "interrupts", "metrics", "precisions"),
+    (
+        "batches",
+        "build_options",
+        "child",
+        "files",
+        "installed",
+        "interrupts",
+        "metrics",
+        "precisions",
+    ),
     ("preprocessing",),
     ("architecture",),
     ("geometry", "vit_architecture"),

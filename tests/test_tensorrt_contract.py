@@ -159,12 +159,40 @@ def test_a_gate_lets_it_pass(bindings: Bindings, version: str) -> None:
     assert walk.gates["trt.BuilderFlag.FP16"] == version.startswith("10.")
 
 
+def test_the_gates_of_the_build_open_where_the_names_are(bindings: Bindings) -> None:
+    for version in VERSIONS:
+        newer = version != "10.3.0"
+        assert Walk(bindings(version), BUILD).gates == {
+            "config.num_compute_capabilities": version == "rtx",
+            "config.max_num_tactics": newer,
+            "trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY": newer,
+        }
+
+
+@pytest.mark.parametrize(
+    ("call", "renamed"),
+    [
+        ("builder.create_builder_config()", "builder.platform_has_fast_int8()"),
+        ("config.get_timing_cache()", "config.get_calibration_profile()"),
+        ("trt.BuilderFlag.REFIT", "trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS"),
+        ("parser.get_error(index)", "parser.supports_model(index)"),
+    ],
+)
+def test_a_call_that_is_renamed_to_one_of_tensorrt_10_is_reported_on_11(
+    bindings: Bindings, call: str, renamed: str
+) -> None:
+    """In a copy of our source; TensorRT 10 has the name, and may want other arguments of it."""
+    name = renamed.partition("(")[0].rpartition(".")[2]
+    for version in VERSIONS:
+        problems = Walk(bindings(version), changed(call, renamed)).problems
+        missing = [text for text in problems if f"{name} does not exist" in text]
+        assert bool(missing) == (not version.startswith("10.")), (version, problems)
+
+
 def test_only_rtx_compiles_for_gpus_that_are_not_here(bindings: Bindings) -> None:
     gate = '    if hasattr(config, "num_compute_capabilities"):\n'
     ungated = changed(gate, "    if True:\n")
     for version in VERSIONS:
-        walk = Walk(bindings(version), BUILD)
-        assert walk.gates == {"config.num_compute_capabilities": version == "rtx"}
         problems = Walk(bindings(version), ungated).problems
         assert bool(problems) == (version != "rtx")
 

@@ -12,7 +12,7 @@ from swin_deploy.child import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S
 from swin_deploy.engine.listing import Kernel
 from swin_deploy.engine.targets import find_target
-from swin_deploy.engine.tensorrt_build import build_tensorrt
+from swin_deploy.engine.tensorrt_build import build_quietly
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
 
@@ -31,7 +31,7 @@ def block_table(row: Row) -> Iterator[str]:
         export_graph(our_network(row), row.config, row.batches, graph)
         convert_to_half(graph, graph, "fp16")
         module = find_target(TARGET).module
-        listing, _ = run_in_child(build_tensorrt, log, TIMEOUT_S, module, graph, plan, row.batches)
+        listing, _ = run_in_child(build_quietly, log, TIMEOUT_S, module, graph, plan, row.batches)
     kernels = [
         kernel
         for kernel in listing.kernels

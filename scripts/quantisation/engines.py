@@ -20,7 +20,7 @@ from swin_deploy.child import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S
 from swin_deploy.engine.listing import Listing, total
 from swin_deploy.engine.targets import find_target
-from swin_deploy.engine.tensorrt_build import build_tensorrt
+from swin_deploy.engine.tensorrt_build import build_quietly
 from swin_deploy.errors import InputError
 from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.export_form.entry import freeze
@@ -86,7 +86,7 @@ def list_kernels(write: Callable[[Path], None], batch: BatchRange) -> Listing:
     with tempfile.TemporaryDirectory() as folder:
         graph, plan, log = (Path(folder) / name for name in ("model.onnx", "plan", "log"))
         write(graph)
-        listing, _ = run_in_child(build_tensorrt, log, TIMEOUT_S, module, graph, plan, batch)
+        listing, _ = run_in_child(build_quietly, log, TIMEOUT_S, module, graph, plan, batch)
     if listing.problem:
         raise InputError(f"its kernels are not known: {listing.problem}")
     return listing

@@ -175,7 +175,7 @@ def _add_engine(subject: Subject, run: FinishedRun, stage: str, threads: int | N
     record = run.manifest.stages[stage]
     target, precision = TARGETS[record.details["target"]], record.details["precision"]
     path, *_ = [run.checked(name) for name in target.engine_files(precision)]
-    if (reason := why_not_here(target)) is not None:
+    if (reason := why_not_here(target, record.details)) is not None:
         subject.not_run[f"engine {target.name}-{precision}"] = reason
     else:
         taken, built_for = subject.image_input(precision), read_fingerprint(record.details, path)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from swin_deploy.batches import BatchRange
+from swin_deploy.build_options import BuildOptions
+from swin_deploy.cli.build_options import build_options
 from swin_deploy.cli.types import (
     BatchType,
     FolderType,
@@ -156,6 +158,7 @@ if TYPE_CHECKING:
     "timm:NAME[@REVISION] or torchvision:NAME[:TAG], which are downloaded. "
     "Default: random weights.",
 )
+@build_options
 @load_options
 @click.option("--seed", type=int, help="Of the random weights. Default: 0.")
 @click.option(
@@ -197,6 +200,7 @@ def export(
     window: int | None,
     ema: bool,
     seed: int | None,
+    build: BuildOptions,
     out: Path | None,
     strict: bool,
     wait: float,
@@ -270,6 +274,7 @@ def export(
             max_drop=max_drop,
         ),
         fp32_nodes=fp32_nodes,
+        build=build,
         targets=targets or None,
         images=images,
         strict=strict,

@@ -16,6 +16,7 @@ from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.predict import predict
 from swin_deploy.cli.qat import qat
+from swin_deploy.cli.refit import refit
 from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.targets import targets
 from swin_deploy.cli.variants import variants
@@ -37,6 +38,7 @@ def main(debug: bool) -> None:
 
 _COMMANDS = (
     export,
+    refit,
     qat,
     bench,
     cost,

@@ -15,7 +15,7 @@ from swin_deploy.engine.build import TIMEOUT_S, require_installed
 from swin_deploy.engine.graph_facts import GraphFacts, profile_of, read_graph
 from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.engine.targets import TARGETS
-from swin_deploy.engine.tensorrt_build import build_tensorrt
+from swin_deploy.engine.tensorrt_build import build_quietly
 from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.files import read_json
 
@@ -141,6 +141,6 @@ def _compile(path: Path, shown: Path, progress: Callable[[str], None]) -> Subjec
     with tempfile.TemporaryDirectory(prefix="swin-deploy-cost.") as folder:
         log, plan = Path(folder) / "log", Path(folder) / "plan"
         listing, version = run_in_child(
-            build_tensorrt, log, TIMEOUT_S, COMPILER.module, path.absolute(), plan, batch
+            build_quietly, log, TIMEOUT_S, COMPILER.module, path.absolute(), plan, batch
         )
     return Subject(shown.name, shown, f"{COMPILER.module} {version}", batch, listing, graph)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from swin_deploy.engine.build_options import BuilderSettings
-from swin_deploy.engine.target import Target
+from swin_deploy.build_options import BuilderSettings
+from swin_deploy.engine.target import JETPACK_OPTIONS, TENSORRT_OPTIONS, Target
 from swin_deploy.precisions import Precision
 
 AHEAD: tuple[Precision, ...] = ("fp16", "bf16", "int8")
@@ -26,6 +26,7 @@ def _device(name: str, capability: str, about: str, *sources: str, **more: Any) 
         "precisions": AHEAD,
         "batch": "many",
         "gpu": name,
+        "options": TENSORRT_OPTIONS,
     }
     return Target(
         name=name,
@@ -50,6 +51,7 @@ def _jetson(name: str, capability: str, about: str, *versions: str) -> Target:
         platform="linux-aarch64",
         versions=versions,
         batch="one",
+        options=JETPACK_OPTIONS,
         builder=BuilderSettings(workspace_bytes=2 << 30),
     )
 

@@ -17,7 +17,6 @@ that older ones read newer files: the runtime must not be older than the one tha
 
 from __future__ import annotations
 
-import importlib
 import platform
 import re
 import sys
@@ -26,6 +25,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.engine.library import library_version
 from swin_deploy.errors import EnvironmentMissingError, InputError
 from swin_deploy.installed import package_version
 from swin_deploy.runners.cuda import device_compute_capability, device_name
@@ -82,16 +82,9 @@ def fingerprint_here(module: str, distribution: str) -> Fingerprint:
         return Fingerprint(
             module=module, version=package_version(distribution), platform=platform_here()
         )
-    try:
-        # Of the library itself: JetPack's comes without metadata of a distribution.
-        version = importlib.import_module(module).__version__
-    except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
-        raise EnvironmentMissingError(
-            f"cannot import {module}: {error}", "swin-deploy doctor"
-        ) from error
     return Fingerprint(
         module=module,
-        version=version,
+        version=library_version(module),
         platform=platform_here(),
         compute_capability=device_compute_capability(),
         device=device_name().rpartition(", sm_")[0],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, require_match
@@ -14,6 +17,8 @@ from swin_deploy.runners.cuda import device_compute_capability, device_problem
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.openvino import OpenVinoRunner
 from swin_deploy.runners.tensorrt import TensorRtRunner
+
+NO_DETAILS: Mapping[str, Any] = MappingProxyType({})
 
 
 def open_engine(
@@ -54,8 +59,15 @@ def open_engine(
     return TensorRtRunner(path, target.module, name, image_input)
 
 
-def why_not_here(target: Target) -> str | None:
-    """Why engines of this target cannot run on this machine; None if they can."""
+def why_not_here(target: Target, details: Mapping[str, Any] = NO_DETAILS) -> str | None:
+    """Why engines of this target cannot run on this machine; None if they can.
+
+    Args:
+        target: Its row.
+        details: Of the stage that made one of them, for what holds for that one.
+    """
+    if "STRIP_PLAN" in details.get("settings", {}).get("flags", ()):
+        return "its weights are stripped: swin-deploy refit brings them, and verifies it"
     if not target.installed:
         return f"{target.module} is not installed ({target.install})"
     if target.kind != "tensorrt":

@@ -6,9 +6,18 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
-from swin_deploy.engine.build_options import LIBRARY_DEFAULTS, BuilderSettings
+from swin_deploy.build_options import LIBRARY_DEFAULTS, BuilderSettings
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.precisions import Precision
+
+# What the compilers take. TensorRT-RTX says of hardware compatibility that it is "unsupported in
+# TensorRT-RTX"; its engines "are not compatible between different releases" (its documentation).
+RTX_OPTIONS = (
+    *("optimisation_level", "workspace_bytes", "aux_streams"),
+    *("strip_weights", "refittable"),
+)
+JETPACK_OPTIONS = (*RTX_OPTIONS, "version_compatible")  # hardware compatibility: not on JetPack
+TENSORRT_OPTIONS = (*JETPACK_OPTIONS, "hardware_compatible")
 
 Kind = Literal["onnxruntime", "openvino", "tensorrt"]
 BatchRegime = Literal["one", "many", "any"]
@@ -41,6 +50,7 @@ class Target:
         forms: Of attention, that its compiler is fastest with: static batch, dynamic batch.
         batch: What its engines are mostly asked for: one image at once, or many.
         builder: Settings of its compiler, where a request has none.
+        options: Fields of ``BuildOptions`` that its compiler takes.
         weights_suffix: Of the second file of an engine, which has the weights, where there is one.
         by_default: Whether a run that names no target has it. Every engine is compiled and
             verified, which takes its time: alternatives to these are built when asked for.
@@ -66,6 +76,7 @@ class Target:
     forms: tuple[FormName, FormName] = ("packed", "packed")
     batch: BatchRegime = "any"
     builder: BuilderSettings = LIBRARY_DEFAULTS
+    options: tuple[str, ...] = ()
     weights_suffix: str | None = None
     by_default: bool = True
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from swin_deploy.engine.device_rows import AHEAD, DEVICE_ROWS, FUSION
 from swin_deploy.engine.here import HERE, describe_device, row_of
-from swin_deploy.engine.target import Target
+from swin_deploy.engine.target import RTX_OPTIONS, TENSORRT_OPTIONS, Target
 from swin_deploy.errors import ConfigError
 from swin_deploy.precisions import PRECISIONS, Precision
 
@@ -38,6 +38,7 @@ def _rtx(name: str, about: str, **more: Any) -> Target:
         about=about,
         builds_without_gpu=True,
         forms=("slabs", "packed"),
+        options=RTX_OPTIONS,
         **columns | more,
     )
 
@@ -102,6 +103,7 @@ TARGETS: dict[str, Target] = {
             about="TensorRT 10.3 to 11 for the GPU of this machine",
             builds_without_gpu=False,
             forms=("slabs", "packed"),
+            options=TENSORRT_OPTIONS,
             sources=(_OPSET, FUSION),
         ),
         *DEVICE_ROWS,

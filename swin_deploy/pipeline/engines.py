@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.config import ExportRequest
+from swin_deploy.engine.build import build_engine, effective_options
 from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.target import Target
-from swin_deploy.engine.targets import DEFAULT_TARGETS, find_targets
+from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_targets
 from swin_deploy.errors import ConfigError
 from swin_deploy.export_form.choice import PRIORITY, FormName
 from swin_deploy.pipeline.context import RunContext
@@ -18,6 +19,8 @@ from swin_deploy.pipeline.int8 import INT8_GRAPHS, INT8_RECIPES, int8_problems
 from swin_deploy.precisions import Precision
 
 SIMPLE = "model.onnx"
+# Options of the command line whose name is not that of the field.
+FLAGS = {"optimisation_level": "--opt-level", "workspace_bytes": "--workspace"}
 GRAPHS: dict[Precision, str] = {
     "fp32": SIMPLE,
     "fp16": "model.fp16.onnx",
@@ -46,7 +49,20 @@ def plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
                 f"--precision {','.join(target.precisions)}",
             )
         engines += [(target, precision) for precision in precisions]
+    _require_taken(request, [target for target, _ in engines])
     return engines
+
+
+def _require_taken(request: ExportRequest, targets: list[Target]) -> None:
+    names = dict.fromkeys(target.name for target in targets)
+    for option, value in request.build.given().items():
+        if not any(option in target.options for target in targets):
+            takers = [target.name for target in TARGETS.values() if option in target.options]
+            flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
+            raise ConfigError(
+                f"{flag} {value} is for {', '.join(takers)}; the targets are {', '.join(names)}",
+                f"no {flag}, or one of the former with --target",
+            )
 
 
 def plan_form(request: ExportRequest) -> FormName:
@@ -106,15 +122,21 @@ def target_notes(request: ExportRequest) -> list[str]:
 def engine_outputs(target: Target, precision: Precision) -> tuple[str, ...]:
     """Files of the run that the stage of an engine writes."""
     listing = target.listing_name(precision)
-    return (*target.engine_files(precision), *([listing] if listing else []))
+    more = [listing, target.log_name(precision)] if listing else []
+    return (*target.engine_files(precision), *more)
+
+
+def engine_spec(request: ExportRequest, target: Target) -> dict[str, Any]:
+    """What an engine depends on beside its graph."""
+    asked = effective_options(target, request.build)
+    more = {"build": asked.as_spec()} if target.options else {}
+    return {"batch": str(request.batch)} | more
 
 
 def engine_action(target: Target, precision: Precision) -> Callable[[RunContext], dict[str, Any]]:
     """What the stage of an engine does."""
 
     def build(context: RunContext) -> dict[str, Any]:
-        from swin_deploy.engine.build import build_engine
-
         name = target.listing_name(precision)
         listing: Path | None = context.folder.scratch(name) if name else None
         engine = build_engine(
@@ -122,8 +144,10 @@ def engine_action(target: Target, precision: Precision) -> Callable[[RunContext]
             context.folder.file(graph_of(target, precision)),
             context.folder.scratch(target.engine_name(precision)),
             context.request.batch,
-            context.log(f"engine-{target.name}-{precision}"),
+            context.folder.scratch(target.log_name(precision)),
             listing,
+            context.request.build,
+            context.advanced,
         )
         details = {"target": target.name, "precision": precision} | asdict(engine)
         if precision == "int8" and listing is not None and engine.kernels:

@@ -92,7 +92,7 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
             continue
         target, precision = TARGETS[record.details["target"]], record.details["precision"]
         path = context.folder.file(target.engine_name(precision))
-        if (reason := why_not_here(target)) is not None:
+        if (reason := why_not_here(target, record.details)) is not None:
             not_run[f"engine {target.name}-{precision}"] = reason
             continue
         taken = context.image_input(io(precision))

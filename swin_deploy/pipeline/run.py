@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,8 +65,17 @@ class RunResult:
         return asdict(self) | {"path": str(self.path)}
 
 
-def run_export(request: ExportRequest, listener: Listener) -> RunResult:
+def run_export(
+    request: ExportRequest,
+    listener: Listener,
+    adapt: Callable[[list[Stage]], list[Stage]] = list,
+) -> RunResult:
     """From a network to a published run folder.
+
+    Args:
+        request: What to do.
+        listener: Hears what is being done.
+        adapt: Changes the plan before it is carried out.
 
     Raises:
         SwinDeployError: Some stage could not do its work or failed the gate; what an earlier run
@@ -83,7 +93,7 @@ def run_export(request: ExportRequest, listener: Listener) -> RunResult:
     if options.labelled is not None:
         classes = request.variant.config.num_classes
         labelled = find_labelled(options.labelled, classes, request.labels)
-    stages = plan_stages(request, photos, calibration, labelled)
+    stages = adapt(plan_stages(request, photos, calibration, labelled))
     notes: list[str] = []
     current: list[str] = []
 

@@ -57,7 +57,7 @@ class Progress:
 
     def advanced(self, what: str, done: int, total: int) -> None:
         """Say how much of a long stage is done."""
-        self._status.update(f"{what}: {done} of {total} images")
+        self._status.update(f"{what}: {done} of {total}")
 
     def note(self, text: str) -> None:
         """Say something that the user has to know."""

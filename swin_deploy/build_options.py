@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from swin_deploy.errors import ConfigError
 
@@ -71,13 +71,36 @@ class BuildOptions(BuilderSettings):
         """Whether the plan can be refitted."""
         return self.refittable or self.strip_weights
 
+    def __post_init__(self) -> None:
+        BuilderSettings.__post_init__(self)
+        if self.hardware_compatible not in HARDWARE_COMPATIBLE:
+            raise ConfigError(
+                f"hardware_compatible = {self.hardware_compatible!r}",
+                " or ".join(HARDWARE_COMPATIBLE),
+            )
+        if self.version_compatible and self.refits:
+            raise ConfigError(
+                "a version-compatible plan cannot be refitted: the lean runtime that loads it has "
+                "no refitter",
+                "--version-compatible, or --refittable and --strip-weights",
+            )
+
     def over(self, row: BuilderSettings) -> BuildOptions:
         """These, and those of a target where these say nothing."""
         names = [field.name for field in fields(BuilderSettings)]
         missing = {name: getattr(row, name) for name in names if getattr(self, name) is None}
         return replace(self, **missing)
 
+    def given(self) -> dict[str, Any]:
+        """What a request says, by the names of the fields; not where the timings lie."""
+        values = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        del values["timing_cache"]
+        return {name: value for name, (value, default) in values.items() if value != default}
+
     def as_spec(self) -> dict[str, object]:
         """What the plan depends on, JSON-able; timings are looked up faster with a cache."""
         names = [field.name for field in fields(self) if field.name != "timing_cache"]
         return {name: getattr(self, name) for name in names}
+
+
+DEFAULT_OPTIONS = BuildOptions()

@@ -1,0 +1,66 @@
+"""``swin-deploy refit``: new weights into an engine, without compiling it again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from swin_deploy.cli.types import FolderType, json_option
+from swin_deploy.interrupts import import_torch
+
+
+@click.command()
+@click.argument("engine", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--weights",
+    required=True,
+    metavar="SOURCE",
+    help="A checkpoint of the same network: whatever export takes.",
+)
+@click.option(
+    "--out",
+    type=FolderType(),
+    metavar="DIR",
+    help="The new run folder. Default: beside the old one, with the name of the checkpoint.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photos to verify on, beside seeded noise.",
+)
+@json_option
+def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_json: bool) -> None:
+    """Put the weights of a fine-tuned checkpoint into an engine, in seconds.
+
+    \b
+    swin-deploy export --variant swin_t --target rtx --refittable
+    swin-deploy refit artifacts/swin_t/engines/rtx-fp16.plan --weights finetuned.safetensors
+
+    The engine has to be built with --refittable or --strip-weights, and this machine has to have
+    its GPU. The result is a run folder of its own, verified against eager PyTorch with the new
+    weights; the old one stays as it is.
+    """
+    from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
+
+    found = find_refittable(engine)
+    from swin_deploy.checkpoints.hub import resolve_source
+    from swin_deploy.report.console import Downloads, Progress, stdout
+    from swin_deploy.report.run_tables import print_run
+
+    with Downloads().shown() as downloads:
+        source = resolve_source(weights, None, downloads)
+    import_torch()
+    request = refit_request(
+        *(found, source.path, out, images),
+        provenance=source.provenance,
+        labels=source.facts.labels,
+    )
+    with Progress().shown() as progress:
+        result = refit_engine(found, request, progress)
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        print_run(result, stdout())

@@ -1,0 +1,82 @@
+"""Timings of kernels that earlier builds took: one file per GPU, TensorRT and CUDA.
+
+They save time and decide nothing that a build without them would not decide by its own timings, so
+one that is damaged, foreign or in use is done without, and the build says so.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from swin_deploy.engine.fingerprint import Fingerprint
+from swin_deploy.files import atomic_path
+
+NONE = "none"  # what --timing-cache takes for none
+LIMIT_BYTES = 1 << 30  # of one file; no build of ours comes near
+
+
+def default_folder() -> Path:
+    """Where timing caches lie if nobody says otherwise."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    return root / "swin-deploy" / "timing"
+
+
+def cache_file(folder: Path, here: Fingerprint, cuda: str) -> Path:
+    """The file for one GPU, version of TensorRT and version of CUDA.
+
+    Args:
+        folder: Of all of them.
+        here: The machine, with its GPU.
+        cuda: The version that its driver has.
+    """
+    chip = (here.compute_capability or "none").replace(".", "")
+    parts = (here.device or "gpu", f"sm{chip}", f"{here.module}{here.version}", f"cuda{cuda}")
+    return folder / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts) + ".timing")
+
+
+def cuda_version() -> str:
+    """What the driver of this machine has, as "12.6"; "unknown" where there is none to ask."""
+    number = ctypes.c_int(0)
+    try:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
+    except OSError:
+        return "unknown"
+    return f"{number.value // 1000}.{number.value % 1000 // 10}"
+
+
+def read_cache(path: Path) -> tuple[bytes, str]:
+    """Content of a cache, and why it is not taken; empty where it does not exist yet."""
+    try:
+        if path.is_file() and path.stat().st_size > LIMIT_BYTES:
+            return b"", f"timing cache {path} is larger than {LIMIT_BYTES:,} bytes"
+        return path.read_bytes(), ""
+    except FileNotFoundError:
+        return b"", ""
+    except OSError as error:
+        return b"", f"timing cache {path} cannot be read: {error.strerror}"
+
+
+def write_cache(path: Path, content: bytes) -> str:
+    """Replace a cache as a whole; returns why that was not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path), atomic_path(path) as scratch:
+            scratch.write_bytes(content)
+    except OSError as error:
+        return f"timing cache {path} was not kept: {error.strerror}"
+    return ""
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Held by one process at a time. Not filelock: devices have the standard library alone."""
+    with path.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError is an OSError
+        yield
