@@ -35,6 +35,7 @@ PACKAGES: dict[str, tuple[str, bool]] = {
     "onnxsim": ("pip install onnxsim", False),
     "onnxruntime": ("pip install onnxruntime", False),
     "openvino": ("pip install 'swin-deploy[openvino]'", True),
+    "cryptography": ("pip install 'swin-deploy[sign]'", True),
     "tensorrt-rtx-cu13": ("pip install 'swin-deploy[rtx]'", True),
     "tensorrt": ("pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack", True),
 }
