@@ -182,6 +182,8 @@ class SwinEngine:
             part = prepare_images(items[start : start + self._high], size, steps)
             with self.borrow() as runner:
                 parts.append(run_all(runner, part))
+        if len(parts) == 1:  # a copy would cost a small network as much as all else around it
+            return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @contextmanager
