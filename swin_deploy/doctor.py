@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.installed import package_version
@@ -59,7 +60,10 @@ def examine() -> list[Finding]:
             "needed to run plans, not to build rtx ones" if problem else "",
         )
     )
+    device = describe_device()
     for target in TARGETS.values():
+        if target.one_device and not is_device(device, target):
+            continue  # ten rows that say that this is another machine
         reason = why_not_here(target)
         builds = target.installed and (target.builds_without_gpu or reason is None)
         building = "builds" if builds else "cannot build"

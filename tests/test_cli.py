@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swin_deploy.cli import main as cli
-from swin_deploy.engine.targets import TARGETS
+from swin_deploy.engine.targets import TARGETS, find_target
 from swin_deploy.installed import package_version
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.cuda import device_problem
@@ -152,12 +152,16 @@ def test_targets_say_what_is_here_and_how_to_get_the_rest(
     assert lines["rtx-30"].split()[1:3] == ["tensorrt", "tensorrt_rtx"]
     assert lines["tensorrt"].split()[3:5] == ["no_such_runtime", "missing"]
     assert "its own GPU" in lines["tensorrt"]
+    assert "the device itself" in lines["jetson-orin"]
     assert cli.run(["targets", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert rows.keys() == TARGETS.keys()
     assert rows["cpu"]["version"] == package_version("onnxruntime")
     assert rows["cpu"]["installed"]
     assert rows["rtx-30"]["compute_capability"] == "8.6"
+    assert rows["jetson-orin"]["sources"]
+    assert rows["jetson-orin"]["peaks"]["memory_gb_s"] == 204.8
+    assert [name for name, row in rows.items() if row["here"]] == [find_target("here").name]
     assert not rows["tensorrt"]["installed"]
     assert rows["tensorrt"]["version"] is None
     assert rows["tensorrt"]["install"].startswith("pip install")

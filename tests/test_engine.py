@@ -188,33 +188,6 @@ AHEAD = [
 ]
 
 
-@pytest.fixture(scope="module")
-def kernels_of(
-    pocket_run: RunResult, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], set[str]]:
-    """Kinds of the kernels that the FP16 graph of the pocket network becomes for a target."""
-
-    def compile_for(name: str) -> set[str]:
-        folder = tmp_path_factory.mktemp(name)
-        build_engine(
-            *(TARGETS[name], pocket_run.path / "model.fp16.onnx", folder / "x.plan"),
-            *(BatchRange(low=1, high=4), folder / "log", folder / "x.kernels.json"),
-        )
-        listing = from_dict(read_json(folder / "x.kernels.json") or {}, "x")
-        assert listing.fused_attentions
-        return {kernel.name for kernel in listing.kernels}
-
-    return compile_for
-
-
-def test_gpus_that_are_not_here_are_compiled_for(
-    kernels_of: Callable[[str], set[str]],
-) -> None:
-    assert AHEAD == ["rtx-20", "rtx-30", "rtx-40", "rtx-50"]
-    kernels = {name: kernels_of(name) for name in ("rtx", *AHEAD)}
-    assert kernels["rtx-20"] != kernels["rtx"]  # Turing has no fusions that need Ampere
-
-
 def test_the_capability_reaches_the_compiler(tmp_path: Path) -> None:
     import tensorrt_rtx
 

@@ -17,8 +17,10 @@ from quantisation.engines import figures_of, list_kernels, made_up_ranges, write
 from quantisation.placements import MOST_BYTES, MOST_KERNELS, NETWORKS, compile_pair
 from quantisation.tried import TRIED, write_tried
 from swin_deploy.batches import BatchRange
+from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.int8_check import products_not_in_int8
 from swin_deploy.engine.listing import Listing
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
@@ -109,6 +111,19 @@ def test_what_the_recipe_avoids_costs_kernels(
     (tried,) = (tried for tried in TRIED if tried.name == name)
     listing = list_kernels(lambda path: write_tried(tried, full, path, 1), SWIN_T.batches)
     assert (len(listing.kernels), listing.fused_attentions) == (kernels, fused)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rtx-30", "rtx-40", "rtx-50"])
+def test_every_series_with_int8_compiles_it_as_all_of_them_do(
+    name: str, full: Path, quantised: tuple[Int8Graph, Listing], tmp_path: Path
+) -> None:
+    graph = tmp_path / "model.int8.onnx"
+    quantize_graph(full, graph, made_up_ranges(ir.load(full).graph), RECIPES["tensorrt"], 1)
+    engine = build_engine(
+        *(TARGETS[name], graph, tmp_path / "x.plan", SWIN_T.batches, tmp_path / "log")
+    )
+    assert (engine.kernels, engine.fused_attentions) == (len(quantised[1].kernels), 12)
 
 
 @pytest.mark.slow

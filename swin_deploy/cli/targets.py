@@ -8,8 +8,13 @@ from dataclasses import asdict
 import click
 
 from swin_deploy.cli.types import json_option
-from swin_deploy.engine.targets import TARGETS
+from swin_deploy.engine.gpus import GPUS
+from swin_deploy.engine.here import HERE
+from swin_deploy.engine.target import Target
+from swin_deploy.engine.targets import TARGETS, find_target
 from swin_deploy.installed import package_version
+
+BATCHES = {"one": "1", "many": "1:16", "any": ""}  # what suits each, as --batch takes it
 
 
 @click.command()
@@ -20,15 +25,19 @@ def targets(as_json: bool) -> None:
     \b
     swin-deploy targets
 
-    Targets with a star are those of an export that names none.
+    Targets with a star are those of an export that names none. --json has all of each row, with
+    the document that each fact comes from.
     """
+    this = find_target(HERE).name
     versions = {
         name: package_version(target.distribution) if target.installed else None
         for name, target in TARGETS.items()
     }
     if as_json:
         rows = {
-            name: asdict(target) | {"installed": target.installed, "version": versions[name]}
+            name: asdict(target)
+            | {"installed": target.installed, "version": versions[name], "here": name == this}
+            | {"peaks": asdict(GPUS[target.gpu]) if target.gpu else None}
             for name, target in TARGETS.items()
         }
         click.echo(json.dumps(rows, indent=2))
@@ -36,7 +45,7 @@ def targets(as_json: bool) -> None:
     from swin_deploy.report.console import make_table, stdout
 
     table = make_table(
-        "", "", "target", "kind", "runtime", "here", "precisions", "builds on", "install"
+        "", "", "target", "kind", "runtime", "here", "precisions", "batch", "builds on", "install"
     )
     for name, target in TARGETS.items():
         here = (versions[name] or "installed") if target.installed else "missing"
@@ -47,9 +56,18 @@ def targets(as_json: bool) -> None:
             target.module,
             here,
             ",".join(target.precisions),
-            "any machine" if target.builds_without_gpu else "its own GPU",
+            BATCHES[target.batch],
+            built_on(target),
             target.install,
         )
     console = stdout()
     console.print(table)
     console.print("* built where no --target is given")
+    console.print(f"here, as --target too: {this}")
+
+
+def built_on(target: Target) -> str:
+    """Where an engine of it can be built."""
+    if target.builds_without_gpu:
+        return "any machine"
+    return "the device itself" if target.one_device else "its own GPU"

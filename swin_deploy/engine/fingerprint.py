@@ -28,7 +28,6 @@ from typing import Any
 from swin_deploy.engine.library import library_version
 from swin_deploy.errors import EnvironmentMissingError, InputError
 from swin_deploy.installed import package_version
-from swin_deploy.runners.cuda import device_compute_capability, device_name
 
 NATIVE = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # module -> what people call it
 _AMPERE = (8, 0)
@@ -82,6 +81,8 @@ def fingerprint_here(module: str, distribution: str) -> Fingerprint:
         return Fingerprint(
             module=module, version=package_version(distribution), platform=platform_here()
         )
+    from swin_deploy.runners.cuda import device_compute_capability, device_name  # takes numpy
+
     return Fingerprint(
         module=module,
         version=library_version(module),

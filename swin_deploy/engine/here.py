@@ -9,7 +9,6 @@ from pathlib import Path
 
 from swin_deploy.engine.fingerprint import platform_here
 from swin_deploy.engine.target import Target
-from swin_deploy.runners.cuda import device_compute_capability, device_name, device_problem
 
 HERE = "here"  # what --target takes for it
 _BOARD = Path("/proc/device-tree/model")
@@ -35,6 +34,9 @@ class Device:
 
 def describe_device() -> Device:
     """This machine."""
+    # Here, so that the table can be read without numpy, which it takes.
+    from swin_deploy.runners.cuda import device_compute_capability, device_name, device_problem
+
     board = _BOARD.read_text(encoding="utf-8").strip("\0\n") if _BOARD.is_file() else ""
     if device_problem() is not None:
         return Device(platform=platform_here(), board=board)
