@@ -15,7 +15,8 @@ from conftest import POCKET
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.measure import BenchSpec, Measurement, run_bench
 from swin_deploy.bench.run import BenchRequest, bench_engine
-from swin_deploy.bench.subject import open_subject
+from swin_deploy.bench.subject import Subject, open_subject
+from swin_deploy.cli import main as cli
 from swin_deploy.data.inputs import InputSet, make_noise
 from swin_deploy.errors import (
     ConfigError,
@@ -27,6 +28,8 @@ from swin_deploy.errors import (
 )
 from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from test_providers import AZURE, needs_azure
 
 
 class Sleeper:
@@ -180,6 +183,46 @@ def test_an_onnx_file_from_elsewhere_needs_its_network_named(
     report = bench_engine(BenchRequest(engine=foreign, rounds=2, variant=POCKET), lambda text: None)
     assert report["checks"] == []
     assert "were not compared" in report["warnings"][-1]
+
+
+@needs_azure
+def test_a_provider_runs_the_graphs_of_a_run_and_not_its_engines(run_copy: Path) -> None:
+    with pytest.raises(ConfigError, match="runs ONNX files") as caught:
+        open_subject(run_copy, 1, None, "azure")
+    assert f"{run_copy / 'model.onnx'} --provider {AZURE}" in caught.value.hint
+    subject = open_subject(run_copy / "model.onnx", 1, None, "azure")
+    assert [runner.name for runner, _ in subject.candidates] == [f"model.onnx on {AZURE}"]
+    assert not subject.on_gpu
+    with pytest.raises(EnvironmentMissingError, match="computes none of the"):
+        bench_engine(
+            BenchRequest(engine=run_copy / "model.onnx", rounds=2, provider="azure"),
+            lambda text: None,
+        )
+
+
+def test_what_runners_note_is_a_warning(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "swin_deploy.bench.subject.Subject.notes",
+        property(lambda subject: ["x: 1 node on the CPU"]),
+    )
+    request = BenchRequest(engine=run_copy / "model.onnx", batches=(1,), rounds=2)
+    assert "x: 1 node on the CPU" in bench_engine(request, lambda text: None)["warnings"]
+
+
+def test_notes_say_of_which_runner_they_are() -> None:
+    runner = OnnxRuntimeRunner(Path("x.onnx"), name="x")
+    subject = Subject(POCKET.config, candidates=[(runner, "fp32")])
+    assert subject.notes == []
+    runner.notes.append("1 node on the CPU")
+    assert subject.notes == ["x: 1 node on the CPU"]
+
+
+def test_an_unknown_provider_exits_with_4(
+    pocket_run: RunResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(pocket_run.path / "model.onnx")
+    assert cli.run(["bench", "--engine", path, "--provider", "nonesuch"]) == 4
+    assert "no execution provider 'nonesuch'" in capsys.readouterr().err
 
 
 def truncate(path: Path) -> None:

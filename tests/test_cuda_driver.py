@@ -223,7 +223,9 @@ def test_a_driver_that_does_not_start_says_why(shim: Any) -> None:
         cuda.use_device()
 
 
-@pytest.mark.parametrize(("source", "reason"), [(None, "no NVIDIA driver"), ("", "too old")])
+@pytest.mark.parametrize(
+    ("source", "reason"), [(None, "no NVIDIA GPU, or no driver"), ("", "too old")]
+)
 def test_no_driver_or_an_old_one_says_why(
     source: str | None, reason: str, shim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

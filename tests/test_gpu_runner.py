@@ -7,6 +7,9 @@ TensorRT are in test_tensorrt_contract.
 from __future__ import annotations
 
 import ctypes
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from swin_deploy.batches import BatchRange
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
 from swin_deploy.runners import rtx_cache
 from swin_deploy.runners.staging import Staging
@@ -156,6 +160,48 @@ def test_an_engine_that_fails_is_an_error(log: list[Any]) -> None:
         with pytest.raises(ResourceError, match="failed on the GPU"):
             lane.run(images(1), False)
         assert log == ["begin_capture", "kernels", "free", "kernels"]
+
+
+class Meeting(Context):
+    """Copies the image to the logits, when another context does the same at the same time."""
+
+    def __init__(self, barrier: threading.Barrier) -> None:
+        super().__init__([])
+        self.barrier = barrier
+        self.staging: Staging | None = None
+        self.busy = threading.Lock()
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert self.staging is not None
+        assert self.busy.acquire(blocking=False), "two calls at once in one context"
+        self.barrier.wait(timeout=30)
+        address = self.staging.addresses
+        ctypes.memmove(address["logits"], address["image"], 12)
+        self.busy.release()
+        return True
+
+
+def test_threads_borrow_contexts(shim: Any, tmp_path: Path) -> None:
+    shapes, dtypes = {"image": (3,), "logits": (3,)}, dict.fromkeys(SHAPES, np.dtype("f4"))
+    runner = TensorRtRunner(tmp_path / "x.plan", "tensorrt", "x", contexts=2, cuda_graph=False)
+    barrier = threading.Barrier(2)
+    with ExitStack() as undo:
+        runner._input, runner._shapes, runner._dtypes = "image", shapes, dtypes
+        runner._batch, runner._free, runner._lanes = BatchRange(), queue.LifoQueue(), []
+        for index in range(2):
+            context, staging = Meeting(barrier), Staging("image", shapes, dtypes, 1, undo)
+            context.staging = staging
+            runner._lanes.append(_Lane(context, staging, "image", (3,), False))
+            runner._free.put(index)
+        calls = [np.full((1, 3), number, np.float32) for number in range(20)]
+        with ThreadPoolExecutor(5) as pool:
+            found = list(pool.map(lambda given: runner.run(given)["logits"], calls))
+        assert all(np.array_equal(*pair) for pair in zip(found, calls, strict=True))
+        with pytest.raises(ConfigError, match="takes float32, got float64"):
+            runner.run(calls[0].astype(np.float64))
+        with pytest.raises(ConfigError, match="takes images of"):
+            runner.run(calls[0][:, :2])
+        assert runner._free.qsize() == 2
 
 
 def test_contexts_are_counted_from_one(tmp_path: Path) -> None:

@@ -9,15 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from conftest import POCKET
-from swin_deploy.bench.subject import open_subject
-from swin_deploy.cli import main as cli
 from swin_deploy.engine.openvino_build import build_openvino
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
-from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.onnxruntime import (
     CPU,
     OnnxRuntimeRunner,
@@ -35,6 +34,25 @@ needs_azure = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """(b, 3, 64, 64) -> logits (b, 7): one product, enough to see where it is computed."""
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    weights = np.random.default_rng(0).standard_normal((3 * 64 * 64, 7), dtype=np.float32)
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["b", 3, 64, 64])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 7])
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+    ]
+    made = helper.make_graph(
+        nodes, "small", [image], [logits], [numpy_helper.from_array(weights / 64, "weights")]
+    )
+    opset = helper.make_opsetid("", 20)
+    onnx.save(helper.make_model(made, opset_imports=[opset], ir_version=9), path)
+    return path
+
+
 @pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider", "cpuexecutionprovider"])
 def test_providers_go_by_short_and_full_names(name: str) -> None:
     assert find_provider(name) == CPU
@@ -49,22 +67,20 @@ def test_an_unknown_provider_is_refused_with_those_that_there_are(name: str) -> 
 
 
 @needs_azure
-def test_a_provider_that_leaves_everything_to_the_cpu_is_refused(pocket_run: RunResult) -> None:
-    runner = OnnxRuntimeRunner(pocket_run.path / "model.onnx", provider="azure")
+def test_a_provider_that_leaves_everything_to_the_cpu_is_refused(graph: Path) -> None:
+    runner = OnnxRuntimeRunner(graph, provider="azure")
     with pytest.raises(EnvironmentMissingError, match=rf"{AZURE} computes none of the \d+ nodes"):
         runner.__enter__()
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_provider_that_does_not_start_is_not_replaced(pocket_run: RunResult) -> None:
+def test_a_provider_that_does_not_start_is_not_replaced(graph: Path) -> None:
     """ONNX Runtime opens the session on the CPU and goes on."""
     with pytest.raises(EnvironmentMissingError, match=f"took {CPU} in its place"):
-        open_session(
-            pocket_run.path / "model.onnx", session_options(1), "MIGraphXExecutionProvider"
-        )
+        open_session(graph, session_options(1), "MIGraphXExecutionProvider")
 
 
-def group(provider: str, *kinds: str) -> Any:
+def group_of(provider: str, *kinds: str) -> Any:
     nodes = [SimpleNamespace(op_type=kind) for kind in kinds]
     return SimpleNamespace(ep_name=provider, get_nodes=lambda: nodes)
 
@@ -74,37 +90,19 @@ def session(*groups: Any) -> Any:
 
 
 def test_nodes_on_the_cpu_are_noted() -> None:
-    assert _elsewhere(session(group("X", "Add", "MatMul")), "X") == []
-    mixed = session(group("X", "Add"), group(CPU, "Gather"), group(CPU, "Gather", "Shape"))
+    assert _elsewhere(session(group_of("X", "Add", "MatMul")), "X") == []
+    mixed = session(group_of("X", "Add"), group_of(CPU, "Gather"), group_of(CPU, "Gather", "Shape"))
     assert _elsewhere(mixed, "X") == ["3 of 4 nodes are not computed by X: 2 Gather, 1 Shape"]
     with pytest.raises(EnvironmentMissingError, match="none of the 1 nodes"):
-        _elsewhere(session(group(CPU, "Add")), "X")
+        _elsewhere(session(group_of(CPU, "Add")), "X")
     assert "does not say" in _elsewhere(SimpleNamespace(), "X")[0]
 
 
-@needs_azure
-def test_engines_of_a_run_run_on_their_own_runtime(pocket_run: RunResult) -> None:
-    with pytest.raises(ConfigError, match="runs ONNX files") as caught:
-        open_subject(pocket_run.path, 1, None, "azure")
-    assert f"{pocket_run.path / 'model.onnx'} --provider {AZURE}" in caught.value.hint
-    subject = open_subject(pocket_run.path / "model.onnx", 1, None, "azure")
-    assert [runner.name for runner, _ in subject.candidates] == [f"model.onnx on {AZURE}"]
-    assert not subject.on_gpu
-
-
-def test_bench_without_that_provider_exits_with_4(
-    pocket_run: RunResult, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = str(pocket_run.path / "model.onnx")
-    assert cli.run(["bench", "--engine", path, "--provider", "nonesuch"]) == 4
-    assert "no execution provider 'nonesuch'" in capsys.readouterr().err
-
-
 @pytest.fixture(scope="module")
-def openvino_engine(pocket_run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def openvino_engine(graph: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("openvino", reason="needs the openvino extra")
     path = tmp_path_factory.mktemp("openvino") / "x.xml"
-    build_openvino(pocket_run.path / "model.onnx", path)
+    build_openvino(graph, path)
     return path
 
 

@@ -15,7 +15,7 @@ from gpu_check.report import Report
 from gpu_check.slots import verify_slots
 from gpu_check.speed import Halved
 from swin_deploy.batches import BatchRange
-from swin_deploy.engine.build import build_engine
+from swin_deploy.engine.build import BuiltEngine, build_engine
 from swin_deploy.engine.targets import Target, find_target
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
@@ -35,12 +35,14 @@ class Candidate:
         precision: Whose floor it is held to.
         batch: What it takes.
         on_gpu: Whether it is worth timing here.
+        kernels: Of an engine, as its compiler lists them.
     """
 
     runner: Runner
     precision: Precision
     batch: BatchRange
     on_gpu: bool = True
+    kernels: int | None = None
 
     def takes(self, batch: int) -> bool:
         """Whether a call may have that many images."""
@@ -105,7 +107,7 @@ def _engines(report: Report, graphs: Sequence[Graph], folder: Path) -> Iterator[
         for graph in graphs:
             plan = folder / f"{compiler}-{graph.path.stem}.plan"
             work = partial(_build, target, graph, plan)
-            if report.run("build", f"{target.module}, {graph}", work) is None:
+            if (built := report.run("build", f"{target.module}, {graph}", work)) is None:
                 continue
             for cuda_graph in (True, False):
                 how = "with CUDA graph" if cuda_graph else "without"
@@ -117,12 +119,12 @@ def _engines(report: Report, graphs: Sequence[Graph], folder: Path) -> Iterator[
                     cuda_graph=cuda_graph,
                     cache_folder=folder,
                 )
-                yield Candidate(runner, graph.precision, graph.batch)
+                yield Candidate(runner, graph.precision, graph.batch, kernels=built.kernels)
 
 
-def _build(target: Target, graph: Graph, plan: Path) -> tuple[str, dict[str, Any], Path]:
+def _build(target: Target, graph: Graph, plan: Path) -> tuple[str, dict[str, Any], BuiltEngine]:
     built = build_engine(target, graph.path, plan, graph.batch, plan.with_suffix(".log"))
     says = f"{plan.stat().st_size / 1e6:.1f} MB, {built.kernels or 'unknown number of'} kernels, "
     says += f"{built.fused_attentions or 0} fused attentions"
     details = {"kernels": built.kernels, "fused_attentions": built.fused_attentions}
-    return says, details | {"version": built.version}, plan
+    return says, details | {"version": built.version}, built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -34,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--out", type=Path, default=Path("gpu-check.json"))
     options = parser.parse_args(arguments)
+    # NVIDIA's libraries compute FP32 in TF32, of 10 bits, unless this is set before they start: the
+    # floor of FP32 would mean nothing.
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     header = {
         "swin_deploy": __version__,
         "network": options.network,
@@ -68,9 +72,10 @@ def check(report: Report, options: argparse.Namespace, folder: Path) -> None:
         if (graph := report.run("graph", name, write)) is not None:
             written.append(graph)
     fast = list(candidates.verified(report, reference, written, folder))
+    kernels = {c.runner.name: c.kernels for c in fast}
     for batch in dict.fromkeys((1, max_batch)):
         those = [(c.runner, c.precision) for c in fast if c.takes(batch) and c.on_gpu]
-        work = partial(speed.time_all, those, reference.images, batch, options.rounds)
+        work = partial(speed.time_all, those, reference.images, batch, options.rounds, kernels)
         report.run("bench", f"batch {batch}", work)
         details = report.parts[-1].details
         for line in speed.bench_lines(details) if "measurements" in details else ():

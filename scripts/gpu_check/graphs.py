@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from fusion.naive import export_plainly, holding_ours
-from gpu_check.probe import import_library
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import make_noise_for
@@ -81,7 +80,6 @@ def _timm(config: NetworkConfig, eager: nn.Module) -> nn.Module:
         raise EnvironmentMissingError(
             f"{config.name} is no Swin, which the plain export is made of"
         )
-    import_library("timm")
     return holding_ours(config, eager)
 
 
@@ -96,7 +94,8 @@ def write_graph(
     """Export one graph: ours as for TensorRT, or timm's with the same weights by PyTorch alone.
 
     Raises:
-        EnvironmentMissingError: There is no timm.
+        ImportError: There is no timm.
+        EnvironmentMissingError: It has no such network.
         InputError: It cannot be exported.
     """
     name = f"{form}-{precision}-{batch}".replace(":", "-")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,7 +34,11 @@ class Halved(nn.Module):
 
 
 def time_all(
-    runners: Sequence[tuple[Runner, Precision]], images: FloatArray, batch: int, rounds: int
+    runners: Sequence[tuple[Runner, Precision]],
+    images: FloatArray,
+    batch: int,
+    rounds: int,
+    kernels: Mapping[str, int | None],
 ) -> tuple[str, dict[str, Any], None]:
     """Times of one batch size; the first runner is what speed-ups are over.
 
@@ -43,6 +47,7 @@ def time_all(
         images: At least ``batch`` of them.
         batch: Images per call.
         rounds: Turns per runner.
+        kernels: Runner -> how many its engine has: whether fewer of them take less time.
 
     Raises:
         EnvironmentMissingError: There is nothing to time.
@@ -59,7 +64,8 @@ def time_all(
         check=False,  # the parts before this one did, at every batch size
     )
     clocks = {r.name: clock(r, images[:batch]) for r, _ in runners if isinstance(r, TensorRtRunner)}
-    details = {"measurements": [asdict(m) for m in result.measurements], "gpu_clock": clocks}
+    rows = [asdict(m) | {"kernels": kernels.get(m.name)} for m in result.measurements]
+    details: dict[str, Any] = {"measurements": rows, "gpu_clock": clocks}
     return f"{len(runners)} in turns", details | {"warnings": result.warnings}, None
 
 
@@ -75,12 +81,12 @@ def clock(runner: TensorRtRunner, images: FloatArray) -> dict[str, Any]:
 
 def bench_lines(details: dict[str, Any]) -> Iterator[str]:
     """The table of ``time_all``."""
-    heads = ("p50 ms", "p99 ms", "images/s", "speed-up", "GPU ms")
+    heads = ("p50 ms", "p99 ms", "images/s", "speed-up", "GPU ms", "kernels")
     yield " ".join([f"{'runner':<52}", *(f"{head:>9}" for head in heads)])
     for row in details["measurements"]:
         gpu = details["gpu_clock"].get(row["name"], {}).get("compute_ms")
         cells = [f"{row[key]:.3f}" for key in ("p50_ms", "p99_ms")]
         cells += [f"{row['images_per_s']:.1f}", f"{row['speedup']:.2f}x"]
-        cells += ["" if gpu is None else f"{gpu:.3f}"]
+        cells += ["" if gpu is None else f"{gpu:.3f}", str(row["kernels"] or "")]
         yield " ".join([f"{row['name']:<52}", *(f"{cell:>9}" for cell in cells)])
     yield from details["warnings"]

@@ -91,9 +91,9 @@ def find_driver() -> tuple[Any, str | None]:
     try:
         library = open_library(LIBRARY)
     except OSError as error:
-        return None, f"no NVIDIA driver: {error}"
+        return None, f"no NVIDIA GPU, or no driver for it: {error}"
     except AttributeError as error:
-        return None, f"the NVIDIA driver is too old: {error}"
+        return None, f"no NVIDIA GPU that can be used, the driver is too old: {error}"
     if status := library.cuInit(0):
         return None, f"no NVIDIA GPU that CUDA can use ({_name(library, status)})"
     return library, None
