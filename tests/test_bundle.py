@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import (
     BusyError,
     ConfigError,
+    EnvironmentMissingError,
     FileAccessError,
     UnsafeError,
     VerificationError,
@@ -175,6 +177,14 @@ def test_graphs_that_the_run_lacks_are_named(digits_run: Path) -> None:
         make_bundle(BundleRequest(run=digits_run, target="jetson"), quiet)
 
 
+def test_a_graph_that_the_device_cannot_parse_is_not_shipped(
+    digits_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TARGETS, "cpu", replace(TARGETS["cpu"], opset=17))
+    with pytest.raises(EnvironmentMissingError, match=r"of opset 20, target cpu takes up to 17"):
+        make_bundle(BundleRequest(run=digits_run, target="cpu"), quiet)
+
+
 def test_a_changed_run_is_not_shipped(digits_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(digits_run, tmp_path / "run"))
     flip(run / "model.onnx")
@@ -294,6 +304,22 @@ def test_builders_take_turns_and_clean_up(built: Path) -> None:
     assert not left.parent.exists()
     assert engine_of(built) == published.path
     SwinEngine.load(built, threads=1).close()  # what was damaged is whole again
+
+
+def test_a_disk_that_fills_up_leaves_the_engine_of_before(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record goes last, and until then the former one holds."""
+
+    def full(path: Path, value: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    before = files_of(built)
+    monkeypatch.setattr("swin_deploy.runtime.build.write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        build_bundle(open_bundle(built), ["fp32"], quiet)
+    assert files_of(built) == before
+    SwinEngine.load(built, threads=1).close()
 
 
 def test_a_record_that_does_not_count_is_replaced(built: Path) -> None:

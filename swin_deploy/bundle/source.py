@@ -12,7 +12,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.data.classes import read_class_names
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.engine.target import Target
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
 from swin_deploy.interface import OUTPUTS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.pipeline.context import LABELS, WEIGHTS
@@ -136,7 +136,15 @@ def choose_graphs(
 
     Raises:
         ConfigError: There are none, or one that was asked for is not there.
+        EnvironmentMissingError: They are of a newer opset than the parser of the target takes.
     """
+    opset = source.run.manifest.stages["export"].details.get("opset", 0)
+    if opset > target.opset:
+        raise EnvironmentMissingError(
+            f"the graphs of {source.run.path} are of opset {opset}, "
+            f"target {target.name} takes up to {target.opset}",
+            f"swin-deploy export with --target {target.name}",
+        )
     present = source.run.manifest.outputs()
     have = {p: graph_of(target, p) for p in target.precisions if graph_of(target, p) in present}
     missing = [p for p in precisions or () if p not in have]
