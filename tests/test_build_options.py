@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conftest import POCKET
+from conftest import POCKET, Silent
 from swin_deploy.batches import BatchRange
 from swin_deploy.build_options import BuilderSettings, BuildOptions
 from swin_deploy.child import run_reporting
@@ -25,7 +25,7 @@ from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.timing_cache import cache_file, default_folder, read_cache, write_cache
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
 from swin_deploy.pipeline.engines import engine_spec, plan_engines
-from swin_deploy.pipeline.run import RunResult
+from swin_deploy.pipeline.run import RunResult, run_export
 
 BATCH = BatchRange(low=1, high=4)
 HERE = Fingerprint(
@@ -80,6 +80,9 @@ def test_a_request_goes_before_the_row_and_the_row_before_the_library() -> None:
         ({"hardware_compatible": "ampere_plus"}, ("jetson-orin",), "is for tensorrt, t4"),
         ({"optimisation_level": 5}, ("cpu",), "--opt-level 5 is for rtx"),
         ({"workspace_bytes": 1}, ("cpu", "cpu-openvino"), "--workspace 1 is for rtx"),
+        ({"timing_cache": Path("/here")}, ("rtx",), "--timing-cache /here is for tensorrt"),
+        ({"timing_cache": Path("/here")}, ("rtx", "a10"), None),
+        ({"timing_cache": default_folder()}, ("cpu",), None),  # of which nobody spoke
         ({"optimisation_level": 5}, ("rtx", "cpu"), None),
         ({"hardware_compatible": "ampere_plus"}, ("h100", "cpu"), None),
     ],
@@ -274,3 +277,21 @@ def test_it_lies_in_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch) -> No
     assert default_folder() == Path("/somewhere/swin-deploy/timing")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the standard says to ignore
     assert default_folder() == Path.home() / ".cache" / "swin-deploy" / "timing"
+
+
+def test_the_log_of_a_failed_build_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: Silent
+) -> None:
+    monkeypatch.setattr(build, "run_reporting", lambda f, *more: run_reporting(give_up, *more))
+    asked = request(tmp_path / "run", "rtx", precisions=("fp16",))
+    with pytest.raises(ResourceError) as caught:
+        run_export(asked, listener)
+    (log,) = [word for word in caught.value.hint.split() if word.endswith(".log")]
+    assert "the last words" in Path(log).read_text()
+    assert not (tmp_path / "run" / "engines").exists()
+
+
+def give_up(*ignored: object) -> None:
+    """A compiler that ends without an answer."""
+    print("the last words", flush=True)
+    os._exit(3)

@@ -42,6 +42,7 @@ FILES = {
     "engines/cpu-fp32.onnx",
     "engines/rtx-fp16.plan",
     "engines/rtx-fp16.kernels.json",
+    "engines/rtx-fp16.log",
     "verify.json",
 }
 

@@ -12,11 +12,12 @@ from swin_deploy.precisions import Precision
 
 # What the compilers take. TensorRT-RTX says of hardware compatibility that it is "unsupported in
 # TensorRT-RTX"; its engines "are not compatible between different releases" (its documentation).
+# TensorRT has hardware compatibility neither on DRIVE OS nor on JetPack (developer guide).
 RTX_OPTIONS = (
     *("optimisation_level", "workspace_bytes", "aux_streams"),
     *("strip_weights", "refittable"),
 )
-JETPACK_OPTIONS = (*RTX_OPTIONS, "version_compatible")  # hardware compatibility: not on JetPack
+JETPACK_OPTIONS = (*RTX_OPTIONS, "version_compatible", "timing_cache")  # one GPU alone
 TENSORRT_OPTIONS = (*JETPACK_OPTIONS, "hardware_compatible")
 
 Kind = Literal["onnxruntime", "openvino", "tensorrt"]

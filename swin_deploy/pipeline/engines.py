@@ -12,6 +12,7 @@ from swin_deploy.engine.build import build_engine, effective_options
 from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_targets
+from swin_deploy.engine.timing_cache import default_folder
 from swin_deploy.errors import ConfigError
 from swin_deploy.export_form.choice import PRIORITY, FormName
 from swin_deploy.pipeline.context import RunContext
@@ -55,7 +56,10 @@ def plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
 
 def _require_taken(request: ExportRequest, targets: list[Target]) -> None:
     names = dict.fromkeys(target.name for target in targets)
-    for option, value in request.build.given().items():
+    given, folder = request.build.given(), request.build.timing_cache
+    if folder not in (None, default_folder()):
+        given["timing_cache"] = folder
+    for option, value in given.items():
         if not any(option in target.options for target in targets):
             takers = [target.name for target in TARGETS.values() if option in target.options]
             flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
@@ -139,16 +143,20 @@ def engine_action(target: Target, precision: Precision) -> Callable[[RunContext]
     def build(context: RunContext) -> dict[str, Any]:
         name = target.listing_name(precision)
         listing: Path | None = context.folder.scratch(name) if name else None
+        # Of a build that fails it stays among what is unfinished, for whoever wants to know why.
+        log = context.folder.resumable(Path(target.log_name(precision)).name)
         engine = build_engine(
             target,
             context.folder.file(graph_of(target, precision)),
             context.folder.scratch(target.engine_name(precision)),
             context.request.batch,
-            context.folder.scratch(target.log_name(precision)),
+            log,
             listing,
             context.request.build,
             context.advanced,
         )
+        if target.log_name(precision) in engine_outputs(target, precision):
+            log.replace(context.folder.scratch(target.log_name(precision)))
         details = {"target": target.name, "precision": precision} | asdict(engine)
         if precision == "int8" and listing is not None and engine.kernels:
             quantised = context.folder.current.stages[f"int8:{INT8_RECIPES[target.kind]}"].details
