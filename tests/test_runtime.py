@@ -160,7 +160,7 @@ def test_preprocessing_is_that_of_the_pipeline(photos: Path, shipped: Shipped) -
     """On the 20 photos that a run is verified on: the same bits, one by one and all at once."""
     folder = find_photos(photos)
     assert len(folder.chosen) == 20
-    engine = SwinEngine(shipped, "fp32", Path("none"), [EchoRunner(BatchRange(high=4))])
+    engine = SwinEngine(shipped, "fp32", Path("none"), EchoRunner(BatchRange(high=4)))
     expected, problems = load_photos(folder, shipped.image_size, shipped.preprocessing)
     assert not problems
     np.testing.assert_array_equal(engine.prepare(folder.chosen), expected.images)
@@ -173,7 +173,7 @@ def test_preprocessing_is_that_of_the_pipeline(photos: Path, shipped: Shipped) -
 def test_odd_images_are_those_of_the_pipeline(tmp_path: Path, shipped: Shipped) -> None:
     for steps, size in ((shipped.preprocessing, shipped.image_size), (COLOUR, (56, 64))):
         other = replace(shipped, preprocessing=steps, image_size=size)
-        engine = SwinEngine(other, "fp32", Path("none"), [EchoRunner(BatchRange())])
+        engine = SwinEngine(other, "fp32", Path("none"), EchoRunner(BatchRange()))
         for path in odd_images(tmp_path):
             expected = load_photo(path, size, steps)
             np.testing.assert_array_equal(engine.prepare(path)[0], expected, err_msg=path.name)
@@ -185,7 +185,7 @@ def test_pixels_become_what_their_photo_becomes(tmp_path: Path, shipped: Shipped
     pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
     other = replace(shipped, preprocessing=COLOUR)
-    engine = SwinEngine(other, "fp32", Path("none"), [EchoRunner(BatchRange())])
+    engine = SwinEngine(other, "fp32", Path("none"), EchoRunner(BatchRange()))
     expected = engine.prepare(tmp_path / "x.png")
     np.testing.assert_array_equal(engine.prepare(pixels), expected)
     np.testing.assert_array_equal(engine.prepare(pixels[None]), expected)
@@ -241,7 +241,7 @@ def test_larger_batches_are_split_and_keep_their_order(shipped: Shipped) -> None
     other = replace(shipped, preprocessing=COLOUR, image_size=(8, 8))
     for batch, sizes in (((1, 4), [4, 4, 3]), ((4, 4), [4, 4, 4]), ((1, 64), [4, 4, 3])):
         runner = EchoRunner(BatchRange(low=batch[0], high=batch[1]))
-        engine = SwinEngine(other, "fp32", Path("none"), [runner])
+        engine = SwinEngine(other, "fp32", Path("none"), runner)
         np.testing.assert_array_equal(engine(images).logits, images.reshape(11, -1)[:, :10])
         assert runner.seen == sizes
 
@@ -250,13 +250,13 @@ def test_threads_share_the_workers(shipped: Shipped) -> None:
     """Three workers run at the same time, or the barrier would break; every answer is its own."""
     barrier = threading.Barrier(3)
     other = replace(shipped, preprocessing=COLOUR, image_size=(8, 8))
-    runners = [EchoRunner(BatchRange(), barrier) for _ in range(3)]
-    engine = SwinEngine(other, "fp32", Path("none"), runners)
+    runner = EchoRunner(BatchRange(), barrier)
+    engine = SwinEngine(other, "fp32", Path("none"), runner, workers=3)
     images = np.random.default_rng(0).random((30, 1, 3, 8, 8), dtype=np.float32)
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda image: engine(image).logits, images))
     np.testing.assert_array_equal(np.stack(answers)[:, 0], images.reshape(30, -1)[:, :10])
-    assert sum(len(runner.seen) for runner in runners) == 30
+    assert len(runner.seen) == 30
 
 
 def test_real_engines_can_be_called_from_threads(digits_folder: Path, photos: Path) -> None:
@@ -269,11 +269,16 @@ def test_real_engines_can_be_called_from_threads(digits_folder: Path, photos: Pa
 
 
 def test_closing_waits_and_is_final(shipped: Shipped) -> None:
-    runners = [EchoRunner(BatchRange()), EchoRunner(BatchRange())]
-    engine = SwinEngine(shipped, "fp32", Path("none"), runners)
+    runner = EchoRunner(BatchRange())
+    engine = SwinEngine(shipped, "fp32", Path("none"), runner, workers=2)
+    closing = threading.Thread(target=engine.close)
+    with engine.borrow():
+        closing.start()
+        closing.join(timeout=0.2)
+        assert not runner.closed
+    closing.join(timeout=20)
+    assert runner.closed
     engine.close()
-    engine.close()
-    assert all(runner.closed for runner in runners)
     for _ in range(2):
         with pytest.raises(ConfigError, match="was closed"):
             engine(np.zeros((4, 4, 1), dtype=np.uint8))
@@ -291,20 +296,20 @@ def test_closing_waits_and_is_final(shipped: Shipped) -> None:
     ],
 )
 def test_what_is_no_image_is_refused(shipped: Shipped, images: Any, message: str) -> None:
-    engine = SwinEngine(shipped, "fp32", Path("none"), [EchoRunner(BatchRange())])
+    engine = SwinEngine(shipped, "fp32", Path("none"), EchoRunner(BatchRange()))
     with pytest.raises(InputError, match=message):
         engine(images)
 
 
 def test_backbones_give_maps(shipped: Shipped) -> None:
     images = np.zeros((2, *shipped.image_size, 1), dtype=np.uint8)
-    runners = [EchoRunner(BatchRange(high=4))]
-    backbone = SwinEngine(replace(shipped, outputs="stages"), "fp32", Path("none"), runners)
+    runner = EchoRunner(BatchRange(high=4))
+    backbone = SwinEngine(replace(shipped, outputs="stages"), "fp32", Path("none"), runner)
     assert backbone.maps(images)["logits"].shape == (2, 10)
     with pytest.raises(ConfigError, match=r"gives maps and no classes; try: SwinEngine\.maps"):
         backbone(images)
     with pytest.raises(ConfigError, match="gives classes and no maps"):
-        SwinEngine(shipped, "fp32", Path("none"), runners).maps(images)
+        SwinEngine(shipped, "fp32", Path("none"), runner).maps(images)
 
 
 def test_every_interface_becomes_a_prediction() -> None:

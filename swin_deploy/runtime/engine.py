@@ -37,15 +37,15 @@ class SwinEngine:
     """
 
     def __init__(
-        self, shipped: Shipped, precision: Precision, path: Path, runners: Sequence[Runner]
+        self, shipped: Shipped, precision: Precision, path: Path, runner: Runner, workers: int = 1
     ) -> None:
         self.shipped = shipped
         self.precision = precision
         self.path = path
-        self._high = min(runners[0].batch.high, shipped.batch.high)
-        self._runners = list(runners)
+        self._high = min(runner.batch.high, shipped.batch.high)
+        self._workers = workers
         self._free: queue.SimpleQueue[Runner | None] = queue.SimpleQueue()
-        for runner in runners:
+        for _ in range(workers):
             self._free.put(runner)
 
     @classmethod
@@ -68,7 +68,7 @@ class SwinEngine:
             precision: Of the engine; None for the preferred one of those that were built.
             verify_key: As ``trust.open_bundle`` takes it.
             threads: For an inference on the CPU; None for one per usable core.
-            workers: Instances of the engine, each with its own memory: so many calls run at once.
+            workers: So many calls run at once; each takes memory for its own activations.
 
         Raises:
             InputError: There is no bundle, or nothing was built from it yet.
@@ -85,17 +85,8 @@ class SwinEngine:
         shipped = open_bundle(Path(folder), None if verify_key is None else Path(verify_key))
         chosen, path = require_engine(shipped, precision)
         target, taken = find_target(shipped.target), shipped.image_input(chosen)
-        runners: list[Runner] = []
-        try:
-            for _ in range(workers):
-                runner = open_engine(target, chosen, path, threads, taken)
-                runner.__enter__()
-                runners.append(runner)
-            return cls(shipped, chosen, path, runners)
-        except BaseException:  # an interrupt too; it is raised again at once
-            for runner in runners:
-                runner.__exit__(None, None, None)
-            raise
+        runner = open_engine(target, chosen, path, threads, taken, at_once=workers)
+        return cls(shipped, chosen, path, runner.__enter__(), workers)
 
     def __enter__(self) -> Self:
         return self
@@ -110,11 +101,11 @@ class SwinEngine:
 
     def close(self) -> None:
         """Wait for the calls that are running, and free the engine. A second call does nothing."""
-        for _ in range(len(self._runners)):
-            runner = self._free.get()
-            if runner is not None:
-                runner.__exit__(None, None, None)
-        self._runners.clear()
+        waited = [self._free.get() for _ in range(self._workers)]
+        self._workers = 0
+        for runner in waited[:1]:
+            assert runner is not None  # that is put there below, when there are no workers left
+            runner.__exit__(None, None, None)
         self._free.put(None)  # for those who wait, and for later calls
 
     @property
@@ -188,7 +179,7 @@ class SwinEngine:
 
     @contextmanager
     def borrow(self) -> Iterator[Runner]:
-        """A worker that no other thread has, for the block.
+        """The runner, for the block, while fewer than ``workers`` others use it.
 
         Raises:
             ConfigError: The engine was closed.
