@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import LOGITS, OUTPUTS, Outputs, read_config
+from swin_deploy.config import read_config
 from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
@@ -23,6 +23,7 @@ from swin_deploy.export_form.forms import FORMS
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
 from swin_deploy.graph.widen import round_every_result
+from swin_deploy.interface import LOGITS, OUTPUTS, Outputs
 from swin_deploy.model.build import build_model
 from swin_deploy.model.outputs import output_names, with_outputs
 from swin_deploy.precisions import HALF_PRECISIONS, Precision

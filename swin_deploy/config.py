@@ -15,18 +15,15 @@ from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import ONE_IMAGE, BatchRange
 from swin_deploy.build_options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.interface import AS_EXPORTED, Interface
+from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, require_size
 from swin_deploy.precisions import DEFAULT_PRECISIONS, HALF_PRECISIONS, Precision
 from swin_deploy.preprocessing import Preprocessing, Size
 from swin_deploy.variants import Variant
 from swin_deploy.vit_architecture import VitConfig
 
-Outputs = Literal["logits", "stages"]
-OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
 CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "entropy", "mse")
-LOGITS: Outputs = "logits"  # also what that output is called in every file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

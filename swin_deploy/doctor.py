@@ -37,6 +37,7 @@ PACKAGES: dict[str, tuple[str, bool]] = {
     "onnxruntime": ("pip install onnxruntime", False),
     "openvino": ("pip install 'swin-deploy[openvino]'", True),
     "ray": ("pip install 'swin-deploy[ray]'; needed for evaluate --ray", True),
+    "cryptography": ("pip install 'swin-deploy[sign]'", True),
     "tensorrt-rtx-cu13": ("pip install 'swin-deploy[rtx]'", True),
     "tensorrt": ("pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack", True),
 }

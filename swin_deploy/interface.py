@@ -7,6 +7,9 @@ from typing import Literal
 
 from swin_deploy.errors import ConfigError
 
+Outputs = Literal["logits", "stages"]
+OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
+LOGITS: Outputs = "logits"  # also what that output is called in every file
 Io = Literal["fp32", "fp16", "uint8"]
 IOS: tuple[Io, ...] = ("fp32", "fp16", "uint8")
 PROBABILITIES, SCORES, CLASSES = "probabilities", "scores", "classes"  # names of outputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from swin_deploy.outcome import SIGNALS
 
 
 def import_torch() -> None:

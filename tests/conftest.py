@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -18,12 +22,18 @@ import cuda_shim
 import parity
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import BatchRange
+from swin_deploy.bundle.make import BundleRequest, make_bundle
 from swin_deploy.checkpoints.authors import TIMM
-from swin_deploy.config import ExportRequest, read_config
+from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.resolve import resolve_variant
+from swin_deploy.checkpoints.source import Source
+from swin_deploy.config import ExportRequest, Int8Options, LoadOptions, read_config
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.runners.cuda import device_problem
+from swin_deploy.runtime.build import build_bundle
+from swin_deploy.runtime.trust import open_bundle
 from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.vit_architecture import VitConfig
 
@@ -90,6 +100,7 @@ COSINE = replace(
 PLAIN = replace(POCKET, config=replace(POCKET.config, name="plain", position_bias=False))
 CIFAR = read_config(ROOT / "examples" / "cifar10_swin.toml")
 TRAINED = VARIANTS["swin_pocket"]
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 KINDS = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN)} | PADDED
 # A Vision Transformer on a grid of 4x6 patches, with two kinds of landmark.
 POCKET_VIT = Variant(
@@ -207,6 +218,55 @@ def fixed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         variant=POCKET, out=out, batch=BatchRange(low=2, high=2), targets=("rtx",)
     )
     return run_export(request, Silent()).path
+
+
+@pytest.fixture(scope="session")
+def digits_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained network for CPUs, in FP32 and INT8, batch 1 to 4. Tests must not change it."""
+    weights, load = bundled_weights(TRAINED.name), LoadOptions(wanted=TRAINED.config)
+    source = Source(path=weights, provenance={"source": "bundled"})
+    request = ExportRequest(
+        variant=resolve_variant(source, TRAINED, load, Silent()),
+        weights=weights,
+        load=load,
+        labels=DIGITS,
+        out=tmp_path_factory.mktemp("digits") / "run",
+        batch=BatchRange(low=1, high=4),
+        precisions=("fp32", "int8"),
+        targets=("cpu",),
+        int8=Int8Options(calibration=photos, images=20),
+    )
+    return run_export(request, Silent()).path
+
+
+@pytest.fixture(scope="session")
+def digits_archive(digits_run: Path) -> Path:
+    """What is shipped of it to a CPU in FP32."""
+    request = BundleRequest(run=digits_run, target="cpu", precisions=("fp32",))
+    return make_bundle(request, Silent().started).path
+
+
+@pytest.fixture(scope="session")
+def digits_folder(digits_archive: Path) -> Path:
+    """The same, unpacked and built by the libraries of the tests. Tests must not change it."""
+    folder = digits_archive.parent / "unpacked"
+    with zipfile.ZipFile(digits_archive) as archive:
+        archive.extractall(folder)
+    build_bundle(open_bundle(folder), ["fp32"], Silent().started)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python as on a device: numpy, Pillow and ONNX Runtime, 3.10 where there is one."""
+    old = shutil.which("python3.10")
+    runs = old is not None and subprocess.run([old, "-c", ""], check=False).returncode == 0
+    folder = tmp_path_factory.mktemp("device")
+    subprocess.run([old if runs else sys.executable, "-m", "venv", folder], check=True)
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    packages = ["numpy", "pillow", "onnxruntime"]
+    subprocess.run([*pip, "--disable-pip-version-check", *packages], check=True)
+    return folder / "bin" / "python"
 
 
 @pytest.fixture(scope="session")

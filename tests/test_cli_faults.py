@@ -79,6 +79,13 @@ BAD_INPUT = {
     "cost gpu": ("cost {run} --gpu a1000", 2, "unknown GPU 'a1000'; try: a100 or a10"),
     "cost compare": ("cost {run} --compare {p}/no.onnx", 3, "does not exist"),
     "cost unlisted": ("cost {run}/verify.json", 8, "is not an engine that"),
+    "bundle nothing": ("bundle {p} --target cpu", 3, "holds no finished run"),
+    "bundle no target": ("bundle {run}", 2, "Missing option '--target'"),
+    "bundle unknown target": ("bundle {run} --target cpv", 2, "try: "),
+    "bundle random weights": ("bundle {run} --target cpu", 2, "are random"),
+    "predict a run": ("predict {run} x.png", 3, "is a run, not a bundle"),
+    "predict nothing": ("predict {p}/no x.png", 3, "does not exist"),
+    "predict no photo": ("predict {p}", 2, "Missing argument 'PHOTO...'"),
     "no such option": ("export --fast", 2, "No such option"),
     "no such command": ("exprot", 2, "No such command"),
 }

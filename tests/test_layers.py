@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 import swin_deploy
+from swin_deploy.bundle.closure import import_closure, runtime_closure
 
 ROOT = Path(swin_deploy.__file__).parent
 
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
+    ("outcome",),
     (
         "batches",
         "build_options",
@@ -38,10 +40,11 @@ LAYERS = (
     ("checkpoints", "export_form", "runners"),
     ("graph", "engine"),
     ("verify",),
+    ("runtime",),
     ("bench", "sensitivity"),
     ("evaluate",),
     ("pipeline", "qat", "scaling", "doctor"),
-    ("report",),
+    ("report", "bundle"),
     ("cli",),
     ("__main__",),
 )
@@ -94,6 +97,68 @@ def test_network_graph_and_engine_are_strangers(name: str) -> None:
     strangers = {"model", "graph", "engine"} - {name}
     for path in (ROOT / name).rglob("*.py"):
         assert not strangers & internal_imports(path.read_text()), path
+
+
+# What a device has: numpy, Pillow, and the library of its engine; those of TensorRT are imported by
+# a computed name and not seen here. cryptography is imported where a signature is asked for.
+DEVICE = {"numpy", "PIL", "onnxruntime", "openvino", "cryptography"}
+
+
+def test_the_runtime_needs_nothing_that_a_device_lacks() -> None:
+    """Imports within functions count: whatever line is reached, it can be run."""
+    found = runtime_closure()
+    assert set(found.outside) <= DEVICE, found.outside
+    modules = [name for name in found.modules if name.startswith("swin_deploy.runtime.")]
+    assert len(modules) == len(list((ROOT / "runtime").glob("[!_]*.py")))
+
+
+def test_the_runtime_is_python_3_10() -> None:
+    """By its syntax and by the newer names of the standard library; another test runs it there."""
+    new = {"tomllib", "Self", "StrEnum", "file_digest", "ExceptionGroup", "UTC", "assert_never"}
+    for path in runtime_closure().modules.values():
+        tree = ast.parse(path.read_text(), feature_version=(3, 10))
+        assert not names_at_run_time(tree) & new, path
+
+
+def names_at_run_time(node: ast.AST) -> set[str]:
+    """What is imported or looked up, but by type checkers."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return set()
+    found = set[str]()
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        found |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.Attribute):
+        found.add(node.attr)
+    return found.union(*map(names_at_run_time, ast.iter_child_nodes(node)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import torch",
+        "def late() -> None:\n    from torch import nn",
+        "if True:\n    import torch.onnx",
+    ],
+)
+def test_what_a_device_lacks_is_seen(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "swin_deploy"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "errors.py").write_text(f"{line}\n")
+    monkeypatch.setattr("swin_deploy.bundle.closure.ROOT", package)
+    assert set(import_closure(["swin_deploy.errors"]).outside) == {"torch"}
+
+
+def test_what_is_for_the_type_checker_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "swin_deploy"
+    package.mkdir()
+    (package / "a.py").write_text("if TYPE_CHECKING:\n    import torch\nelse:\n    import numpy\n")
+    monkeypatch.setattr("swin_deploy.bundle.closure.ROOT", package)
+    assert set(import_closure(["swin_deploy.a"]).outside) == {"numpy"}
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,14 @@ from swin_deploy.artifacts.manifest import Manifest
 from swin_deploy.artifacts.reader import FinishedRun, require_run
 from swin_deploy.batches import BatchRange
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest, Outputs
+from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.files import sha256
 from swin_deploy.graph.export import export_graph
-from swin_deploy.interface import AS_EXPORTED
+from swin_deploy.interface import AS_EXPORTED, Outputs
 from swin_deploy.model.build import build_model
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import output_names, with_outputs

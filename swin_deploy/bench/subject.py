@@ -7,13 +7,12 @@ from pathlib import Path
 
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
-from swin_deploy.config import LOGITS, Outputs
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.files import refuse_impostors
-from swin_deploy.interface import AS_EXPORTED, Interface
+from swin_deploy.interface import AS_EXPORTED, LOGITS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner

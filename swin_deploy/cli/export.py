@@ -26,17 +26,14 @@ from swin_deploy.cli.types import (
 )
 from swin_deploy.config import (
     CALIBRATION_METHODS,
-    LOGITS,
-    OUTPUTS,
     CalibrationMethod,
     ExportRequest,
     Int8Options,
     LoadOptions,
-    Outputs,
 )
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
 from swin_deploy.errors import ConfigError
-from swin_deploy.interface import IOS, Interface, Io
+from swin_deploy.interface import IOS, LOGITS, OUTPUTS, Interface, Io, Outputs
 from swin_deploy.interrupts import import_torch
 from swin_deploy.precisions import DEFAULT_PRECISIONS, PRECISIONS, Precision
 from swin_deploy.preprocessing import Size

@@ -15,7 +15,9 @@ from swin_deploy.preprocessing import Preprocessing, Size
 
 # Decoders that take untrusted files. Not EPS, which runs an interpreter, whatever the file's name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# Pillow's numbers of these filters, the same in every version; their names moved in 9.1, and
+# JetPack 6 has 9.0.
+_RESAMPLING = {"bilinear": 2, "bicubic": 3}
 _MODES = {1: "L", 3: "RGB"}
 _16_BIT_TO_8 = 1 / 257  # 65535 -> 255
 
@@ -39,18 +41,28 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
         ConfigError: The network takes neither 1 nor 3 channels.
         InputError: The file is no photo, is damaged, or is too large to be one.
     """
+    try:
+        with Image.open(path, formats=FORMATS) as file:
+            return prepare_photo(file, size, preprocessing)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} cannot be read as a photo: {error}") from error
+
+
+def prepare_photo(photo: Image.Image, size: Size, preprocessing: Preprocessing) -> FloatArray:
+    """As ``load_photo``, of a photo that is open.
+
+    Raises:
+        ConfigError: The network takes neither 1 nor 3 channels.
+        OSError: The photo is damaged; of its many errors, one.
+    """
     channels = len(preprocessing.mean)
     if channels not in _MODES:
         raise ConfigError(
             f"photos have 1 or 3 channels, the network takes {channels}", "no --images"
         )
-    try:
-        with Image.open(path, formats=FORMATS) as file:
-            photo = _opaque(ImageOps.exif_transpose(_eight_bits(file)))
-        photo = _resize_and_crop(photo.convert(_MODES[channels]), size, preprocessing)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as a photo: {error}") from error
-    pixels = np.asarray(photo, dtype=np.uint8).reshape(1, *size, channels)
+    opaque = _opaque(ImageOps.exif_transpose(_eight_bits(photo)))
+    resized = _resize_and_crop(opaque.convert(_MODES[channels]), size, preprocessing)
+    pixels = np.asarray(resized, dtype=np.uint8).reshape(1, *size, channels)
     images = normalise(pixels, preprocessing.mean, preprocessing.std)
     return images.reshape(channels, *size)
 
@@ -61,8 +73,15 @@ def _eight_bits(photo: Image.Image) -> Image.Image:
     return photo
 
 
+def _transparent(photo: Image.Image) -> bool:
+    """What Pillow 10.1 and newer call ``has_transparency_data``."""
+    if photo.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in photo.info:
+        return True
+    return photo.mode == "P" and photo.palette is not None and photo.palette.mode.endswith("A")
+
+
 def _opaque(photo: Image.Image) -> Image.Image:
-    if not photo.has_transparency_data:
+    if not _transparent(photo):
         return photo.convert("RGB")
     layer = photo.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

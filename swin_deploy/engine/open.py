@@ -28,6 +28,7 @@ def open_engine(
     threads: int | None = None,
     image_input: ImageInput = FP32_INPUT,
     built_for: Fingerprint | None = None,
+    at_once: int = 1,
 ) -> Runner:
     """The runner of an engine file; nothing is loaded before it is entered.
 
@@ -38,6 +39,7 @@ def open_engine(
         threads: For engines that run on the CPU; None for one per usable core.
         image_input: What it takes.
         built_for: What its manifest says; None for an engine that was built here just now.
+        at_once: How many threads will call it at the same time.
 
     Raises:
         EnvironmentMissingError: This machine cannot run it, or not this engine of the target.
@@ -55,8 +57,8 @@ def open_engine(
     if target.kind == "onnxruntime":
         return OnnxRuntimeRunner(path, threads, name, image_input)
     if target.kind == "openvino":
-        return OpenVinoRunner(path, precision, threads, name, image_input)
-    return TensorRtRunner(path, target.module, name, image_input)
+        return OpenVinoRunner(path, precision, threads, name, image_input, requests=at_once)
+    return TensorRtRunner(path, target.module, name, image_input, contexts=at_once)
 
 
 def why_not_here(target: Target, details: Mapping[str, Any] = NO_DETAILS) -> str | None:

@@ -15,7 +15,7 @@ from multiprocessing.connection import wait as wait_for
 from swin_deploy.errors import ResourceError
 from swin_deploy.evaluate.shards import Shard, ShardResult
 from swin_deploy.evaluate.worker import Work, Worker
-from swin_deploy.interrupts import SIGNALS
+from swin_deploy.outcome import SIGNALS
 
 ATTEMPTS = 3  # at a shard; one that takes three workers with it would take the fourth
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from swin_deploy.artifacts.reader import FinishedRun, find_run
 from swin_deploy.bench.subject import Subject, open_subject
-from swin_deploy.config import LOGITS
 from swin_deploy.data.classes import read_class_names
 from swin_deploy.errors import ConfigError
 from swin_deploy.evaluate.artifact import Artifact, describe_artifact, describe_eager
 from swin_deploy.evaluate.request import EvaluateRequest
+from swin_deploy.interface import LOGITS
 from swin_deploy.runners.tensorrt import TensorRtRunner
 
 

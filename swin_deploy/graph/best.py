@@ -11,8 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from swin_deploy.config import LOGITS
-from swin_deploy.interface import CLASSES, PROBABILITIES, SCORES
+from swin_deploy.interface import CLASSES, LOGITS, PROBABILITIES, SCORES
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from torch._dynamo.exc import UserError
 from torch.onnx.errors import OnnxExporterError
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import LOGITS
 from swin_deploy.errors import InputError
 from swin_deploy.graph.naming import NameNodesByModule
+from swin_deploy.interface import LOGITS
 from swin_deploy.networks import NetworkConfig
 
 OPSET = 20  # the lowest with all that the graphs have: Gelu; every target's parser reads it

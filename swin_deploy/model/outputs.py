@@ -6,8 +6,8 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from swin_deploy.config import LOGITS, Outputs
 from swin_deploy.errors import ConfigError
+from swin_deploy.interface import LOGITS, Outputs
 
 
 class Backbone(Protocol):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from swin_deploy.config import LOGITS
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.fingerprint import read_fingerprint
 from swin_deploy.engine.open import open_engine, why_not_here
@@ -15,6 +14,7 @@ from swin_deploy.engine.targets import TARGETS
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.structure import require_converted
 from swin_deploy.graph.widen import round_every_result
+from swin_deploy.interface import LOGITS
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import GRAPHS, SIMPLE
 from swin_deploy.pipeline.int8 import INT8_GRAPHS

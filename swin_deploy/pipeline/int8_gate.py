@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from swin_deploy.config import LOGITS
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.data.labelled import LabelledSet, read_labelled
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.recipe import recipe_for
 from swin_deploy.graph.widen import round_every_result
+from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.pipeline.collapse import explain_collapse
 from swin_deploy.pipeline.context import RunContext

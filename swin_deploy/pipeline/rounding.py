@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from swin_deploy.config import LOGITS
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.interface import PROBABILITIES, SCORES
+from swin_deploy.interface import LOGITS, PROBABILITIES, SCORES
 from swin_deploy.metrics import softmax, sqnr_db
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.runners.torch_eager import TorchRunner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.config import LOGITS
+from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.qat.data import LabelledPhotos
 from swin_deploy.runners.base import run_all

@@ -19,9 +19,9 @@ import onnx
 import torch
 from torch import Tensor
 
-from swin_deploy.config import LOGITS
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.calibrate import observe
+from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.model.build import Network
 from swin_deploy.qat.graphs import GraphMaker

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import require_run
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import LOGITS
 from swin_deploy.data.calibration import read_batches
 from swin_deploy.data.classes import read_class_names
 from swin_deploy.data.labelled import LabelledSet, find_labelled, read_labelled
 from swin_deploy.data.sample import ImageSample, find_sample
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.preprocessing import Preprocessing, Size

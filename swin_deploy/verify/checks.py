@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from swin_deploy.config import LOGITS
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.interface import CLASSES, SCORES
+from swin_deploy.interface import CLASSES, LOGITS, SCORES
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.verify.comparison import Comparison
 from swin_deploy.verify.inputs import is_extreme

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.config import LOGITS, Outputs
 from swin_deploy.export_form.order import PADDED, merge_groups, window_order
 from swin_deploy.geometry import StageGeometry, stage_geometry
+from swin_deploy.interface import LOGITS, Outputs
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network
 from swin_deploy.verify.points import Point

@@ -9,14 +9,13 @@ from typing import Any
 from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.artifacts.reader import FinishedRun
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import OUTPUTS, Outputs
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.engine.fingerprint import read_fingerprint
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import InputError
-from swin_deploy.interface import Interface
+from swin_deploy.interface import OUTPUTS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.preprocessing import Preprocessing

@@ -9,9 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from swin_deploy.best_classes import problem_of_classes, worst_of_classes
-from swin_deploy.config import LOGITS
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.interface import AS_EXPORTED, CLASSES, PROBABILITIES, SCORES, Interface
+from swin_deploy.interface import AS_EXPORTED, CLASSES, LOGITS, PROBABILITIES, SCORES, Interface
 from swin_deploy.metrics import (
     FloatArray,
     cosine_similarity,

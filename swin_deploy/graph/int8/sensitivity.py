@@ -16,11 +16,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from swin_deploy.config import LOGITS
 from swin_deploy.errors import InputError
 from swin_deploy.graph.int8.places import GemmKind, find_places
 from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.graph.int8.recipe import Recipe, choose_places
+from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray, mean_sqnr_db, sqnr_db
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner

@@ -1,0 +1,85 @@
+"""Zip files whose bytes follow from their contents alone, and that replace nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from swin_deploy.bundle.closure import runtime_closure
+from swin_deploy.errors import FileAccessError
+from swin_deploy.files import sync
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
+_UNIX, _MODE = 3, 0o100644 << 16
+_MAIN = "from swin_deploy.runtime.main import entry\n\nentry()\n"
+
+
+def make_zipapp() -> bytes:
+    """``swin.pyz``: the runtime and nothing else, for ``python3 swin.pyz``."""
+    sources = {"__main__.py": _MAIN.encode()}
+    for name, path in runtime_closure().modules.items():
+        folder = name.replace(".", "/")
+        inside = f"{folder}/__init__.py" if path.name == "__init__.py" else f"{folder}.py"
+        sources[inside] = path.read_bytes()
+    stream = io.BytesIO()
+    stream.write(b"#!/usr/bin/env python3\n")
+    _write(stream, sources)
+    return stream.getvalue()
+
+
+def write_archive(final: Path, contents: Mapping[str, bytes | Path]) -> None:
+    """Write a zip file; it appears under its name when it is whole.
+
+    Nothing is compressed: weights hardly get smaller, and what a compressor writes depends on its
+    version. Names are in order, all dates and permissions are the same.
+
+    Args:
+        final: Must not exist.
+        contents: Path in the archive -> bytes, or a file that has them.
+
+    Raises:
+        FileAccessError: ``final`` exists.
+    """
+    require_new(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{final.name[:40]}.", dir=final.parent) as folder:
+        scratch = Path(folder) / final.name
+        with scratch.open("wb") as stream:
+            _write(stream, contents)
+        sync(scratch)
+        try:
+            os.link(scratch, final)  # unlike a rename, it never replaces what came meanwhile
+        except FileExistsError as error:
+            raise FileAccessError(f"{final} exists", "another --out") from error
+    sync(final.parent)
+
+
+def require_new(final: Path) -> None:
+    """Check that nothing has this name.
+
+    Raises:
+        FileAccessError: Something has.
+    """
+    if os.path.lexists(final):
+        raise FileAccessError(f"{final} exists, and is not overwritten", "another --out")
+
+
+def _write(
+    stream: io.BufferedIOBase | io.BufferedWriter, contents: Mapping[str, bytes | Path]
+) -> None:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.create_system, entry.external_attr = _UNIX, _MODE
+            content = contents[name]
+            if isinstance(content, bytes):
+                archive.writestr(entry, content)
+                continue
+            entry.file_size = content.stat().st_size  # tells it whether sizes need 64 bits
+            with content.open("rb") as source, archive.open(entry, "w") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)

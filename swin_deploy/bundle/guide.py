@@ -1,0 +1,66 @@
+"""The README of a bundle, for the person at the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+
+import swin_deploy
+from swin_deploy.bundle.source import Source
+from swin_deploy.engine.target import Target
+from swin_deploy.precisions import Precision
+from swin_deploy.runtime.shipped import PREFERRED
+
+_TEMPLATE = Path(__file__).with_name("guide.template.md")
+_NEEDS = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT with its Python module `{module}`, and the NVIDIA GPU that it is for",
+}
+
+
+def write_guide(
+    source: Source, target: Target, precisions: tuple[Precision, ...], archive: str
+) -> bytes:
+    """The text, in UTF-8.
+
+    Args:
+        source: The run.
+        target: What engines are built for.
+        precisions: Of the graphs.
+        archive: Name of the archive.
+    """
+    height, width = source.config.image_size
+    random = "\n**Its weights are random: it is for trying the way, and predicts nothing.**\n"
+    return (
+        Template(_TEMPLATE.read_text(encoding="utf-8"))
+        .substitute(
+            network=source.config.name,
+            target=target.name,
+            about=target.about,
+            archive=archive,
+            folder=archive.removesuffix(".zip"),
+            image=f"{height}x{width}",
+            batch=source.batch,
+            precisions=", ".join(precisions),
+            preferred=next(p for p in PREFERRED if p in precisions),
+            needs=_NEEDS[target.kind].format(module=target.module),
+            install=target.install,
+            weights=source.weights["source"],
+            random=random if source.random else "",
+            predict=_PREDICT if source.outputs == "logits" else "",
+            call=_CLASSES if source.outputs == "logits" else _MAPS,
+            version=swin_deploy.__version__,
+        )
+        .encode()
+    )
+
+
+_PREDICT = """
+    python3 swin.pyz predict photo.jpg        # the five best classes; folders, or - for a list
+    python3 swin.pyz predict folder --format csv --annotate /tmp/pictures
+"""
+_CLASSES = """    prediction = engine(["photo.jpg", array_of_pixels])
+    print(prediction.labels, prediction.scores)"""
+_MAPS = """    maps = engine.maps(["photo.jpg", array_of_pixels])
+    print({name: array.shape for name, array in maps.items()})"""

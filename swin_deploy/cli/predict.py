@@ -1,0 +1,65 @@
+"""``swin-deploy predict``: the classes of photos, by the engine of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from swin_deploy.precisions import PRECISIONS
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, metavar="K")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "jsonl"]),
+    default="table",
+    show_default=True,
+    help="Of the output.",
+)
+@click.option(
+    "--annotate",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write each photo there with its classes below it.",
+)
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Of the engine.")
+@click.option(
+    "--verify-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PUB",
+    help="Ask that the owner of this Ed25519 key, a PEM file, signed the bundle.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of an inference.")
+def predict(
+    bundle: Path,
+    photos: tuple[str, ...],
+    top: int,
+    form: str,
+    annotate: Path | None,
+    precision: str | None,
+    verify_key: Path | None,
+    threads: int | None,
+) -> None:
+    """Classify photos with an engine that was built from a bundle.
+
+    \b
+        swin-deploy predict swin_t photo.jpg folder
+        find . -name '*.jpg' | swin-deploy predict swin_t - --format csv
+
+    BUNDLE is the folder that the archive was unpacked to and built in. A PHOTO is a file, a folder
+    with all photos in and below it, or - for a list of paths on standard input. Photos that cannot
+    be read are left out and named; more than 5 % of them are an error, after the rest was printed.
+    """
+    from swin_deploy.runtime.engine import SwinEngine
+    from swin_deploy.runtime.formats import FORMATS
+    from swin_deploy.runtime.main import require_outside
+    from swin_deploy.runtime.report import report_photos
+
+    require_outside(bundle, annotate)
+    with SwinEngine.load(bundle, precision, verify_key=verify_key, threads=threads) as engine:
+        report_photos(engine, photos, top, FORMATS[FORMATS.index(form)], annotate)

@@ -1,0 +1,177 @@
+"""Compiles a bundle's graphs here, proves the engines, and only then gives them their names."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.child import run_in_child
+from swin_deploy.engine.build import TIMEOUT_S, BuiltEngine, build_engine
+from swin_deploy.engine.open import why_not_here
+from swin_deploy.engine.targets import find_target
+from swin_deploy.errors import BusyError, EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.files import digest, require_writable, sha256, sync, write_json
+from swin_deploy.precisions import Precision
+from swin_deploy.runtime.check import check_photo, compare_engine
+from swin_deploy.runtime.record import RECORD, Record, read_record
+from swin_deploy.runtime.shipped import ENGINES, Shipped
+from swin_deploy.verify import Verification
+
+_SCRATCH = ".building-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """An engine that was built and proved here.
+
+    Attributes:
+        precision: Of its graph.
+        path: The engine.
+        engine: What its compiler says.
+        verification: How far it is from eager PyTorch.
+        seconds: Wall-clock time of both.
+    """
+
+    precision: Precision
+    path: Path
+    engine: BuiltEngine
+    verification: Verification
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object that ``build --json`` prints."""
+        return {
+            "precision": self.precision,
+            "path": str(self.path),
+            "engine": asdict(self.engine),
+            "verification": self.verification.as_dict(),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def build_bundle(
+    shipped: Shipped, precisions: Sequence[Precision], started: Callable[[str], None]
+) -> list[Published]:
+    """Build, verify and publish the engines of some precisions, one after the other.
+
+    Args:
+        shipped: The bundle, whose files were checked.
+        precisions: Of graphs that it has.
+        started: Told what is being done.
+
+    Raises:
+        VerificationError: An engine, or a photo, is not what it has to be. Nothing of it was
+            published; engines that were there before are as they were.
+        SwinDeployError: Something is missing here; likewise.
+    """
+    engines = shipped.folder / ENGINES
+    require_writable(engines)
+    with _only_builder(engines):
+        for left in engines.glob(f"{_SCRATCH}*"):  # of a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        started("reading the reference photo")
+        check_photo(shipped)
+        return [_build(shipped, precision, started) for precision in precisions]
+
+
+def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None]) -> Published:
+    start = time.monotonic()
+    target, engines = find_target(shipped.target), shipped.folder / ENGINES
+    if target.one_device and (problem := why_not_here(target)) is not None:
+        raise EnvironmentMissingError(
+            f"{shipped.folder} is for {target.name}: {problem}", "build it on that device"
+        )
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=engines) as scratch:
+        final = Path(scratch) / "engine" / Path(target.engine_name(precision)).name
+        started(f"compiling {precision} for {target.name}")
+        source = shipped.folder / shipped.graphs[precision].file
+        built = build_engine(target, source, final, shipped.batch, Path(scratch) / "build.log")
+        started(f"verifying {precision} against the reference outputs")
+        try:
+            rows = run_in_child(  # a compiler's mistake may crash whoever runs its engine
+                compare_engine, Path(scratch) / "verify.log", TIMEOUT_S, shipped, precision, final
+            )
+        except EnvironmentMissingError as error:
+            raise EnvironmentMissingError(
+                f"{final.name} was compiled and cannot be verified here, so it was not published: "
+                f"{error.problem}",
+                error.hint,
+            ) from error
+        verification = Verification(tuple(rows), {})
+        verification.require()
+        path = _publish(
+            shipped, precision, final.parent, target.engine_files(precision), built, verification
+        )
+    return Published(
+        precision=precision,
+        path=path,
+        engine=built,
+        verification=verification,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _publish(
+    shipped: Shipped,
+    precision: Precision,
+    folder: Path,
+    files: tuple[str, ...],
+    built: BuiltEngine,
+    verification: Verification,
+) -> Path:
+    """Move a proved engine into a folder of its own, named after its content; the record goes last.
+
+    Until the record is replaced the former engine counts, and all of its files are there.
+    """
+    engines = shipped.folder / ENGINES
+    hashes = {Path(name).name: sha256(folder / Path(name).name) for name in files}
+    final = engines / digest(hashes)[:16]
+    for name in hashes:
+        sync(folder / name)
+    if final.exists() and any(_hash(final / name) != value for name, value in hashes.items()):
+        shutil.rmtree(final)  # the same engine, damaged since
+    if not final.exists():
+        folder.replace(final)
+        sync(engines)
+    entry = {
+        "files": {f"{ENGINES}/{final.name}/{name}": value for name, value in hashes.items()},
+        "built_for": asdict(built.built_for),
+        "verification": verification.as_dict(),
+    }
+    record = Record(_former(shipped) | {precision: entry})
+    write_json(shipped.folder / RECORD, record.as_dict(shipped))
+    kept = {name.split("/")[1] for one in record.engines.values() for name in one["files"]}
+    for other in engines.iterdir():
+        if other.is_dir() and not other.name.startswith(".") and other.name not in kept:
+            shutil.rmtree(other)
+    return final / next(iter(hashes))
+
+
+def _hash(path: Path) -> str | None:
+    return sha256(path) if path.is_file() else None
+
+
+def _former(shipped: Shipped) -> dict[str, dict[str, Any]]:
+    """What was built before; nothing where the record of it does not count, as it is replaced."""
+    try:
+        return read_record(shipped).engines
+    except (InputError, UnsafeError):
+        return {}
+
+
+@contextmanager
+def _only_builder(engines: Path) -> Iterator[None]:
+    """Hold the lock of a folder of engines; the kernel frees it if this process dies."""
+    with (engines / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(f"another process is building in {engines}", "wait for it") from error
+        yield

@@ -1,0 +1,115 @@
+"""The proof on the device: what an engine gives for the reference images, against eager PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from swin_deploy.engine.open import open_engine
+from swin_deploy.engine.targets import find_target
+from swin_deploy.errors import InputError, VerificationError
+from swin_deploy.metrics import FloatArray, mean_power
+from swin_deploy.precisions import Precision
+from swin_deploy.runners.base import Runner, run_all
+from swin_deploy.runtime.shipped import Shipped
+from swin_deploy.verify import Comparison, compare_outputs
+
+
+def check_photo(shipped: Shipped) -> None:
+    """Prove that photos become here what they became where the bundle was made, to the bit.
+
+    Raises:
+        VerificationError: The reference photo becomes another tensor.
+    """
+    if shipped.photo is None:
+        return
+    from swin_deploy.data.images import load_photo
+
+    photo, tensor = (shipped.folder / name for name in shipped.photo)
+    expected = read_array(tensor)
+    found = load_photo(photo, shipped.image_size, shipped.preprocessing)
+    if found.shape != expected.shape or not np.array_equal(found, expected):
+        worst = (
+            f"by up to {np.abs(found - expected).max():.3g}"
+            if found.shape == expected.shape
+            else f"in shape: {found.shape}, not {expected.shape}"
+        )
+        raise VerificationError(
+            f"{photo} is read differently by the Pillow of this machine, {worst}; nothing was "
+            "published",
+            "another version of Pillow",
+        )
+
+
+def compare_engine(shipped: Shipped, precision: Precision, path: Path) -> list[Comparison]:
+    """Compare an engine with eager PyTorch, at every batch size and with one image in every slot.
+
+    Args:
+        shipped: The bundle.
+        precision: Of the engine; selects reference and floors.
+        path: The engine: built here just now.
+
+    Raises:
+        EnvironmentMissingError: It cannot run here.
+    """
+    graph, target = shipped.graphs[precision], find_target(shipped.target)
+    reference = shipped.references[graph.reference]
+    images = read_array(shipped.folder / reference.inputs)
+    expected = {n: read_array(shipped.folder / f) for n, f in reference.outputs.items()}
+    taken = shipped.image_input(precision)
+    rows: list[Comparison] = []
+    with open_engine(target, precision, path, image_input=taken) as runner:
+        for count in shipped.batch.checked_sizes:
+            slots = np.arange(count) % len(images)
+            for name, chosen in (
+                (f"{graph.reference} x{count}", slots),
+                (f"{graph.reference}, one x{count}", np.zeros_like(slots)),
+            ):
+                rows += _compare(runner, name, images[chosen], expected, chosen, shipped, precision)
+    return [_hold(row, graph.floors_db) for row in rows]
+
+
+def _compare(
+    runner: Runner,
+    name: str,
+    images: FloatArray,
+    expected: dict[str, FloatArray],
+    slots: np.ndarray,
+    shipped: Shipped,
+    precision: Precision,
+) -> list[Comparison]:
+    return compare_outputs(
+        runner.name,
+        name,
+        {output: array[slots] for output, array in expected.items()},
+        run_all(runner, images),
+        precision,
+        {output: mean_power(array) for output, array in expected.items()},
+        interface=shipped.interface,
+    )
+
+
+def _hold(row: Comparison, floors_db: dict[str, float]) -> Comparison:
+    """Judge by the floor that the bundle records, which ships with its evidence."""
+    floor = floors_db.get(row.output, min(floors_db.values()))
+    reason = "" if row.below_floor else row.reason  # of anything else it failed already
+    if not reason and row.sqnr_db < floor:
+        reason = f"SQNR {row.sqnr_db:.1f} dB, needs {floor:.0f} dB"
+    return replace(row, floor_db=floor, reason=reason)
+
+
+def read_array(path: Path) -> FloatArray:
+    """An array of the bundle.
+
+    Raises:
+        InputError: It is none of float32.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise InputError(f"{path} is no array: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not len(array):
+        raise InputError(f"{path} is no array of float32")
+    return array

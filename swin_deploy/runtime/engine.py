@@ -1,0 +1,194 @@
+"""An engine that was built from a bundle, as a function of images."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swin_deploy.errors import ConfigError
+from swin_deploy.interface import LOGITS
+from swin_deploy.metrics import FloatArray
+from swin_deploy.runtime.images import list_images, prepare_images
+from swin_deploy.runtime.prediction import Prediction, to_prediction
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11: devices have 3.10
+
+    from swin_deploy.precisions import Precision
+    from swin_deploy.runners.base import Runner
+    from swin_deploy.runtime.shipped import Shipped
+
+
+class SwinEngine:
+    """Classifies images, or gives the maps of a backbone. Made by ``load``; close it after use.
+
+    Calls from several threads at once share its workers; one that finds none free waits.
+
+    Attributes:
+        shipped: The bundle.
+        precision: Of the engine.
+        path: The engine.
+    """
+
+    def __init__(
+        self, shipped: Shipped, precision: Precision, path: Path, runner: Runner, workers: int = 1
+    ) -> None:
+        self.shipped = shipped
+        self.precision = precision
+        self.path = path
+        self._high = min(runner.batch.high, shipped.batch.high)
+        self._workers = workers
+        self._free: queue.SimpleQueue[Runner | None] = queue.SimpleQueue()
+        for _ in range(workers):
+            self._free.put(runner)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        precision: str | None = None,
+        *,
+        verify_key: str | Path | None = None,
+        threads: int | None = None,
+        workers: int = 1,
+    ) -> SwinEngine:
+        """Open the engine of a bundle that was unpacked, and built by ``swin.pyz build``.
+
+        Every file is compared with its recorded hash, and what the engine was built for with this
+        machine, before anything is deserialised.
+
+        Args:
+            folder: Of the bundle.
+            precision: Of the engine; None for the preferred one of those that were built.
+            verify_key: As ``trust.open_bundle`` takes it.
+            threads: For an inference on the CPU; None for one per usable core.
+            workers: So many calls run at once; each takes memory for its own activations.
+
+        Raises:
+            InputError: There is no bundle, or nothing was built from it yet.
+            EnvironmentMissingError: The engine is for another version, GPU or platform.
+            UnsafeError: A file is not the one that was recorded, or not signed by that key.
+        """
+        from swin_deploy.engine.open import open_engine
+        from swin_deploy.engine.targets import find_target
+        from swin_deploy.runtime.record import require_engine
+        from swin_deploy.runtime.trust import open_bundle
+
+        if workers < 1:
+            raise ConfigError(f"workers = {workers}", "at least 1")
+        shipped = open_bundle(Path(folder), None if verify_key is None else Path(verify_key))
+        chosen, path = require_engine(shipped, precision)
+        target, taken = find_target(shipped.target), shipped.image_input(chosen)
+        runner = open_engine(target, chosen, path, threads, taken, at_once=workers)
+        return cls(shipped, chosen, path, runner.__enter__(), workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the calls that are running, and free the engine. A second call does nothing."""
+        waited = [self._free.get() for _ in range(self._workers)]
+        self._workers = 0
+        for runner in waited[:1]:
+            assert runner is not None  # that is put there below, when there are no workers left
+            runner.__exit__(None, None, None)
+        self._free.put(None)  # for those who wait, and for later calls
+
+    @property
+    def name(self) -> str:
+        """Network, target and precision, for tables."""
+        return f"{self.shipped.network} {self.shipped.target}-{self.precision}"
+
+    @property
+    def batch(self) -> int:
+        """The most images that one call of the engine takes; larger batches are split."""
+        return self._high
+
+    def __call__(self, images: Any, k: int = 5) -> Prediction:
+        """Classify images.
+
+        Args:
+            images: One or a sequence of: a path; a Pillow image; uint8 pixels (H, W, channels) of
+                any size. Or uint8 (b, H, W, channels). All of these are prepared as photos are, to
+                the bit. Or float32 (b, channels, H, W), normalised already, of the network's size.
+            k: So many classes of each image, or all if there are fewer.
+
+        Raises:
+            InputError: An image cannot be read, or is of a kind or shape that is none of these.
+            ConfigError: The network gives maps: see ``maps``.
+        """
+        if self.shipped.outputs != LOGITS:
+            raise ConfigError(f"{self.name} gives maps and no classes", "SwinEngine.maps")
+        if k < 1:
+            raise ConfigError(f"k = {k}", "at least 1")
+        items, names = list_images(images)
+        return to_prediction(
+            self.outputs(items), self.shipped.interface, self.shipped.labels, names, k
+        )
+
+    def maps(self, images: Any) -> dict[str, FloatArray]:
+        """The maps of a backbone, (b, c, h, w) float32 each, by name.
+
+        Args:
+            images: As ``__call__`` takes them.
+
+        Raises:
+            ConfigError: The network gives classes.
+        """
+        if self.shipped.outputs == LOGITS:
+            raise ConfigError(f"{self.name} gives classes and no maps", "engine(images)")
+        return self.outputs(list_images(images)[0])
+
+    def prepare(self, images: Any) -> FloatArray:
+        """What the network sees of images: (b, channels, H, W) float32, normalised."""
+        return prepare_images(
+            list_images(images)[0], self.shipped.image_size, self.shipped.preprocessing
+        )
+
+    def outputs(self, items: Sequence[Any]) -> dict[str, FloatArray]:
+        """The outputs of the graph by name, (b, ...) each.
+
+        Args:
+            items: As ``list_images`` gives them.
+        """
+        from swin_deploy.runners.base import run_all
+
+        size, steps = self.shipped.image_size, self.shipped.preprocessing
+        parts = []
+        for start in range(0, len(items), self._high):
+            part = prepare_images(items[start : start + self._high], size, steps)
+            with self.borrow() as runner:
+                parts.append(run_all(runner, part))
+        if len(parts) == 1:  # a copy would cost a small network as much as all else around it
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @contextmanager
+    def borrow(self) -> Iterator[Runner]:
+        """The runner, for the block, while fewer than ``workers`` others use it.
+
+        Raises:
+            ConfigError: The engine was closed.
+        """
+        runner = self._free.get()
+        if runner is None:
+            self._free.put(None)
+            raise ConfigError(f"{self.name} was closed", "SwinEngine.load")
+        try:
+            yield runner
+        finally:
+            self._free.put(runner)

@@ -1,0 +1,179 @@
+"""``swin.pyz``: build, bench, predict and info, on the device, from the folder of the bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from swin_deploy.errors import ConfigError, SwinDeployError, UsageError
+from swin_deploy.outcome import leave, run_command
+from swin_deploy.precisions import PRECISIONS, Precision
+from swin_deploy.runtime.formats import FORMATS, comparison_lines
+from swin_deploy.runtime.shipped import Shipped
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"{self.prog} --help")
+
+
+def entry() -> NoReturn:
+    """What the archive runs."""
+    program = Path(sys.argv[0])
+    leave(run(sys.argv[1:], program.name, program.resolve().parent))
+
+
+def run(arguments: Sequence[str], program: str, folder: Path) -> int:
+    """Run the command line; returns the exit code (see ``swin_deploy.errors``).
+
+    Args:
+        arguments: Without the program's name.
+        program: What help calls it.
+        folder: Of the bundle, where none is named.
+    """
+    as_json, debug = "--json" in arguments, "--debug" in arguments
+    return run_command(
+        lambda: _dispatch(_parser(program, folder).parse_args(arguments)),
+        as_json,
+        debug,
+        show_error,
+    )
+
+
+def show_error(error: SwinDeployError) -> None:
+    """Print the comparisons that failed, if it is about such."""
+    if "verification" in error.details:
+        for line in comparison_lines(error.details["verification"]["comparisons"]):
+            print(line, file=sys.stderr)
+
+
+def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
+    shared = _Parser(add_help=False)
+    shared.add_argument("--bundle", type=Path, default=folder, metavar="DIR", help="its folder")
+    shared.add_argument("--verify-key", type=Path, metavar="PUB", help="who has to have signed it")
+    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    opened = _Parser(add_help=False)
+    opened.add_argument("--precision", choices=PRECISIONS, help="of the engine")
+    opened.add_argument("--threads", type=int, metavar="N", help="on a CPU")
+    parser = _Parser(prog=program, description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    build = commands.add_parser(
+        "build", parents=[shared], help="compile, verify and publish engines for this machine"
+    )
+    build.add_argument(
+        "--precision", metavar="LIST", help=f"some of {','.join(PRECISIONS)}, or all"
+    )
+    bench = commands.add_parser("bench", parents=[shared, opened], help="latency and throughput")
+    bench.add_argument("--batch", type=int, metavar="N", help="default: the largest")
+    bench.add_argument("--seconds", type=float, default=5.0, help="default: 5")
+    predict = commands.add_parser("predict", parents=[shared, opened], help="classify photos")
+    predict.add_argument(
+        "sources", nargs="+", metavar="PHOTO", help="files, folders, or - for a list"
+    )
+    predict.add_argument("--top", type=int, default=5, metavar="K", help="default: 5")
+    predict.add_argument("--format", choices=FORMATS, default="table")
+    predict.add_argument("--annotate", type=Path, metavar="DIR", help="write pictures there")
+    info = commands.add_parser("info", parents=[shared], help="what the bundle is")
+    for command in (build, bench, info):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    return {"build": _build, "bench": _bench, "predict": _predict, "info": _info}[options.command](
+        options
+    )
+
+
+def _build(options: argparse.Namespace) -> int:
+    from swin_deploy.runtime.build import build_bundle
+    from swin_deploy.runtime.trust import open_bundle
+
+    shipped = open_bundle(options.bundle, options.verify_key)
+    published = build_bundle(
+        shipped, _precisions(shipped, options.precision), lambda text: print(text, file=sys.stderr)
+    )
+    if options.json:
+        print(json.dumps([one.as_dict() for one in published], indent=2))
+        return 0
+    for one in published:
+        print("\n".join(comparison_lines(one.verification.as_dict()["comparisons"])))
+        print(f"{one.precision}: {one.engine.module} {one.engine.version}, {one.seconds:.1f} s")
+        print(f"published {one.path}")
+    return 0
+
+
+def _precisions(shipped: Shipped, text: str | None) -> list[Precision]:
+    if text is None:
+        return [shipped.choose(None)]
+    if text == "all":
+        return list(shipped.graphs)
+    return [shipped.choose(name) for name in dict.fromkeys(text.split(","))]
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from swin_deploy.runtime.bench import bench_engine
+    from swin_deploy.runtime.engine import SwinEngine
+
+    with SwinEngine.load(
+        options.bundle,
+        options.precision,
+        verify_key=options.verify_key,
+        threads=options.threads,
+    ) as engine:
+        timing = bench_engine(engine, options.batch, options.seconds)
+    if options.json:
+        print(json.dumps(timing.as_dict(), indent=2))
+        return 0
+    print(
+        f"{timing.engine}, batch {timing.batch}: p50 {timing.p50_ms:.2f} ms, "
+        f"p90 {timing.p90_ms:.2f} ms, p99 {timing.p99_ms:.2f} ms, "
+        f"{timing.images_per_s:.1f} images/s ({timing.calls} calls)"
+    )
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from swin_deploy.runtime.engine import SwinEngine
+    from swin_deploy.runtime.report import report_photos
+
+    require_outside(options.bundle, options.annotate)
+    with SwinEngine.load(
+        options.bundle,
+        options.precision,
+        verify_key=options.verify_key,
+        threads=options.threads,
+    ) as engine:
+        report_photos(engine, options.sources, options.top, options.format, options.annotate)
+    return 0
+
+
+def require_outside(bundle: Path, folder: Path | None) -> None:
+    """Check that pictures would not be written among the files of the bundle.
+
+    Raises:
+        ConfigError: They would, and the bundle would be refused from then on.
+    """
+    inside = folder is not None and bundle.resolve() in (
+        folder.resolve(),
+        *folder.resolve().parents,
+    )
+    if inside:
+        raise ConfigError(f"{folder} lies in the bundle", "--annotate with a folder elsewhere")
+
+
+def _info(options: argparse.Namespace) -> int:
+    from swin_deploy.runtime.info import describe
+    from swin_deploy.runtime.trust import open_bundle
+
+    facts = describe(open_bundle(options.bundle, options.verify_key))
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    for name, value in facts.items():
+        print(f"{name:12} {value if isinstance(value, str) else json.dumps(value)}")
+    return 0

@@ -1,0 +1,114 @@
+"""Photos from files, folders and lists -> their best classes, one photo after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from swin_deploy.data.inputs import MAX_UNREADABLE, list_photos
+from swin_deploy.errors import InputError
+from swin_deploy.metrics import FloatArray
+from swin_deploy.runtime.engine import SwinEngine
+from swin_deploy.runtime.prediction import Prediction
+
+STDIN = "-"  # in place of a path: a list of paths, one a line, on standard input
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One class of a photo: its number, its name, and the score as ``Prediction`` has it."""
+
+    index: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoResult:
+    """The best classes of one photo, best first."""
+
+    photo: Path
+    best: tuple[Guess, ...]
+    probabilities: bool
+
+
+def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
+    """The photos that are meant, in order.
+
+    Args:
+        sources: Files; folders, whose photos are taken, sub-folders included; or "-".
+        stdin: What "-" reads.
+
+    Raises:
+        InputError: There are none, or a folder holds none.
+    """
+    photos: list[Path] = []
+    for source in sources:
+        if source == STDIN:
+            lines = (line.rstrip("\r\n") for line in stdin)
+            photos += [Path(line) for line in lines if line.strip()]
+        elif Path(source).is_dir():
+            photos += list_photos(Path(source))
+        else:
+            photos.append(Path(source))
+    if not photos:
+        raise InputError("there are no photos", "files, folders, or - and a list of paths")
+    return photos
+
+
+def predict_photos(
+    engine: SwinEngine, photos: Sequence[Path], k: int, note: Callable[[str], None]
+) -> Iterator[PhotoResult]:
+    """Classify photos, as many at a time as the engine takes, in order.
+
+    Args:
+        engine: Open.
+        photos: All of them.
+        k: So many classes of each.
+        note: Told of every photo that cannot be read, and why.
+
+    Raises:
+        InputError: At the end: none, or less than 95 % of them, could be read.
+    """
+    problems: list[str] = []
+    for start in range(0, len(photos), engine.batch):
+        paths, tensors = [], []
+        for path in photos[start : start + engine.batch]:
+            try:
+                tensors.append(engine.prepare(path))
+            except InputError as error:
+                problems.append(error.problem)
+                note(f"left out: {error.problem}")
+                continue
+            paths.append(path)
+        if paths:
+            yield from _classify(engine, paths, np.concatenate(tensors), k)
+    if len(problems) == len(photos) or len(problems) > MAX_UNREADABLE * len(photos):
+        raise InputError(
+            f"{len(problems)} of {len(photos)} photos cannot be read: {problems[0]}",
+            "leave them out",
+        )
+
+
+def _classify(
+    engine: SwinEngine, paths: Sequence[Path], tensors: FloatArray, k: int
+) -> Iterable[PhotoResult]:
+    prediction = engine(tensors, k)
+    return [
+        PhotoResult(path, _guesses(prediction, row), prediction.probabilities)
+        for row, path in enumerate(paths)
+    ]
+
+
+def _guesses(prediction: Prediction, row: int) -> tuple[Guess, ...]:
+    columns = zip(
+        prediction.classes[row].tolist(),
+        prediction.labels[row],
+        prediction.scores[row].tolist(),
+        strict=True,
+    )
+    return tuple(Guess(*one) for one in columns)

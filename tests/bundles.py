@@ -1,0 +1,69 @@
+"""What tests do with bundles: unpack them, run their program, damage them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Facts = dict[str, Any]
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder)
+    return folder
+
+
+def swin_pyz(python: str | Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program of a bundle as a person at the device does, who has nothing else."""
+    return subprocess.run(
+        [python, folder.name + "/swin.pyz", *arguments],
+        cwd=folder.parent,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def rewrite(folder: Path, change: Callable[[Facts], None]) -> None:
+    """Change ``bundle.json``, and record the hashes of the files as they are now."""
+    facts = json.loads((folder / "bundle.json").read_text())
+    change(facts)
+    for name in facts["files"]:
+        content = (folder / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        facts["files"][name] = {"sha256": digest, "bytes": len(content)}
+    (folder / "bundle.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def edit_record(folder: Path, change: Callable[[Facts], None]) -> None:
+    """Change what ``engines/engine.json`` says of the FP32 engine."""
+    path = folder / "engines" / "engine.json"
+    record = json.loads(path.read_text())
+    change(record["engines"]["fp32"])
+    path.write_text(json.dumps(record))
+
+
+def engine_of(folder: Path) -> Path:
+    """The FP32 engine that was built."""
+    record = json.loads((folder / "engines" / "engine.json").read_text())
+    return folder / next(iter(record["engines"]["fp32"]["files"]))
+
+
+def flip(path: Path, at: int = -100) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
