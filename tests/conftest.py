@@ -256,13 +256,18 @@ def digits_folder(digits_archive: Path) -> Path:
     return folder
 
 
+def starts(python: str | Path) -> bool:
+    return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
 @pytest.fixture(scope="session")
 def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python as on a device: numpy, Pillow and ONNX Runtime, 3.10 where there is one."""
-    old = shutil.which("python3.10")
-    runs = old is not None and subprocess.run([old, "-c", ""], check=False).returncode == 0
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = [shutil.which("python3.10"), *pyenv.glob("versions/3.10.*/bin/python3.10")]
+    running = (old for old in found if old and starts(old))  # a shim of pyenv may refuse to
     folder = tmp_path_factory.mktemp("device")
-    subprocess.run([old if runs else sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([next(running, sys.executable), "-m", "venv", folder], check=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
     packages = ["numpy", "pillow", "onnxruntime"]
     subprocess.run([*pip, "--disable-pip-version-check", *packages], check=True)

@@ -92,7 +92,7 @@ def test_the_bare_device_has_python_3_10(device_python: Path) -> None:
     asked = [device_python, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
     version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     if version != "3.10":
-        pytest.skip(f"there is no python3.10 on the PATH: the device had Python {version}")
+        pytest.skip(f"no Python 3.10 on the PATH or of pyenv: the device had Python {version}")
 
 
 def test_help_and_usage_of_the_program(folder: Path) -> None:
