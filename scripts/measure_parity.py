@@ -2,7 +2,8 @@
 
     scripts/measure_parity.py [--quick]
 
-Prints the table of docs/parity.md: logits and the worst stage against the library's own forward, in dB.
+Prints the table of docs/parity.md: logits and the worst stage against the
+library's own forward, in dB.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ LAUNCH_BOUND = 0.8  # enqueue time over GPU time, where trtexec warns
 
 Turns = list[list[float]]  # seconds of each call of each turn
 Role = Literal["baseline", "candidate"]
-Verdict = Literal["faster", "slower", "not told apart", "unstable"]
+Verdict = Literal["faster", "slower", "not told apart"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Measurement:
 
     @property
     def unstable(self) -> bool:
-        """Whether the machine was too noisy for the figures to mean much."""
+        """Whether the machine was too noisy for the milliseconds to mean much."""
         return is_unstable(self.variation, self.p90_ms / self.p50_ms, self.on_gpu)
 
     @property
@@ -124,10 +124,6 @@ def summarise(
     own, other = medians(turns), medians(baseline)
     ratios = other / own
     p50, p90, p95, p99 = (float(v) * 1e3 for v in np.percentile(every, (50, 90, 95, 99)))
-    variation, tail = _variation(own), p90 / p50
-    unstable = is_unstable(variation, tail, on_gpu) or is_unstable(
-        _variation(other), _tail(baseline), on_gpu
-    )
     low, high = interval_of_median(ratios, SHOWN)
     return Measurement(
         name=name,
@@ -144,8 +140,8 @@ def summarise(
         speedup=float(np.median(ratios)),
         speedup_low=low,
         speedup_high=high,
-        verdict="unstable" if unstable else judge(ratios),
-        variation=variation,
+        verdict=judge(ratios),
+        variation=float(own.std() / own.mean()),
         on_gpu=on_gpu,
         joules_per_image=joules_per_image,
     )
@@ -198,8 +194,9 @@ def stability_warning(rows: Sequence[Measurement]) -> list[str]:
     )
     limit = UNSTABLE_ON_GPU if any(row.on_gpu for row in shaky) else UNSTABLE
     return [
-        f"{len(shaky)} of {len(rows)} measurements are unstable: their turns vary by more than "
-        f"{limit:.1%}, or p90 is above {UNSTABLE_TAIL} times p50; close other programs, fix the "
+        f"the milliseconds of {len(shaky)} of {len(rows)} measurements are unstable: turns vary by "
+        f"more than {limit:.1%}, or p90 is above {UNSTABLE_TAIL} times p50. Speed-ups compare "
+        "runners within a turn, and their intervals allow for it. Close other programs, fix the "
         f"clocks, or raise --rounds: {names}"
     ]
 
@@ -207,12 +204,3 @@ def stability_warning(rows: Sequence[Measurement]) -> list[str]:
 def is_unstable(variation: float, tail: float, on_gpu: bool) -> bool:
     """Whether a runner with this variation, and p90 over p50, was measured on a busy machine."""
     return variation > (UNSTABLE_ON_GPU if on_gpu else UNSTABLE) or tail > UNSTABLE_TAIL
-
-
-def _variation(own: NDArray[np.float64]) -> float:
-    return float(own.std() / own.mean())
-
-
-def _tail(turns: Turns) -> float:
-    p50, p90 = np.percentile(np.concatenate([np.asarray(turn) for turn in turns]), (50, 90))
-    return float(p90 / p50)

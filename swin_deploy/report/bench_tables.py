@@ -91,6 +91,5 @@ def _verdict(row: dict[str, Any], baseline: str) -> str:
         "faster": f"is {row['speedup']:.2f} times as fast as {baseline} ({interval})",
         "slower": f"is slower than {baseline}: {row['speedup']:.2f} times as fast ({interval})",
         "not told apart": f"is not reliably faster than {baseline} ({interval})",
-        "unstable": f"cannot be compared with {baseline}: too unstable",
     }
     return f"batch {row['batch']}: {row['name']} {ends[row['verdict']]}"

@@ -12,8 +12,8 @@ from swin_deploy.precisions import HALF_PRECISIONS, Precision
 SCHEMA_VERSION = 2  # 2: a row per output, where there was one per candidate and inputs
 
 # Lowest SQNR against eager FP32 that a candidate may have on its worst image, in dB. Measured by
-# scripts/measure_floors.py over networks, seeds, noise and photos; docs/proof.md has the table. FP32:
-# the worst logits are at 113 dB, and the damage that the tests do leaves less than 35. FP16: the
+# scripts/measure_floors.py over networks, seeds, noise and photos; docs/proof.md has it. FP32: the
+# worst logits are at 113 dB, and the damage that the tests do leaves less than 35. FP16: the
 # worst logits are at 41.2 dB, of the smallest Swin V2, with every result rounded; compilers round
 # less often. BF16: the worst maps of the same are at 15.2 dB; the floor is 6 dB below, twice the
 # error. INT8: the worst of 1000 digits is at 26.5 dB with swin_pocket (docs/int8.md; 18.5 with the
