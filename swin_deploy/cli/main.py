@@ -19,6 +19,7 @@ from swin_deploy.cli.doctor import doctor
 from swin_deploy.cli.export import export
 from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.qat import qat
+from swin_deploy.cli.report import report
 from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.targets import targets
 from swin_deploy.cli.variants import variants
@@ -38,7 +39,7 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (export, qat, bench, cost, sensitivity, inspect, variants, targets, doctor):
+for _command in (export, qat, bench, cost, sensitivity, report, inspect, variants, targets, doctor):
     main.add_command(_command)
 
 
