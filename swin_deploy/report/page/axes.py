@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_ROWS = 30  # that a figure has room for
-_ROW_INCHES, _MARGIN_INCHES = 0.36, 0.85
+_ROW_INCHES, _EDGE_INCHES, _LEGEND_INCHES = 0.38, 0.6, 0.2
+_EDGE_ROWS = 0.75, 0.4  # above the first row, for its name, and below the last
 _WIDE = 12  # largest over smallest value, from where an axis is logarithmic
 
 
-def height(rows: int) -> float:
-    """Inches of a figure with so many named rows."""
-    return _MARGIN_INCHES + _ROW_INCHES * rows
+def height(rows: int, legend_lines: int = 0) -> float:
+    """Inches of a figure with so many named rows, and lines in its legend."""
+    legend_inches = 0.08 + _LEGEND_INCHES * legend_lines if legend_lines else 0
+    return _EDGE_INCHES + _ROW_INCHES * (rows - 1 + sum(_EDGE_ROWS)) + legend_inches
 
 
 def more(rows: Sequence[object]) -> str:
@@ -30,8 +32,8 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Rows from the top, with their names above the marks, where they take no width away."""
     for place, name in enumerate(names):
         axes.annotate(short(name), (0, place), (0, 8), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", fontsize=8.5)  # fmt: skip
-    axes.set_ylim(len(names) - 0.4, -0.75)
+                      textcoords="offset points", fontsize=9.5)  # fmt: skip
+    axes.set_ylim(len(names) - 1 + _EDGE_ROWS[1], -_EDGE_ROWS[0])
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
@@ -66,7 +68,9 @@ def plain_ticks(axes: Axes) -> None:
 def curve(axes: Axes, index: int, x: Sequence[float], y: Sequence[float]) -> Artist:
     """The ``index``-th curve, of its own colour and marker."""
     colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
-    (line,) = axes.plot(x, y, marker=marker, color=colour, linewidth=1.6, markersize=5)
+    # Later ones are thinner: where two are the same, both are seen.
+    width, size = 2.6 - 0.5 * (index % 4), 7.5 - index % 4
+    (line,) = axes.plot(x, y, marker=marker, color=colour, linewidth=width, markersize=size)
     return line
 
 
@@ -74,15 +78,16 @@ def bars(axes: Axes, index: int, starts: Sequence[float], widths: Sequence[float
     """The ``index``-th part of stacked bars, of its own colour and hatch."""
     places = range(len(widths))
     colour, hatch = SERIES[index % len(SERIES)], HATCHES[index % len(HATCHES)]
-    style = {"color": colour, "hatch": hatch, "edgecolor": PAPER, "linewidth": 0.6}
-    shown = axes.barh(places, widths, 0.42, left=starts, **style)
+    shown = axes.barh(
+        places, widths, 0.34, left=starts, color=colour, hatch=hatch, edgecolor=PAPER, linewidth=0.6
+    )
     return shown.patches[0]
 
 
 def legend(axes: Axes, shown: Sequence[Artist], names: Sequence[str], columns: int = 1) -> None:
     """Below the axes. Names are given with what was drawn: none is left out for its underscore."""
     axes.figure.legend(shown, list(map(short, names)), loc="outside lower left", ncols=columns,
-                       frameon=False, fontsize=8.5)  # fmt: skip
+                       frameon=False, fontsize=9.5)  # fmt: skip
 
 
 def legend_of_markers(axes: Axes, names: Sequence[str]) -> None:

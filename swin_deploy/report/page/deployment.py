@@ -16,6 +16,7 @@ from swin_deploy.errors import InputError
 from swin_deploy.precisions import PRECISIONS
 from swin_deploy.report.describe import describe_stage, describe_weights
 from swin_deploy.report.page.contents import Count, Rows, Text
+from swin_deploy.report.page.reading import first_problem
 from swin_deploy.variants import VARIANTS
 
 
@@ -85,10 +86,12 @@ def read_deployment(run: FinishedRun) -> Deployment:
     """
     where = run.path / MANIFEST
     try:
-        return TypeAdapter(Deployment).validate_python(_fields(run), strict=True)
+        return TypeAdapter(Deployment).validate_python(_fields(run))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = "wrong fields" if isinstance(error, ValidationError) else repr(error)
-        raise InputError(f"{where} lacks something: {reason}", "export again") from error
+        reason = first_problem(error) if isinstance(error, ValidationError) else repr(error)
+        raise InputError(
+            f"{where} is not as this version writes it: {reason}", "export again"
+        ) from error
 
 
 def shell(*words: str | Path) -> str:

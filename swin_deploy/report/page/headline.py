@@ -118,17 +118,22 @@ def _verdict(source: Source, best: Timing | None) -> tuple[str, Tone]:
     if best is None:
         if source.bench is not None:
             return "Nothing to recommend: no engine that agrees was measured.", "bad"
-        agrees = "All that was compared agrees with the eager network; " if source.verify else ""
-        return f"{agrees}how fast it is was not measured.".capitalize(), "doubtful"
+        agrees = "All that was compared agrees with the eager network. " if source.verify else ""
+        return f"{agrees}How fast it is was not measured.", "doubtful"
     interval = f"95 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f}"
+    at = f"at batch {best.batch}"
+    eager = "eager PyTorch"
+    if best.verdict == "faster":
+        agrees = f", and it agrees with {eager}" if source.verify else ""
+        fast = f"{best.speedup:.2f} times as fast as {eager} {at} ({interval})"
+        return f"Ship {best.name}: {fast}{agrees}.", "good"
     ends = {
-        "faster": f"it is {best.speedup:.2f} times as fast as eager PyTorch ({interval})",
-        "slower": f"though it is slower than eager PyTorch: {best.speedup:.2f} times ({interval})",
-        "unstable": "but the machine was too busy to say whether it is faster than eager PyTorch",
+        "slower": f"is slower than {eager} {at}: {best.speedup:.2f} times as fast ({interval})",
+        "unstable": f"was measured {at} on a machine too busy to compare it with {eager}",
     }
-    end = ends.get(best.verdict, f"but it is not reliably faster than eager PyTorch ({interval})")
-    agrees = ", and it agrees with it" if source.verify and best.verdict == "faster" else ""
-    return f"Ship {best.name}: at batch {best.batch} {end}{agrees}.", _tone(best)
+    end = ends.get(best.verdict, f"is not reliably faster than {eager} {at} ({interval})")
+    lead = "The fastest engine that agrees" if source.verify else "The fastest engine"
+    return f"{lead}, {best.name.removeprefix('engine ')}, {end}.", _tone(best)
 
 
 def _speed(best: Timing | None) -> Card | None:

@@ -41,7 +41,8 @@ def _section(section: Section) -> Iterator[str]:
         yield from _table(table)
     for caption, commands in section.commands:
         fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", commands)), default=0))
-        yield from (f"{escape(caption)}:", "", f"{fence}sh", commands, fence, "")
+        yield from (f"{escape(caption)}:", "") if caption else ()
+        yield from (f"{fence}sh", commands, fence, "")
     yield from (f"- {escape(note)}" for note in section.notes)
     if section.notes:
         yield ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from swin_deploy.engine.purpose import PURPOSES
 from swin_deploy.report.page.axes import MAX_ROWS, bars, curve, height, legend, more, name_rows
 from swin_deploy.report.page.contents import Bisection, Compared
 from swin_deploy.report.page.costs import EngineCost, PurposeCost
-from swin_deploy.report.page.svg import SERIES, TEXT, Figure, draw
+from swin_deploy.report.page.svg import SERIES, TEXT, Figure, draw, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def plot_agreement(rows: Sequence[Agreement]) -> Figure:
         "Signal to noise of the worst image of every candidate; it has to reach the mark of its "
         "floor." + more(rows)
     )
-    return draw("agreement", caption, height(len(shown)) + 0.2, paint)
+    return draw("agreement", caption, height(len(shown), 1), paint)
 
 
 def plot_depth(pairs: Sequence[tuple[str, Bisection]]) -> Figure:
@@ -77,16 +78,22 @@ def plot_depth(pairs: Sequence[tuple[str, Bisection]]) -> Figure:
             if pair.floor_db is not None:
                 axes.axhline(pair.floor_db, color=SERIES[index], linestyle="--", linewidth=0.9)
         _decibels(axes.set_yticks, axes.set_ylim)
-        stages = [tensor.stage for tensor in longest]
-        firsts = {stage: stages.index(stage) for stage in dict.fromkeys(stages)}
-        axes.set_xticks(list(firsts.values()), list(firsts), rotation=30, ha="right")
-        axes.set_xlabel("depth: a point a block, stages by name")
+        middles = _middles([tensor.stage for tensor in longest])
+        axes.set_xticks(list(middles.values()), list(map(short, middles)))
+        axes.set_xlabel("depth: the tensor after each block, stage by stage")
         axes.set_ylabel("signal to noise (dB)")
         axes.grid()
         legend(axes, lines, [name for name, _ in shown])
 
     caption = "Error along the depth: signal to noise after every block; dashed lines are floors."
     return draw("depth", caption, 3.2 + 0.17 * len(shown), paint)
+
+
+def _middles(stages: list[str]) -> dict[str, float]:
+    """Stage -> where its name has room: those of one tensor have none beside the others."""
+    count = Counter(stages)
+    wide = {stage for stage in count if count[stage] > 1} or set(stages)
+    return {s: stages.index(s) + (count[s] - 1) / 2 for s in dict.fromkeys(stages) if s in wide}
 
 
 def plot_bytes(engines: Sequence[tuple[str, EngineCost]]) -> Figure | None:
@@ -100,6 +107,7 @@ def plot_bytes(engines: Sequence[tuple[str, EngineCost]]) -> Figure | None:
         "bytes",
         "Bytes that kernels read and write, activations and weights, by what the kernels are for.",
         "bytes moved per call (MB)",
+        "MB",
         fixed,
         lambda cost: (cost.moved_bytes or 0) / 1e6,
     )
@@ -108,13 +116,16 @@ def plot_bytes(engines: Sequence[tuple[str, EngineCost]]) -> Figure | None:
 def plot_kernels(engines: Sequence[tuple[str, EngineCost]]) -> Figure | None:
     """Kernels of each purpose."""
     caption = "Kernels by what they are for; each is a launch."
-    return _stack("kernels", caption, "kernels per call", engines, lambda cost: cost.kernels)
+    return _stack(
+        "kernels", caption, "kernels per call", "kernels", engines, lambda cost: cost.kernels
+    )
 
 
 def _stack(
     name: str,
     caption: str,
     label: str,
+    unit: str,
     engines: Sequence[tuple[str, EngineCost]],
     value: Callable[[PurposeCost], float],
 ) -> Figure | None:
@@ -131,13 +142,14 @@ def _stack(
             parts.append(bars(axes, PURPOSES.index(purpose), ends, widths))
             ends = [end + width for end, width in zip(ends, widths, strict=True)]
         name_rows(
-            axes, [f"{title}: {end:,.4g}" for (title, _), end in zip(shown, ends, strict=True)]
+            axes,
+            [f"{title}: {end:,.4g} {unit}" for (title, _), end in zip(shown, ends, strict=True)],
         )
         axes.set_xlim(0, 1.04 * max(ends))
         axes.set_xlabel(label)
         legend(axes, parts, used, 3)
 
-    return draw(name, caption + more(engines), height(len(shown)) + 0.75, paint)
+    return draw(name, caption + more(engines), height(len(shown), -(-len(used) // 3)), paint)
 
 
 def _place(sqnr_db: float | None, right: bool) -> float:

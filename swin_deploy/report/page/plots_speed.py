@@ -54,7 +54,7 @@ def plot_latency(rows: Sequence[Row]) -> Figure:
         legend_of_markers(axes, [name for name, _ in _PERCENTILES])
 
     caption = "Latency of a call: median and tail of every runner; left is faster." + more(rows)
-    return draw("latency", caption, height(len(shown)) + 0.2, paint)
+    return draw("latency", caption, height(len(shown), 1), paint)
 
 
 def plot_speedups(rows: Sequence[Row]) -> Figure:
@@ -67,7 +67,7 @@ def plot_speedups(rows: Sequence[Row]) -> Figure:
             axes.plot([timing.speedup_low, timing.speedup_high], [place] * 2, "|-",
                       color=_colour(row), linewidth=1.8, markersize=8)  # fmt: skip
             axes.plot(timing.speedup, place, "o", color=_colour(row), markersize=6)
-        axes.axvline(1, color=TEXT, linewidth=1, linestyle="--", zorder=0)
+        axes.axvline(1, color=TEXT, linewidth=1, linestyle="--", zorder=1)
         name_rows(axes, [f"{_title(r)}: {r.timing.speedup:.2f} times" for r in shown])
         ends = [end for row in shown for end in (row.timing.speedup_low, row.timing.speedup_high)]
         scale(axes, [1.0, *ends])

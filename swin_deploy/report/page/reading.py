@@ -90,7 +90,7 @@ def recognise(path: Path) -> Kind:
     try:
         found = TypeAdapter(dict[str, Any]).validate_json(_read(path))
     except ValidationError as error:
-        raise InputError(f"{path} holds no JSON object: {_first(error)}", hint) from error
+        raise InputError(f"{path} holds no JSON object: {first_problem(error)}", hint) from error
     for kind in KINDS:
         if all(key in found for key in kind.keys):
             return kind
@@ -109,11 +109,12 @@ def _parse(path: Path, text: bytes, content: type[T], kind: Kind) -> T:
         return TypeAdapter(content).validate_json(text, strict=True)
     except ValidationError as error:
         raise InputError(
-            f"{path} cannot be read as {kind.name}: {_first(error)}", kind.command.format(run="RUN")
+            f"{path} cannot be read as {kind.name}: {first_problem(error)}",
+            kind.command.format(run="RUN"),
         ) from error
 
 
-def _first(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong, and where."""
     one = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, one["loc"]))[:200]

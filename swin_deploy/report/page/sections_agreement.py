@@ -10,6 +10,8 @@ from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement, plo
 from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.tables import Cell, make_table, number, text
 
+_ABOVE_ALL = 1e9  # how equal results are sorted
+
 
 def accuracy_section(data: ReportData) -> Section:
     """Top-1 and top-5 with intervals, and every artifact beside the first."""
@@ -142,5 +144,5 @@ def _share(found: Right) -> tuple[Cell, Cell]:
 
 def _decibels(row: Compared) -> Cell:
     if row.sqnr_db is None:
-        return Cell("equal", float("inf")) if row.passed else text("-")
+        return Cell("equal", _ABOVE_ALL) if row.passed else text("-")
     return number(row.sqnr_db, ".1f")

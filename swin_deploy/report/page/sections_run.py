@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from swin_deploy.report.page.deployment import shell
 from swin_deploy.report.page.gather import ReportData
-from swin_deploy.report.page.section import Section, having, label_cell, named
+from swin_deploy.report.page.section import Section, having, label, label_cell, named
 from swin_deploy.report.page.tables import Cell, code, make_table, number, text
 
 _MB = 1e6
@@ -110,7 +110,7 @@ def reproduce_section(data: ReportData) -> Section:
         if source.checks is not None:
             lines.append(f"swin-deploy verify {out} --bisect")
         lines.append(f"swin-deploy report {out}")
-        commands.append((named(data, source, "in a shell"), "\n".join(lines)))
+        commands.append((label(data, source), "\n".join(lines)))
         notes += [named(data, source, f"not recorded: {lack}") for lack in run.command_lacks]
     return Section(
         name="reproduce", title="How to reproduce", commands=tuple(commands), notes=tuple(notes)

@@ -20,7 +20,18 @@ WIDTH_INCHES = 4.6  # the width of a telephone, so that the text keeps its size 
 # once for light and once for dark. Markers and hatches tell apart what is printed in grey.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "oooo", "||||", "**")
+HATCHES = (
+    "",
+    "///",
+    "\\\\\\",
+    "---",
+    "|||",
+    "xxx",
+    "+++",
+    "//",
+    "\\\\",
+    "--",
+)  # lines: dots take megabytes
 # Colours that no figure has otherwise, to be replaced.
 TEXT, GRID, FAINT, PAPER = "#010203", "#040506", "#070809", "#0a0b0c"
 _VARIABLES = {
@@ -30,7 +41,7 @@ _VARIABLES = {
     PAPER: "var(--card)",
 }
 _VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)}
-_NAME = 44  # characters that have room above a bar
+_NAME = 48  # characters that have room above a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,7 @@ def draw(name: str, caption: str, height_inches: float, paint: Callable[[Axes], 
         {
             "svg.fonttype": "none",  # text stays text, in the font of the page
             "svg.hashsalt": "swin-deploy",  # and the same report gives the same bytes
-            "font.size": 9,
+            "font.size": 10,
             "text.parse_math": False,  # names may have dollars
             "text.color": TEXT,
             "axes.labelcolor": TEXT,
@@ -114,7 +125,10 @@ def short(text: str) -> str:
 def _for_page(text: str, name: str) -> str:
     """The bare element; ids differ from those of other figures, colours are those of the page."""
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL
+    )
+    text = re.sub(r"\s*\n\s*", " ", text)
     text = re.sub(r"<[^>]*>", lambda tag: _for_page_tag(tag[0], name), text)  # never inside a name
     text = re.sub(r' (width|height)="[^"]*"', "", text[: text.index(">")]) + text[text.index(">") :]
     return text.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
