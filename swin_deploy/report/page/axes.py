@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-MAX_ROWS = 30  # that a figure has room for
+MAX_ROWS = 18  # that a figure has room for
 _ROW_INCHES, _EDGE_INCHES, _LEGEND_INCHES = 0.38, 0.6, 0.2
 _EDGE_ROWS = 0.75, 0.4  # above the first row, for its name, and below the last
 _WIDE = 12  # largest over smallest value, from where an axis is logarithmic
@@ -28,11 +28,24 @@ def more(rows: Sequence[object]) -> str:
     return f" The first {MAX_ROWS} of {len(rows)}; the table has all." if rows[MAX_ROWS:] else ""
 
 
-def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Rows from the top, with their names above the marks, where they take no width away."""
+def name_rows(axes: Axes, names: Sequence[str], values: Sequence[str] = ()) -> None:
+    """Rows from the top, with their names above the marks, where they take no width away.
+
+    Args:
+        axes: Where the rows are drawn, at 0, 1, ...
+        names: One a row; cut off where there is no room.
+        values: Behind the names, and never cut off.
+    """
     for place, name in enumerate(names):
-        axes.annotate(short(name), (0, place), (0, 8), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", fontsize=9.5)  # fmt: skip
+        value = f": {values[place]}" if values else ""
+        axes.annotate(
+            short(name, len(value)) + value,
+            (0, place),
+            (0, 8),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            fontsize=9.5,
+        )
     axes.set_ylim(len(names) - 1 + _EDGE_ROWS[1], -_EDGE_ROWS[0])
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
@@ -67,10 +80,12 @@ def plain_ticks(axes: Axes) -> None:
 
 def curve(axes: Axes, index: int, x: Sequence[float], y: Sequence[float]) -> Artist:
     """The ``index``-th curve, of its own colour and marker."""
-    colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
+    round_, place = divmod(index, len(SERIES))
+    colour, marker = SERIES[place], MARKERS[(place + round_) % len(MARKERS)]
     # Later ones are thinner: where two are the same, both are seen.
     width, size = 2.6 - 0.5 * (index % 4), 7.5 - index % 4
     (line,) = axes.plot(x, y, marker=marker, color=colour, linewidth=width, markersize=size)
+    line.set_linestyle(("-", "--", ":")[round_ % 3])
     return line
 
 

@@ -159,15 +159,12 @@ def _read_run(run: FinishedRun, path: Path, label: str) -> Source:
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """Short names that differ: that of the folder or file, else the whole path."""
+    """Short names that differ: a folder's, or a file's if it is its own; else the whole path."""
     usual = {kind.name for kind in KINDS}
-    short = []
-    for path in paths:
-        whole = path.absolute()
-        name = whole.parent.name + "/" + path.name if path.name in usual else whole.name
-        short.append(as_text(name))
+    whole = [path.absolute() for path in paths]
+    short = [as_text(path.parent.name if path.name in usual else path.stem) for path in whole]
     counts = Counter(short)
     return [
-        name if counts[name] == 1 else as_text(path)
+        name if name and counts[name] == 1 else as_text(path)
         for name, path in zip(short, paths, strict=True)
     ]

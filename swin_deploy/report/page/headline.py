@@ -67,6 +67,7 @@ def compare_section(data: ReportData) -> Section:
     """A row a source, where there are several."""
     if len(data.sources) < 2:
         return Section(name="compare", title="Side by side")
+    several = len({source.network for source in data.sources}) > 1
     rows = []
     for source in data.sources:
         best, machine = best_timing(source), source.machine
@@ -75,7 +76,7 @@ def compare_section(data: ReportData) -> Section:
         rows.append(
             (
                 text(source.label),
-                text(source.network),
+                text(source.network if several else ""),
                 text("" if machine is None else f"{machine.processor}, {machine.cores} cores"),
                 text("" if best is None else best.name),
                 number(None if best is None else best.batch, "d"),
@@ -89,10 +90,10 @@ def compare_section(data: ReportData) -> Section:
                 number(None if engine is None else sum(c.kernels for c in engine.purposes), "d"),
             )
         )
-    columns = ("run", "network", "machine", "fastest engine that agrees", ">batch", ">p50 (ms)",
-               ">images/s", ">speed-up (times)", ">95 % interval", "verdict", "agreement",
+    columns = ("run", "network", "machine", "engine", ">batch", ">p50 (ms)",
+               ">images/s", ">speed-up", ">95 % interval", "verdict", "agreement",
                ">top-1 (%)", ">kernels")  # fmt: skip
-    table = make_table("Every run and file of this report", columns, rows)
+    table = make_table("The fastest engine that agrees, of every run and file", columns, rows)
     words: tuple[str, ...] = ()
     if len({s.machine.processor for s in data.sources if s.machine is not None}) > 1:
         words = (

@@ -141,10 +141,7 @@ def _stack(
             widths = [row.get(purpose, 0.0) for row in table]
             parts.append(bars(axes, PURPOSES.index(purpose), ends, widths))
             ends = [end + width for end, width in zip(ends, widths, strict=True)]
-        name_rows(
-            axes,
-            [f"{title}: {end:,.4g} {unit}" for (title, _), end in zip(shown, ends, strict=True)],
-        )
+        name_rows(axes, [title for title, _ in shown], [f"{end:,.4g} {unit}" for end in ends])
         axes.set_xlim(0, 1.04 * max(ends))
         axes.set_xlabel(label)
         legend(axes, parts, used, 3)

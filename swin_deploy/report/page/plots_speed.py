@@ -47,7 +47,7 @@ def plot_latency(rows: Sequence[Row]) -> Figure:
             for index, value in enumerate(values):
                 axes.plot(value, place, MARKERS[index], color=colour, markersize=6 - 0.6 * index,
                           markerfacecolor=colour if index == 0 else PAPER)  # fmt: skip
-        name_rows(axes, [f"{_title(r)}: {r.timing.p50_ms:,.4g} ms" for r in shown])
+        name_rows(axes, [*map(_title, shown)], [f"{r.timing.p50_ms:,.4g} ms" for r in shown])
         every = [getattr(row.timing, key) for row in shown for _, key in _PERCENTILES]
         scale(axes, every)
         axes.set_xlabel("latency of a call, host to host (ms)")
@@ -68,7 +68,7 @@ def plot_speedups(rows: Sequence[Row]) -> Figure:
                       color=_colour(row), linewidth=1.8, markersize=8)  # fmt: skip
             axes.plot(timing.speedup, place, "o", color=_colour(row), markersize=6)
         axes.axvline(1, color=TEXT, linewidth=1, linestyle="--", zorder=1)
-        name_rows(axes, [f"{_title(r)}: {r.timing.speedup:.2f} times" for r in shown])
+        name_rows(axes, [*map(_title, shown)], [f"{r.timing.speedup:.2f} times" for r in shown])
         ends = [end for row in shown for end in (row.timing.speedup_low, row.timing.speedup_high)]
         scale(axes, [1.0, *ends])
         axes.set_xlabel("speed-up over eager PyTorch (times), 95 % interval")

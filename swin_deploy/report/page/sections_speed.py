@@ -45,11 +45,12 @@ def speed_section(data: ReportData) -> Section:
     timings = [
         Row(named(data, source, row.name), row)
         for source, bench in found
-        for row in sorted(bench.measurements, key=lambda row: row.batch)
+        for row in bench.measurements
     ]
+    timings.sort(key=lambda row: row.timing.batch)
     compared = [row for row in timings if row.timing.role != "baseline"]
     figures = [plot_speedups(compared)] if compared else []
-    figures += [plot_latency(timings), plot_throughput(timings)]
+    figures += [plot_throughput(timings), plot_latency(timings)]
     words = tuple(
         named(
             data, source, f"{bench.threads} threads of {bench.machine.cores} cores of "

@@ -41,7 +41,7 @@ _VARIABLES = {
     PAPER: "var(--card)",
 }
 _VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)}
-_NAME = 48  # characters that have room above a bar
+_NAME = 54  # characters that have room above a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,16 @@ def draw(name: str, caption: str, height_inches: float, paint: Callable[[Axes], 
     return Figure(name, caption, _for_page(text.getvalue(), name))
 
 
-def short(text: str) -> str:
-    """A name that has room in a figure, without what no file may hold."""
+def short(text: str, less: int = 0) -> str:
+    """A name that has room in a figure, without what no file may hold.
+
+    Args:
+        text: The name.
+        less: Characters that follow it, and take some of the room.
+    """
+    room = max(_NAME - less, 8)
     plain = "".join(c if c.isprintable() else " " for c in text)
-    return plain if len(plain) <= _NAME else plain[: _NAME - 1] + "…"
+    return plain if len(plain) <= room else plain[: room - 1] + "…"
 
 
 def _for_page(text: str, name: str) -> str:
