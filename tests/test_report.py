@@ -25,7 +25,7 @@ from swin_deploy.report.page.headline import best_timing, make_headline
 from swin_deploy.report.page.markdown import render_markdown
 from swin_deploy.report.page.pages import make_report, render_html
 from swin_deploy.report.page.reading import read_content, recognise
-from swin_deploy.report.page.tables import make_table, number, text
+from swin_deploy.report.page.tables import make_table, number, significant, text
 from swin_deploy.report.page.write import write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -71,8 +71,8 @@ def test_a_run_gives_a_page_with_its_markdown_and_json(
     bench = json.loads((measured / "bench.json").read_text())
     manifest = json.loads((measured / "manifest.json").read_text())
     for row in bench["measurements"]:
-        assert f"{row['p50_ms']:,.2f}" in page
-        assert f"{row['p50_ms']:,.2f}" in words
+        assert f'data-value="{row["p50_ms"]}"' in page
+        assert f"| {significant(row['p50_ms'])} |" in words
     for stage in manifest["stages"].values():
         for path, value in stage["outputs"].items():
             assert path in page
@@ -159,7 +159,7 @@ def test_runs_and_other_machines_stand_side_by_side(
     titles = [column.removeprefix(">") for column in table.columns]
     jetson = dict(zip(titles, (cell.text for cell in table.rows[2]), strict=True))
     assert jetson["machine"] == "Jetson AGX Orin, 12 cores"
-    assert (jetson["p50 (ms)"], jetson["speed-up"]) == ("4.00", "3.00")
+    assert (jetson["p50 (ms)"], jetson["speed-up"]) == ("4.000", "3.00")
     assert jetson["95 % interval"] == "2.75 to 3.25"
     assert "The machines differ" in compare.words[0]
     speed = next(section for section in report.sections if section.name == "speed")
@@ -256,6 +256,10 @@ def infinite(content: dict[str, Any]) -> None:
     content["measurements"][0]["speedup_high"] = float("inf")
 
 
+def longer_than_time(content: dict[str, Any]) -> None:
+    content["measurements"][0]["p99_ms"] = 1e300
+
+
 def words_for_a_number(content: dict[str, Any]) -> None:
     content["measurements"][0]["p50_ms"] = "fast"
 
@@ -286,9 +290,11 @@ def without_a_machine(content: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [nan, infinite, words_for_a_number, no_rows, an_object_for_a_list, a_huge_batch, a_huge_name,
-     another_version, without_a_machine],
-)  # fmt: skip
+    [
+        *(nan, infinite, longer_than_time, words_for_a_number, no_rows, an_object_for_a_list),
+        *(a_huge_batch, a_huge_name, another_version, without_a_machine),
+    ],
+)
 def test_damaged_reports_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -374,3 +380,23 @@ def test_columns_that_are_empty_vanish() -> None:
     assert table.columns == ("a", ">c")
     with pytest.raises(ValueError, match="cells"):
         replace(table, columns=("a",))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "0"), (0.0123456, "0.01235"), (3, "3.000"), (408.976, "409.0"), (1234567, "1,234,567")],
+)
+def test_significant_digits(value: float, words: str) -> None:
+    assert significant(value) == words
+
+
+def test_extremes_are_drawn(tmp_path: Path) -> None:
+    content = report_files.bench()
+    first = content["measurements"][0]
+    first |= {"p50_ms": 1e-9, "p99_ms": 1e15, "images_per_s": 1e15, "batch": 2**31 - 1}
+    content["measurements"][1] |= {"speedup": 0.0, "speedup_low": -1e15, "speedup_high": 1e15}
+    same = content["measurements"][3]
+    content["measurements"] += [same | {"batch": batch} for batch in range(100, 200)]
+    page = render_html(make_report(gather([write(tmp_path / "bench.json", content)], silent)))
+    assert page.count("<figure") == 3
+    assert "The first 18 of 104; the table has all." in page

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_ROWS = 18  # that a figure has room for
-_ROW_INCHES, _EDGE_INCHES, _LEGEND_INCHES = 0.38, 0.6, 0.2
+_ROW_INCHES, _EDGE_INCHES, _LEGEND_INCHES = 0.4, 0.6, 0.2
 _EDGE_ROWS = 0.75, 0.4  # above the first row, for its name, and below the last
 _WIDE = 12  # largest over smallest value, from where an axis is logarithmic
 
@@ -41,10 +41,11 @@ def name_rows(axes: Axes, names: Sequence[str], values: Sequence[str] = ()) -> N
         axes.annotate(
             short(name, len(value)) + value,
             (0, place),
-            (0, 8),
+            (0, 9),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             fontsize=9.5,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4},  # no line through it
         )
     axes.set_ylim(len(names) - 1 + _EDGE_ROWS[1], -_EDGE_ROWS[0])
     axes.set_yticks([])

@@ -14,7 +14,9 @@ from pydantic import Field
 _MAX_ROWS = 20_000
 
 Text = Annotated[str, Field(max_length=4000)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+# Wider than any measurement, and narrow enough for a sum or a margin of them to be finite.
+Number = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1e-9, le=1e15, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Interval = tuple[Number, Number]
@@ -41,11 +43,11 @@ class Timing:
     name: Text
     role: Text
     batch: Annotated[int, Field(ge=1, lt=1 << 31)]
-    p50_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    p90_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    p95_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    p99_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    images_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    p50_ms: Positive
+    p90_ms: Positive
+    p95_ms: Positive
+    p99_ms: Positive
+    images_per_s: Positive
     speedup: Number
     speedup_low: Number
     speedup_high: Number
@@ -187,7 +189,7 @@ class GrowthPoint:
     network: Text
     area: Annotated[int, Field(ge=1, lt=1 << 53)]
     batch: Annotated[int, Field(ge=1, lt=1 << 31)]
-    time_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    time_ms: Positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,15 @@ from swin_deploy.report.page.contents import Accuracy, Timing
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section
 from swin_deploy.report.page.sections_speed import VERDICTS
-from swin_deploy.report.page.tables import Cell, Tone, make_table, number, text
+from swin_deploy.report.page.tables import (
+    Cell,
+    Tone,
+    make_table,
+    measure,
+    number,
+    significant,
+    text,
+)
 
 _MB = 1e6
 
@@ -80,8 +88,8 @@ def compare_section(data: ReportData) -> Section:
                 text("" if machine is None else f"{machine.processor}, {machine.cores} cores"),
                 text("" if best is None else best.name),
                 number(None if best is None else best.batch, "d"),
-                number(None if best is None else best.p50_ms),
-                number(None if best is None else best.images_per_s, ",.1f"),
+                measure(None if best is None else best.p50_ms),
+                measure(None if best is None else best.images_per_s),
                 number(None if best is None else best.speedup),
                 text("" if best is None else f"{best.speedup_low:.2f} to {best.speedup_high:.2f}"),
                 text("" if best is None else best.verdict, _tone(best)),
@@ -147,8 +155,9 @@ def _speed(best: Timing | None) -> Card | None:
 def _latency(best: Timing | None) -> Card | None:
     if best is None:
         return None
-    more = f"p99 {best.p99_ms:,.2f} ms, {best.images_per_s:,.1f} images/s, batch {best.batch}"
-    return Card("Median latency", f"{best.p50_ms:,.2f} ms", more)
+    rate = significant(best.images_per_s)
+    more = f"p99 {significant(best.p99_ms)} ms, {rate} images/s, batch {best.batch}"
+    return Card("Median latency", f"{significant(best.p50_ms)} ms", more)
 
 
 def _agreement(source: Source) -> Card | None:

@@ -12,6 +12,7 @@ from swin_deploy.report.page.axes import MAX_ROWS, bars, curve, height, legend, 
 from swin_deploy.report.page.contents import Bisection, Compared
 from swin_deploy.report.page.costs import EngineCost, PurposeCost
 from swin_deploy.report.page.svg import SERIES, TEXT, Figure, draw, short
+from swin_deploy.report.page.tables import significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +142,9 @@ def _stack(
             widths = [row.get(purpose, 0.0) for row in table]
             parts.append(bars(axes, PURPOSES.index(purpose), ends, widths))
             ends = [end + width for end, width in zip(ends, widths, strict=True)]
-        name_rows(axes, [title for title, _ in shown], [f"{end:,.4g} {unit}" for end in ends])
+        name_rows(
+            axes, [title for title, _ in shown], [f"{significant(end)} {unit}" for end in ends]
+        )
         axes.set_xlim(0, 1.04 * max(ends))
         axes.set_xlabel(label)
         legend(axes, parts, used, 3)

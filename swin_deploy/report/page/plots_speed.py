@@ -20,10 +20,12 @@ from swin_deploy.report.page.axes import (
 )
 from swin_deploy.report.page.contents import Scaling, Timing
 from swin_deploy.report.page.svg import FAINT, MARKERS, PAPER, SERIES, TEXT, Figure, draw
+from swin_deploy.report.page.tables import significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_TICKS = 10  # batches that are named
 _PERCENTILES = (("p50", "p50_ms"), ("p90", "p90_ms"), ("p95", "p95_ms"), ("p99", "p99_ms"))
 
 
@@ -47,7 +49,9 @@ def plot_latency(rows: Sequence[Row]) -> Figure:
             for index, value in enumerate(values):
                 axes.plot(value, place, MARKERS[index], color=colour, markersize=6 - 0.6 * index,
                           markerfacecolor=colour if index == 0 else PAPER)  # fmt: skip
-        name_rows(axes, [*map(_title, shown)], [f"{r.timing.p50_ms:,.4g} ms" for r in shown])
+        name_rows(
+            axes, [*map(_title, shown)], [f"{significant(r.timing.p50_ms)} ms" for r in shown]
+        )
         every = [getattr(row.timing, key) for row in shown for _, key in _PERCENTILES]
         scale(axes, every)
         axes.set_xlabel("latency of a call, host to host (ms)")
@@ -92,7 +96,8 @@ def plot_throughput(rows: Sequence[Row]) -> Figure:
             lines.append(curve(axes, index, x, y))
         batches = sorted({row.timing.batch for row in rows})
         axes.set_xscale("log", base=2)
-        axes.set_xticks(batches, list(map(str, batches)))
+        ticks = batches[:: -(-len(batches) // _TICKS)]
+        axes.set_xticks(ticks, list(map(str, ticks)))
         axes.minorticks_off()
         if len(batches) == 1:
             axes.set_xlim(batches[0] / 2, batches[0] * 2)

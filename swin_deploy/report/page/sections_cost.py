@@ -5,7 +5,7 @@ from __future__ import annotations
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.plots_numbers import plot_bytes, plot_kernels
 from swin_deploy.report.page.section import Section, label_cell, named
-from swin_deploy.report.page.tables import make_table, number, text
+from swin_deploy.report.page.tables import make_table, measure, number, text
 
 _MB, _GIGA = 1e6, 1e9
 
@@ -26,7 +26,7 @@ def cost_section(data: ReportData) -> Section:
             text(cost.purpose),
             number(cost.kernels, "d"),
             *(
-                number(None if value is None else value / unit)
+                measure(None if value is None else value / unit, 3)
                 for value, unit in (
                     (cost.activation_bytes, _MB),
                     (cost.weight_bytes, _MB),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from swin_deploy.report.page.deployment import shell
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.section import Section, having, label, label_cell, named
-from swin_deploy.report.page.tables import Cell, code, make_table, number, text
+from swin_deploy.report.page.tables import Cell, code, make_table, measure, number, text
 
 _MB = 1e6
 _HASH = 12  # characters of a sha256 that tables show; report.json has all
@@ -19,7 +19,7 @@ def deployed_section(data: ReportData) -> Section:
             label_cell(data, source),
             text(file.stage.partition(":")[0]),
             code(file.path),
-            number(None if file.size_bytes is None else file.size_bytes / _MB, ",.1f"),
+            measure(None if file.size_bytes is None else file.size_bytes / _MB, 3),
             text(file.what),
             code(file.sha256[:_HASH]),
             number(file.seconds, ",.1f"),

@@ -11,7 +11,7 @@ from swin_deploy.report.page.plots_speed import (
     plot_throughput,
 )
 from swin_deploy.report.page.section import Section, having, label_cell, named
-from swin_deploy.report.page.tables import Tone, make_table, number, text
+from swin_deploy.report.page.tables import Tone, make_table, measure, number, text
 
 VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad", "unstable": "doubtful"}
 
@@ -24,10 +24,10 @@ def speed_section(data: ReportData) -> Section:
             label_cell(data, source),
             number(row.batch, "d"),
             text(row.name),
-            *(number(value) for value in (row.p50_ms, row.p90_ms, row.p95_ms, row.p99_ms)),
-            number(row.images_per_s, ",.1f"),
-            number(row.gpu_ms, ",.3f"),
-            number(row.joules_per_image, ",.3f"),
+            *(measure(value) for value in (row.p50_ms, row.p90_ms, row.p95_ms, row.p99_ms)),
+            measure(row.images_per_s),
+            measure(row.gpu_ms),
+            measure(row.joules_per_image),
             number(row.speedup),
             text(f"{row.speedup_low:.2f} to {row.speedup_high:.2f}"),
             text("baseline")
@@ -40,7 +40,7 @@ def speed_section(data: ReportData) -> Section:
     if not rows:
         return Section(name="speed", title="Latency, throughput and speed-up")
     columns = ("run", ">batch", "runner", ">p50 (ms)", ">p90 (ms)", ">p95 (ms)", ">p99 (ms)",
-               ">images/s", ">GPU (ms)", ">J/image", ">speed-up (times)", ">95 % interval",
+               ">images/s", ">GPU (ms)", ">J/image", ">speed-up", ">95 % interval",
                "verdict")  # fmt: skip
     timings = [
         Row(named(data, source, row.name), row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -68,3 +69,16 @@ def code(value: str) -> Cell:
 def number(value: float | None, form: str = ",.2f") -> Cell:
     """A figure; empty where it is not known."""
     return Cell("") if value is None else Cell(format(value, form), float(value))
+
+
+def measure(value: float | None, digits: int = 4) -> Cell:
+    """A figure that may be of any size, with so many significant digits."""
+    return Cell("") if value is None else Cell(significant(value, digits), float(value))
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """A number with so many significant digits, without an exponent: 1,234 or 0.01234."""
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(0, decimals)}f}"
