@@ -360,6 +360,15 @@ def test_without_matplotlib(
     assert "swin-deploy[report]" in capsys.readouterr().err
 
 
+def test_where_it_goes_by_itself(
+    run_copy: Path, foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(foreign.parent)
+    assert write_report([run_copy / "engines"], None, silent)[0] == run_copy / "report.html"
+    assert write_report([run_copy, foreign], None, silent)[0] == Path("report/report.html")
+    assert write_report([foreign], None, silent)[0] == Path("report/report.html")
+
+
 def test_the_json_option(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(foreign), "--out", str(tmp_path / "out"), "--json"]) == 0
     paths = json.loads(capsys.readouterr().out)

@@ -129,6 +129,7 @@ def _stack(
     unit: str,
     engines: Sequence[tuple[str, EngineCost]],
     value: Callable[[PurposeCost], float],
+    show: Callable[[float], str] = significant,
 ) -> Figure | None:
     shown = engines[:MAX_ROWS]
     table = [{cost.purpose: value(cost) for cost in engine.purposes} for _, engine in shown]
@@ -142,9 +143,7 @@ def _stack(
             widths = [row.get(purpose, 0.0) for row in table]
             parts.append(bars(axes, PURPOSES.index(purpose), ends, widths))
             ends = [end + width for end, width in zip(ends, widths, strict=True)]
-        name_rows(
-            axes, [title for title, _ in shown], [f"{significant(end)} {unit}" for end in ends]
-        )
+        name_rows(axes, [title for title, _ in shown], [f"{show(end)} {unit}" for end in ends])
         axes.set_xlim(0, 1.04 * max(ends))
         axes.set_xlabel(label)
         legend(axes, parts, used, 3)

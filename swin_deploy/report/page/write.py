@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from swin_deploy.artifacts.reader import find_run
 from swin_deploy.files import atomic_path, require_writable, write_json
 from swin_deploy.report.page.gather import gather
 from swin_deploy.report.page.markdown import render_markdown
@@ -48,4 +49,5 @@ def write_report(
 
 def default_folder(paths: Sequence[Path]) -> Path:
     """Where a report goes that was not told where."""
-    return paths[0] if len(paths) == 1 and paths[0].is_dir() else Path("report")
+    run = find_run(paths[0]) if len(paths) == 1 and paths[0].is_dir() else None
+    return Path("report") if run is None else run.path
