@@ -134,6 +134,8 @@ def test_the_page_needs_nothing_else(measured: Path) -> None:
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
     assert not re.search(r"#0[1478a]0[258b]0[369c]", page)  # every colour is the page's
+    assert "pocket rtx-fp16: 20 kernels" in page
+    assert "pocket rtx-fp16: 20.30 MB" in page
     for axis in ("(ms)", "(images/s)", "(images per call)", "(dB)", "(MB)", "(pixels)", "(times)"):
         assert axis in page
 
@@ -382,6 +384,44 @@ def test_every_file_is_recognised(tmp_path: Path, make: Callable[[], dict[str, A
     path = write(tmp_path / "x.json", make())
     kind = recognise(path)
     assert isinstance(read_content(path, kind), kind.content)
+
+
+def test_accuracy_of_files_that_are_gone(run_copy: Path) -> None:
+    content = report_files.evaluation()
+    manifest = json.loads((run_copy / "manifest.json").read_text())
+    present = manifest["stages"]["engine:cpu-fp32"]["outputs"]["engines/cpu-fp32.onnx"]
+    content["artifacts"][0] |= {"name": "engine cpu-fp32", "sha256": [present]}
+    content["artifacts"][1] |= {"sha256": ["0" * 64]}
+    write(run_copy / "evaluate.json", content)
+    report = make_report(gather([run_copy], silent))
+    warnings = next(section for section in report.sections if section.name == "warnings")
+    gone = [note for note in warnings.notes if "evaluate.json" in note]
+    assert gone == ["engine int8 of evaluate.json is no file of this run as it is now"]
+
+
+def test_the_headline_has_the_accuracy_of_the_engine_that_it_names(foreign: Path) -> None:
+    (source,) = report_files.complete(gather([foreign], silent)).sources
+    assert source.evaluate is not None
+    assert "engine fp32" in make_headline(source).cards[2].more  # there is none of that name
+    first, second = source.evaluate.artifacts
+    named = replace(
+        source.evaluate, artifacts=(first, replace(second, name="engine tensorrt-fp16"))
+    )
+    card = make_headline(replace(source, evaluate=named)).cards[2]
+    assert (card.title, card.value) == ("Top-1", "98.50 %")
+
+
+def test_the_verdict_of_the_depth(tmp_path: Path) -> None:
+    content = report_files.checks()
+    (wrong,) = content["bisections"]
+    content["bisections"] += [
+        wrong | {"candidate": "onnx", "first": None},
+        wrong | {"candidate": "int8", "first": None, "floor_db": None},
+    ]
+    report = make_report(gather([write(tmp_path / "checks.json", content)], silent))
+    section = next(section for section in report.sections if section.name == "depth")
+    verdicts = {row[0].text: row[-1].text for row in section.tables[0].rows}
+    assert verdicts == {"fp16": "wrong from blocks.3", "onnx": "ok", "int8": "not judged"}
 
 
 def test_columns_that_are_empty_vanish() -> None:

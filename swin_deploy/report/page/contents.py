@@ -107,9 +107,10 @@ class Right:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """An artifact of ``evaluate.json``."""
+    """An artifact of ``evaluate.json``; ``sha256`` are those of its files."""
 
     name: Text
+    sha256: Rows[Text] = ()
     top1: Right
     top5: Right | None = None
     not_finite: Count = 0

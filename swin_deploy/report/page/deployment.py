@@ -19,6 +19,8 @@ from swin_deploy.report.page.contents import Count, Rows, Text
 from swin_deploy.report.page.reading import first_problem
 from swin_deploy.variants import VARIANTS
 
+_BESIDE = {".kernels.json": "its kernels", ".log": "what its compiler said"}  # an engine
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedFile:
@@ -147,13 +149,12 @@ def _files(root: Path, manifest: Manifest) -> list[DeployedFile]:
     files = []
     for stage, record in manifest.stages.items():
         for path, value in record.outputs.items():
-            listing = path.endswith(".kernels.json")
             file = DeployedFile(
                 stage=stage,
                 path=path,
                 size_bytes=(root / path).stat().st_size if (root / path).is_file() else None,
                 sha256=value,
-                what="its kernels" if listing else describe_stage(stage, record),
+                what=_BESIDE.get("".join(Path(path).suffixes), "") or describe_stage(stage, record),
                 seconds=record.seconds,
             )
             files.append(file)

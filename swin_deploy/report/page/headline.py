@@ -52,7 +52,7 @@ def make_headline(source: Source) -> Headline:
     """What a source comes down to; says so where nothing was measured."""
     best = best_timing(source)
     cards = [card for card in (_speed(best), _latency(best), _agreement(source)) if card]
-    cards += [card for card in (_accuracy(source), _kernels(source)) if card]
+    cards += [card for card in (_accuracy(source, best), _kernels(source)) if card]
     verdict, tone = _verdict(source, best)
     return Headline(source, verdict, tone, tuple(cards))
 
@@ -79,7 +79,7 @@ def compare_section(data: ReportData) -> Section:
     rows = []
     for source in data.sources:
         best, machine = best_timing(source), source.machine
-        first = _first(source)
+        accuracy = _evaluated(source, best)
         engine = source.costs[0] if source.costs else None
         rows.append(
             (
@@ -94,7 +94,7 @@ def compare_section(data: ReportData) -> Section:
                 text("" if best is None else f"{best.speedup_low:.2f} to {best.speedup_high:.2f}"),
                 text("" if best is None else best.verdict, _tone(best)),
                 _agreement_cell(source),
-                number(None if first is None else 100 * first.top1.share),
+                number(None if accuracy is None else 100 * accuracy.top1.share),
                 number(None if engine is None else sum(c.kernels for c in engine.purposes), "d"),
             )
         )
@@ -111,9 +111,11 @@ def compare_section(data: ReportData) -> Section:
     return Section(name="compare", title="Side by side", words=words, tables=(table,))
 
 
-def _first(source: Source) -> Accuracy | None:
-    """The artifact that the others were compared with."""
-    return source.evaluate.artifacts[0] if source.evaluate and source.evaluate.artifacts else None
+def _evaluated(source: Source, best: Timing | None) -> Accuracy | None:
+    """The accuracy of the engine that was measured; else of what the others were compared with."""
+    rows = source.evaluate.artifacts if source.evaluate else ()
+    first = rows[0] if rows else None
+    return next((row for row in rows if best is not None and row.name == best.name), first)
 
 
 def _tone(best: Timing | None) -> Tone:
@@ -177,13 +179,13 @@ def _agreement_cell(source: Source) -> Cell:
     return text("") if card is None else text(card.value, card.tone)
 
 
-def _accuracy(source: Source) -> Card | None:
-    first = _first(source)
-    if source.evaluate is None or first is None:
+def _accuracy(source: Source, best: Timing | None) -> Card | None:
+    found = _evaluated(source, best)
+    if source.evaluate is None or found is None:
         return None
-    low, high = first.top1.interval
-    more = f"{100 * low:.2f} to {100 * high:.2f}; {first.name}, {source.evaluate.images:,} images"
-    return Card("Top-1", f"{100 * first.top1.share:.2f} %", more)
+    low, high = found.top1.interval
+    more = f"{100 * low:.2f} to {100 * high:.2f}; {found.name}, {source.evaluate.images:,} images"
+    return Card("Top-1", f"{100 * found.top1.share:.2f} %", more)
 
 
 def _kernels(source: Source) -> Card | None:

@@ -118,7 +118,13 @@ def plot_kernels(engines: Sequence[tuple[str, EngineCost]]) -> Figure | None:
     """Kernels of each purpose."""
     caption = "Kernels by what they are for; each is a launch."
     return _stack(
-        "kernels", caption, "kernels per call", "kernels", engines, lambda cost: cost.kernels
+        "kernels",
+        caption,
+        "kernels per call",
+        "kernels",
+        engines,
+        lambda cost: cost.kernels,
+        "{:.0f}".format,
     )
 
 

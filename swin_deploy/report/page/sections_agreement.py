@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swin_deploy.report.page.contents import Compared, Right
+from swin_deploy.report.page.contents import Bisection, Compared, Right
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement, plot_depth
 from swin_deploy.report.page.section import Section, having, label_cell, named
@@ -107,7 +107,7 @@ def depth_section(data: ReportData) -> Section:
                 min((t.sqnr_db for t in pair.rows if t.sqnr_db is not None), default=None), ".1f"
             ),
             number(pair.floor_db, ".0f"),
-            text(f"wrong from {pair.first.tensor}", "bad") if pair.first else text("ok", "good"),
+            _depth_verdict(pair),
         )
         for _, source, pair in pairs
     ]
@@ -118,6 +118,12 @@ def depth_section(data: ReportData) -> Section:
         figures=(plot_depth([(name, pair) for name, _, pair in pairs]),) if pairs else (),
         tables=(make_table("Tensors inside", columns, rows),) if rows else (),
     )
+
+
+def _depth_verdict(pair: Bisection) -> Cell:
+    if pair.first is not None:
+        return text(f"wrong from {pair.first.tensor}", "bad")
+    return text("not judged") if pair.floor_db is None else text("ok", "good")
 
 
 def nearest_floor(rows: Sequence[Compared]) -> dict[str, Compared]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swin_deploy.report.page.deployment import shell
-from swin_deploy.report.page.gather import ReportData
+from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section, having, label, label_cell, named
 from swin_deploy.report.page.tables import Cell, code, make_table, measure, number, text
 
@@ -74,12 +74,23 @@ def warnings_section(data: ReportData) -> Section:
                 own += [f"{name} was not run: {why}" for name, why in part.not_run.items()]
         own += source.bench.warnings if source.bench else ()
         own += source.evaluate.notes if source.evaluate else ()
+        own += [
+            f"{name} of evaluate.json is no file of this run as it is now" for name in _gone(source)
+        ]
         own += source.checks.notes if source.checks else ()
         own += source.scaling.notes if source.scaling else ()
         own += [f"{e.name}: {warning}" for e in source.costs for warning in e.warnings]
         notes += [named(data, source, note) for note in dict.fromkeys(own)]
     words = () if notes else ("None.",)
     return Section(name="warnings", title="Warnings", notes=tuple(notes), words=words)
+
+
+def _gone(source: Source) -> list[str]:
+    """Artifacts that were evaluated and are not in the run: of an earlier one, or of another."""
+    if source.deployment is None or source.evaluate is None:
+        return []
+    present = {file.sha256 for file in source.deployment.files}
+    return [row.name for row in source.evaluate.artifacts if not present.issuperset(row.sha256)]
 
 
 def missing_section(data: ReportData) -> Section:
