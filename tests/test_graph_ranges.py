@@ -19,7 +19,7 @@ from swin_deploy.graph import ranges
 from swin_deploy.graph.ranges import find_large, match_nodes, measure_peaks
 from swin_deploy.model.build import build_model
 from swin_deploy.pipeline.run import RunResult, run_export
-from swin_deploy.report.run_tables import _describe
+from swin_deploy.report.describe import describe_stage
 
 # An MLP whose hidden layer is beyond FP16, behind an LayerNormalization that brings it back.
 GRAPH = """
@@ -96,7 +96,7 @@ def test_the_nodes_of_the_hidden_layer_stay_in_fp32_and_no_others(large_run: Run
     record = large_run.stages["fp16"]
     assert list(record.details["fp32_nodes"]) == HIDDEN
     assert min(record.details["fp32_nodes"].values()) > 65504
-    assert _describe("fp16", record).endswith("4 nodes in FP32")
+    assert describe_stage("fp16", record).endswith("4 nodes in FP32")
     assert any("fc1/MatMul" in note and "stay in FP32" in note for note in large_run.notes)
     assert large_run.verification["passed"]
     assert large_run.stages["engine:rtx-fp16"].details["fused_attentions"] == 6

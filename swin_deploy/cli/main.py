@@ -19,6 +19,7 @@ from swin_deploy.cli.inspect import inspect
 from swin_deploy.cli.predict import predict
 from swin_deploy.cli.qat import qat
 from swin_deploy.cli.refit import refit
+from swin_deploy.cli.report import report
 from swin_deploy.cli.scaling import scaling
 from swin_deploy.cli.sensitivity import sensitivity
 from swin_deploy.cli.targets import targets
@@ -50,6 +51,7 @@ _COMMANDS = (
     cost,
     sensitivity,
     scaling,
+    report,
     bundle,
     predict,
     inspect,

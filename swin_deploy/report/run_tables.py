@@ -7,11 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from swin_deploy.artifacts.manifest import StageRecord
 from swin_deploy.pipeline.recommend import Recommendation
 from swin_deploy.pipeline.run import RunResult
-from swin_deploy.precisions import HALF_PRECISIONS
 from swin_deploy.report.console import make_table
+from swin_deploy.report.describe import describe_stage, describe_weights
 from swin_deploy.report.outputs import fold_outputs
 
 
@@ -33,7 +32,7 @@ def print_run(result: RunResult, console: Console) -> None:
         shapes = {name: shape for name, (_, shape) in ends.items()}
     outputs = ", ".join(f"{name} ({', '.join(map(str, shapes[name]))})" for name in shapes)
     console.print(f"outputs: {outputs}", soft_wrap=True)
-    console.print(f"weights: {_describe_weights(header['weights'])}", soft_wrap=True)
+    console.print(f"weights: {describe_weights(header['weights'])}", soft_wrap=True)
     console.print()
     _print_stages(result, console)
     console.print()
@@ -69,60 +68,10 @@ def _print_stages(result: RunResult, console: Console) -> None:
                 name.partition(":")[0],
                 path,
                 f"{(result.path / path).stat().st_size / 1e6:.1f}",
-                _describe(name, record),
+                describe_stage(name, record),
                 "current" if name in result.current else f"{record.seconds:.1f}",
             )
     console.print(table)
-
-
-def _describe_weights(weights: dict[str, Any]) -> str:
-    if weights["source"] == "random":
-        return (
-            f"RANDOM (seed {weights['seed']}): good for timing and for proving the conversion, "
-            "not for predictions"
-        )
-    origin = weights.get("repository") or weights.get("name")
-    origin = f"{weights['source']}:{origin} at {weights['revision'][:12]}, " if origin else ""
-    return f"{origin}{weights['file']} ({weights['dialect']}), sha256 {weights['sha256'][:12]}"
-
-
-def _describe(stage: str, record: StageRecord) -> str:
-    details = record.details
-    if stage == "weights":
-        return f"{details['tensors']} tensors, {details['dropped']} others left out"
-    if stage == "export":
-        return f"{details['nodes']} nodes"
-    if stage == "simplify":
-        kept = " (kept as exported)" if details["failure"] else ""
-        return f"{details['nodes_before']} -> {details['nodes_after']} nodes{kept}"
-    if stage == "interface":
-        ends = {**details["inputs"], **details["outputs"]}
-        return ", ".join(f"{name} {dtype}" for name, (dtype, _) in ends.items())
-    if stage in HALF_PRECISIONS:
-        kept = f", {len(details['fp32_nodes'])} nodes in FP32" if details["fp32_nodes"] else ""
-        return f"{details['weights']} tensors, largest {details['largest']:.4g}{kept}"
-    if stage == "calibrate":
-        return f"{details['images']} of {details['found']} images, {details['tensors']} tensors"
-    if stage.startswith("int8:"):
-        agreement = details["agreement"]
-        text = (
-            f"{details['method']}: {len(details['gemms'])} products, {len(details['attentions'])} "
-            f"attentions; {agreement['sqnr_db']:.1f} dB on {agreement['inputs']}"
-        )
-        if (accuracy := details["accuracy"]) is not None:
-            own, full = accuracy["int8"]["top1"], accuracy["fp32"]["top1"]
-            text += f", top-1 {own:.2f} % of {accuracy['images']} (FP32 {full:.2f} %)"
-        return text
-    if stage == "verify":
-        return f"{details['comparisons']} comparisons passed"
-    return _describe_engine(details)
-
-
-def _describe_engine(details: dict[str, Any]) -> str:
-    text = f"{details['module']} {details['version']}"
-    if details["kernels"] is not None:
-        text += f": {details['kernels']} kernels, {details['fused_attentions']} fused attentions"
-    return text
 
 
 def print_comparisons(comparisons: list[dict[str, Any]], console: Console) -> None:

@@ -1,0 +1,1 @@
+"""The report of runs: one page, with its Markdown and its JSON."""

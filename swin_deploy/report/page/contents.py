@@ -1,0 +1,217 @@
+"""What the JSON files of runs hold, as far as a report shows it; anything else is refused.
+
+A file may come from another machine, so every field is checked before it is used. Fields that a
+report does not show are passed over, so that a newer version may add some.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, TypeVar
+
+from pydantic import Field
+
+_MAX_ROWS = 20_000
+
+Text = Annotated[str, Field(max_length=4000)]
+# Wider than any measurement, and narrow enough for a sum or a margin of them to be finite.
+Number = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1e-9, le=1e15, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Interval = tuple[Number, Number]
+Reasons = Annotated[dict[Text, Text], Field(max_length=_MAX_ROWS)]
+T = TypeVar("T")
+Rows = Annotated[tuple[T, ...], Field(max_length=_MAX_ROWS)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """``machine`` of a report."""
+
+    processor: Text
+    cores: Count
+    memory_gib: Number
+    system: Text
+    packages: Reasons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """A row of ``bench.json``: one runner at one batch size. Times in ms."""
+
+    name: Text
+    role: Text
+    batch: Annotated[int, Field(ge=1, lt=1 << 31)]
+    p50_ms: Positive
+    p90_ms: Positive
+    p95_ms: Positive
+    p99_ms: Positive
+    images_per_s: Positive
+    speedup: Number
+    speedup_low: Number
+    speedup_high: Number
+    verdict: Text
+    unstable: bool = False
+    gpu_ms: Number | None = None
+    joules_per_image: Number | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A row of ``verify.json``: one output of a candidate on one set of images."""
+
+    candidate: Text
+    inputs: Text
+    output: Text
+    sqnr_db: Number | None
+    cosine: Number | None = None
+    max_abs_error: Number | None = None
+    top1_agreement: Share | None = None
+    floor_db: Number | None = None
+    passed: bool
+    reason: Text = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """``bench.json``."""
+
+    network: Text
+    threads: Count
+    rounds: Count
+    measurements: Annotated[tuple[Timing, ...], Field(min_length=1, max_length=_MAX_ROWS)]
+    checks: Rows[Compared]
+    warnings: Rows[Text]
+    machine: Hardware
+    not_run: Reasons = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """``verify.json``."""
+
+    passed: bool
+    comparisons: Rows[Compared]
+    not_run: Reasons = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Right:
+    """How many images are right, as a count and a share, and the share's 95 % interval."""
+
+    right: Count
+    share: Share
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """An artifact of ``evaluate.json``; ``sha256`` are those of its files."""
+
+    name: Text
+    sha256: Rows[Text] = ()
+    top1: Right
+    top5: Right | None = None
+    not_finite: Count = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two artifacts of ``evaluate.json`` on the same images; points are percentage points."""
+
+    a: Text
+    b: Text
+    drop_points: Number
+    interval_points: Interval
+    p_value: Share
+    only_a_right: Count
+    only_b_right: Count
+    disagreements: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Who evaluated."""
+
+    machine: Hardware | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """``evaluate.json``."""
+
+    data: Text
+    images: Count
+    artifacts: Rows[Accuracy]
+    pairs: Rows[Pair]
+    notes: Rows[Text] = ()
+    not_run: Reasons = field(default_factory=dict)
+    work: Work = field(default_factory=Work)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """A tensor along the depth."""
+
+    tensor: Text
+    stage: Text
+    sqnr_db: Number | None
+    reason: Text = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bisection:
+    """Two sides along the depth, of ``checks.json``."""
+
+    reference: Text
+    candidate: Text
+    floor_db: Number | None
+    first: Tensor | None
+    rows: Rows[Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """``checks.json``."""
+
+    network: Text
+    passed: bool
+    problem: Text
+    bisections: Rows[Bisection]
+    notes: Rows[Text] = ()
+    machine: Hardware | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthPoint:
+    """A network at one image size, of ``scaling.json``."""
+
+    network: Text
+    area: Annotated[int, Field(ge=1, lt=1 << 53)]
+    batch: Annotated[int, Field(ge=1, lt=1 << 31)]
+    time_ms: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthFit:
+    """The exponent of a cost in the image's area or in the batch."""
+
+    network: Text
+    axis: Text
+    cost: Text
+    exponent: Number
+    low: Number | None = None
+    high: Number | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """``scaling.json``."""
+
+    runtime: Text
+    threads: Count
+    points: Rows[GrowthPoint]
+    fits: Rows[GrowthFit]
+    machine: Hardware
+    notes: Rows[Text] = ()

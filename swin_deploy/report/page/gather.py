@@ -1,0 +1,170 @@
+"""Run folders and files of other machines -> one object that has all that a report says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import swin_deploy
+from swin_deploy.artifacts.reader import FinishedRun, require_run
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.report.page.contents import (
+    Bench,
+    Checks,
+    Evaluation,
+    Hardware,
+    Scaling,
+    Verified,
+)
+from swin_deploy.report.page.costs import EngineCost, read_costs
+from swin_deploy.report.page.deployment import Deployment, as_text, read_deployment, shell
+from swin_deploy.report.page.reading import KINDS, read_content, recognise
+
+SCHEMA_VERSION = 1
+_FIELDS = {kind.name: kind.name.removesuffix(".json") for kind in KINDS}  # of Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """What a report could say and cannot.
+
+    Attributes:
+        part: What is missing.
+        command: That makes it.
+    """
+
+    part: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One run, or one file of another machine: a column where several are compared.
+
+    Attributes:
+        label: What tables and plots call it.
+        path: As it was named.
+        deployment: What was made and from what; None of a single file.
+        costs: A row per engine whose kernels are listed.
+        missing: What is not there. The others are the files by their names.
+    """
+
+    label: str
+    path: str
+    deployment: Deployment | None = None
+    verify: Verified | None = None
+    bench: Bench | None = None
+    evaluate: Evaluation | None = None
+    checks: Checks | None = None
+    scaling: Scaling | None = None
+    costs: tuple[EngineCost, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def network(self) -> str:
+        """Its name; "" where the file does not say."""
+        named = self.deployment or self.bench or self.checks
+        return "" if named is None else named.network
+
+    @property
+    def machine(self) -> Hardware | None:
+        """Where the first of its measurements that says so was taken."""
+        found = [part.machine for part in (self.bench, self.checks, self.scaling) if part]
+        found += [self.evaluate.work.machine] if self.evaluate else []
+        return next((machine for machine in found if machine is not None), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportData:
+    """All that a report says; ``as_dict`` is ``report.json``."""
+
+    sources: tuple[Source, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "tool": {"name": "swin-deploy", "version": swin_deploy.__version__},
+            **asdict(self),
+        }
+
+
+def gather(paths: Sequence[Path], progress: Callable[[str], None]) -> ReportData:
+    """Read everything.
+
+    Args:
+        paths: Run folders, and JSON files that this tool wrote, on any machine.
+        progress: Told what is being read.
+
+    Raises:
+        ConfigError: One is named twice.
+        InputError: One is no run and no report, or of another version.
+        UnsafeError: A file of a run is not the one that was recorded.
+    """
+    twice = [path for path, count in Counter(p.absolute() for p in paths).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]} is named twice", "each of them once")
+    sources = []
+    for path, label in zip(paths, _labels(paths), strict=True):
+        progress(f"reading {path}")
+        if path.suffix == ".json" and not path.is_dir():
+            kind = recognise(path)
+            found = {_FIELDS[kind.name]: read_content(path, kind)}
+            sources.append(Source(label=label, path=as_text(path), **found))
+        else:
+            sources.append(_read_run(require_run_folder(path), path, label))
+    return ReportData(sources=tuple(sources))
+
+
+def require_run_folder(path: Path) -> FinishedRun:
+    """The run at ``path``.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not path.is_dir():
+        problem = "is no folder" if path.exists() else "does not exist"
+        raise InputError(f"{path} {problem}", "a run folder, or a .json file of one")
+    return require_run(path)
+
+
+def _read_run(run: FinishedRun, path: Path, label: str) -> Source:
+    found: dict[str, Any] = {}
+    missing = []
+    for kind in KINDS:
+        file = run.path / kind.name
+        if kind.name in run.manifest.outputs():
+            file = run.checked(kind.name)  # of the export; the others come later, and change
+        if file.is_file():
+            found[_FIELDS[kind.name]] = read_content(file, kind)
+        elif kind.wanted:
+            command = kind.command.format(run=shell(path))
+            missing.append(Missing(part=kind.wanted, command=command))
+    deployment = read_deployment(run)
+    costs, problem = read_costs(run)
+    if problem:
+        command = f"{deployment.command} --target rtx"
+        missing.append(Missing(part=f"kernels and bytes: {problem}", command=command))
+    return Source(
+        label=label,
+        path=as_text(path),
+        deployment=deployment,
+        costs=costs,
+        missing=tuple(missing),
+        **found,
+    )
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """Short names that differ: a folder's, or a file's if it is its own; else the whole path."""
+    usual = {kind.name for kind in KINDS}
+    whole = [path.absolute() for path in paths]
+    short = [as_text(path.parent.name if path.name in usual else path.stem) for path in whole]
+    counts = Counter(short)
+    return [
+        name if name and counts[name] == 1 else as_text(path)
+        for name, path in zip(short, paths, strict=True)
+    ]

@@ -1,0 +1,121 @@
+"""JSON files of runs -> their contents, or the reason why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from swin_deploy.errors import InputError
+from swin_deploy.files import refuse_impostors
+from swin_deploy.report.page.contents import Bench, Checks, Evaluation, Scaling, Verified
+
+MAX_BYTES = 64 << 20  # the largest real one, of 50,000 images with every flip, has a tenth of it
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A file that a report reads.
+
+    Attributes:
+        name: Of the file in a run folder.
+        schema: Its version; another one is refused.
+        keys: That tell it from the others.
+        content: What becomes of it.
+        command: Makes it of a run.
+        wanted: What a report lacks without it; "" where few have it.
+    """
+
+    name: str
+    schema: int
+    keys: tuple[str, ...]
+    content: type[Any]
+    command: str
+    wanted: str = ""
+
+
+KINDS = (
+    Kind(
+        "verify.json", 2, ("comparisons", "reference"), Verified, "swin-deploy export --out {run}"
+    ),
+    Kind(
+        *("bench.json", 3, ("measurements", "rounds"), Bench),
+        *("swin-deploy bench --engine {run}", "latency and throughput"),
+    ),
+    Kind(
+        *("evaluate.json", 1, ("artifacts", "pairs"), Evaluation),
+        *("swin-deploy evaluate {run} --data PHOTOS", "accuracy on labelled photos"),
+    ),
+    Kind(
+        *("checks.json", 1, ("bisections",), Checks),
+        *("swin-deploy verify {run} --bisect", "error along the depth"),
+    ),
+    Kind("scaling.json", 1, ("points", "fits"), Scaling, "swin-deploy scaling --out {run}"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    schema_version: int
+
+
+def read_content(path: Path, kind: Kind) -> Any:
+    """The content of a file that should be of that kind.
+
+    Raises:
+        InputError: It is not, or is one of another version.
+    """
+    text = _read(path)
+    head = _parse(path, text, _Head, kind)
+    if head.schema_version != kind.schema:
+        raise InputError(
+            f"{path} has schema version {head.schema_version}, this version of swin-deploy reads "
+            f"{kind.schema}",
+            kind.command.format(run="RUN") + ", with the same version",
+        )
+    return _parse(path, text, kind.content, kind)
+
+
+def recognise(path: Path) -> Kind:
+    """Which kind a JSON file is of, told by its keys.
+
+    Raises:
+        InputError: Of none.
+    """
+    hint = ", ".join(kind.name for kind in KINDS) + " of any machine, or a run folder"
+    try:
+        found = TypeAdapter(dict[str, Any]).validate_json(_read(path))
+    except ValidationError as error:
+        raise InputError(f"{path} holds no JSON object: {first_problem(error)}", hint) from error
+    for kind in KINDS:
+        if all(key in found for key in kind.keys):
+            return kind
+    raise InputError(f"{path} is no report of swin-deploy", hint)
+
+
+def _read(path: Path) -> bytes:
+    refuse_impostors(path, "a report in JSON")
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise InputError(f"{path} has {size} bytes; no report has more than {MAX_BYTES}")
+    return path.read_bytes()
+
+
+def _parse(path: Path, text: bytes, content: type[T], kind: Kind) -> T:
+    try:
+        return TypeAdapter(content).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise InputError(
+            f"{path} cannot be read as {kind.name}: {first_problem(error)}",
+            kind.command.format(run="RUN"),
+        ) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    one = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, one["loc"]))[:200]
+    return f"{place}: {one['msg']}" if place else one["msg"]

@@ -1,0 +1,146 @@
+"""Files that other commands write, as small as a report needs them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from swin_deploy.report.page.costs import EngineCost, PurposeCost
+from swin_deploy.report.page.gather import ReportData
+from swin_deploy.report.page.reading import KINDS
+
+PLOTS = ("speedup", "throughput", "latency", "agreement", "depth", "bytes", "kernels", "scaling")
+MACHINE = {
+    "processor": "Jetson AGX Orin",
+    "cores": 12,
+    "memory_gib": 61.3,
+    "system": "Linux aarch64, Python 3.10.12",
+    "packages": {"numpy": "1.26.1", "tensorrt": "10.3.0"},
+}
+
+
+def timing(name: str, batch: int, p50_ms: float, **more: Any) -> dict[str, Any]:
+    """A row of ``bench.json``: three times as fast as the baseline, unless ``more`` says."""
+    times = {f"p{p}_ms": p50_ms * (1 + (p - 50) / 1000) for p in (50, 90, 95, 99)}
+    row = {"name": name, "role": "candidate", "batch": batch, **times}
+    row |= {"images_per_s": 1e3 * batch / p50_ms, "speedup": 3.0, "speedup_low": 2.75}
+    return row | {"speedup_high": 3.25, "verdict": "faster", "unstable": False} | more
+
+
+def bench() -> dict[str, Any]:
+    """``bench.json`` of another machine."""
+    rows = []
+    for batch in (1, 8):
+        same = {"speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0}
+        rows.append(timing("eager", batch, 12.0, role="baseline", verdict="not told apart", **same))
+        rows.append(timing("engine tensorrt-fp16", batch, 4.0, gpu_ms=3.5, joules_per_image=0.05))
+    return {
+        "schema_version": 3,
+        "network": "pocket",
+        "threads": 4,
+        "rounds": 20,
+        "measurements": rows,
+        "checks": [],
+        "warnings": ["the board is warm"],
+        "machine": dict(MACHINE),
+        "not_run": {},
+    }
+
+
+def _share(right: int) -> dict[str, Any]:
+    return {"right": right, "share": right / 1000, "interval": [right / 1000 - 0.01, 1.0]}
+
+
+def evaluation() -> dict[str, Any]:
+    """``evaluate.json``, of two engines."""
+    pair = {"a": "engine fp32", "b": "engine int8", "drop_points": 0.2, "p_value": 0.69}
+    pair |= {"interval_points": [-0.3, 0.7], "only_a_right": 4, "only_b_right": 2}
+    return {
+        "kind": "evaluate",
+        "schema_version": 1,
+        "data": "digits/val",
+        "images": 1000,
+        "artifacts": [
+            {"name": "engine fp32", "top1": _share(987), "top5": _share(999), "not_finite": 0},
+            {"name": "engine int8", "top1": _share(985), "top5": None, "not_finite": 0},
+        ],
+        "pairs": [pair | {"disagreements": 8}],
+        "notes": ["3 photos cannot be read, and are left out"],
+        "not_run": {},
+        "work": {"machine": dict(MACHINE)},
+    }
+
+
+def checks() -> dict[str, Any]:
+    """``checks.json``, with a tensor that is wrong."""
+    values = (None, 60.0, 50.0, 12.0)
+    rows: list[dict[str, Any]] = [
+        {"tensor": f"blocks.{i}", "stage": f"stage {1 + i // 2}", "sqnr_db": v, "reason": ""}
+        for i, v in enumerate(values)
+    ]
+    rows[-1]["reason"] = "SQNR 12.0 dB, needs 30 dB"
+    pair = {"reference": "eager", "candidate": "fp16", "floor_db": 30.0, "first": rows[-1]}
+    return {
+        "schema_version": 1,
+        "network": "pocket",
+        "machine": dict(MACHINE),
+        "passed": False,
+        "problem": "outputs agree, and a tensor inside does not",
+        "bisections": [pair | {"rows": rows}],
+        "notes": [],
+    }
+
+
+def scaling() -> dict[str, Any]:
+    """``scaling.json``, of two networks."""
+    points = [
+        {"network": name, "area": side * side, "batch": 1, "time_ms": float(side) ** power}
+        for name, power in (("swin_t", 2.0), ("vit_t_16", 3.0))
+        for side in (224, 448)
+    ]
+    fit = {"axis": "area", "cost": "time_ms", "low": None, "high": None}
+    return {
+        "schema_version": 1,
+        "runtime": "onnxruntime",
+        "threads": 2,
+        "rounds": 2,
+        "machine": dict(MACHINE),
+        "points": points,
+        "fits": [fit | {"network": "swin_t", "exponent": 1.0}],
+        "notes": [],
+    }
+
+
+def complete(data: ReportData) -> ReportData:
+    """The same with a part for every plot in its first source."""
+    first = data.sources[0]
+    found = {
+        "bench": first.bench or parse("bench.json", bench()),
+        "evaluate": parse("evaluate.json", evaluation()),
+        "checks": parse("checks.json", checks()),
+        "scaling": parse("scaling.json", scaling()),
+    }
+    cost = EngineCost(
+        name="pocket rtx-fp16",
+        compiler="tensorrt_rtx 1.7",
+        batch=(2, 2),
+        attentions=6,
+        fused_attentions=6,
+        purposes=tuple(
+            PurposeCost(
+                purpose=p, kernels=k, activation_bytes=k * 10**6, weight_bytes=10**5, flops=k
+            )
+            for p, k in (("attention", 6), ("mlp", 12), ("head", 2))
+        ),
+        warnings=(),
+    )
+    return ReportData(sources=(replace(first, costs=(cost,), **found), *data.sources[1:]))
+
+
+def parse(name: str, content: object) -> Any:
+    """What becomes of a file's content."""
+    kind = next(kind for kind in KINDS if kind.name == name)
+    return TypeAdapter(kind.content).validate_json(json.dumps(content), strict=True)

@@ -1,0 +1,450 @@
+"""``report``: what the page, its Markdown and its JSON say, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import report_files
+from swin_deploy.bench.run import BenchRequest, bench_engine
+from swin_deploy.cli.main import run
+from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.pipeline.run import RunResult
+from swin_deploy.report.page import reading
+from swin_deploy.report.page.contents import Compared
+from swin_deploy.report.page.gather import ReportData, gather
+from swin_deploy.report.page.headline import best_timing, make_headline
+from swin_deploy.report.page.markdown import render_markdown
+from swin_deploy.report.page.pages import make_report, render_html
+from swin_deploy.report.page.reading import read_content, recognise
+from swin_deploy.report.page.tables import make_table, number, significant, text
+from swin_deploy.report.page.write import write_report
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def silent(_: str) -> None:
+    """Hears progress."""
+
+
+@pytest.fixture(scope="module")
+def measured(pocket_run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a real bench.json; its path is markup. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("report") / SCRIPT
+    shutil.copytree(pocket_run.path, folder)
+    bench_engine(BenchRequest(engine=folder, batches=(1, 4), rounds=2), silent)
+    return folder
+
+
+@pytest.fixture
+def run_copy(measured: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(measured, tmp_path / "run"))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    return write(tmp_path / "jetson" / "bench.json", report_files.bench())
+
+
+def write(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_run_gives_a_page_with_its_markdown_and_json(
+    measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(["report", str(measured), "--out", str(out)]) == 0
+    written = capsys.readouterr().out.split()
+    assert written == [str(out / name) for name in ("report.html", "report.md", "report.json")]
+    page, words = (out / "report.html").read_text(), (out / "report.md").read_text()
+    bench = json.loads((measured / "bench.json").read_text())
+    manifest = json.loads((measured / "manifest.json").read_text())
+    for row in bench["measurements"]:
+        assert f'data-value="{row["p50_ms"]}"' in page
+        assert f"| {significant(row['p50_ms'])} |" in words
+    for stage in manifest["stages"].values():
+        for path, value in stage["outputs"].items():
+            assert path in page
+            assert value[:12] in words
+    assert "The weights are random" in page
+    for name in ("speedup", "throughput", "latency", "agreement", "kernels"):
+        assert f'<figure id="figure-{name}">' in page
+    data = json.loads((out / "report.json").read_text())
+    assert data["schema_version"] == 1
+    (source,) = data["sources"]
+    assert [row["p50_ms"] for row in source["bench"]["measurements"]] == [
+        row["p50_ms"] for row in bench["measurements"]
+    ]
+    hashes = {file["path"]: file["sha256"] for file in source["deployment"]["files"]}
+    assert hashes["model.onnx"] == manifest["stages"]["simplify"]["outputs"]["model.onnx"]
+
+
+def test_what_is_missing_is_named_with_the_command_that_makes_it(measured: Path) -> None:
+    (source,) = gather([measured], silent).sources
+    commands = {missing.part: missing.command for missing in source.missing}
+    assert "swin-deploy evaluate" in commands["accuracy on labelled photos"]
+    assert "--bisect" in commands["error along the depth"]
+    page = render_html(make_report(gather([measured], silent)))
+    assert 'id="missing"' in page
+    assert "accuracy on labelled photos" in page
+    assert 'id="accuracy"' not in page
+
+
+def test_nothing_of_a_file_is_markup(measured: Path, tmp_path: Path) -> None:
+    content = report_files.bench()
+    content["measurements"][1]["name"] = SCRIPT
+    content["measurements"][3]["name"] = '_$x^{2}$ \\frac | `b` ]]> #0072b2 id="a"\n<b>\x07'
+    content["warnings"] = [f"{SCRIPT} [link](javascript:alert(1))"]
+    content["machine"]["processor"] = "<img src=x onerror=alert(1)>"
+    report = make_report(gather([measured, write(tmp_path / "bench.json", content)], silent))
+    page = render_html(report)
+    assert page.count("<script>") == 1  # ours
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "#0072b2 id=" in page  # in a figure, where colours and ids of the drawing are replaced
+    words = render_markdown(report)
+    code = re.sub(r"(?s)^(`{3,}).*?^\1$|`[^`\n]*`", "", words, flags=re.MULTILINE)
+    assert not re.search(r"(?<!\\)[<>]", code)
+    assert "](" not in code.replace("\\](", "")
+    for table in re.findall(r"(?:^\|.*\n)+", words, flags=re.MULTILINE):
+        cells = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(cells) == 1, table  # a name opens no cell of its own
+
+
+def test_the_page_needs_nothing_else(measured: Path) -> None:
+    page = render_html(make_report(report_files.complete(gather([measured], silent))))
+    for name in report_files.PLOTS:
+        assert f'<figure id="figure-{name}">' in page
+    assert not re.findall(r'(?:src|href)="(?!#|data:,)[^"]*"', page)
+    assert set(re.findall(r"https?://[^\s\"<)]+", page)) <= {
+        "http://www.w3.org/1999/xlink",
+        "http://www.w3.org/2000/svg",
+    }
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert not re.search(r"#0[1478a]0[258b]0[369c]", page)  # every colour is the page's
+    assert "pocket rtx-fp16: 20 kernels" in page
+    assert "pocket rtx-fp16: 20.30 MB" in page
+    for axis in ("(ms)", "(images/s)", "(images per call)", "(dB)", "(MB)", "(pixels)", "(times)"):
+        assert axis in page
+
+
+def test_the_same_inputs_give_the_same_bytes(measured: Path, foreign: Path, tmp_path: Path) -> None:
+    first = write_report([measured, foreign], tmp_path / "a", silent)
+    second = write_report([measured, foreign], tmp_path / "b", silent)
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_runs_and_other_machines_stand_side_by_side(
+    measured: Path, run_copy: Path, foreign: Path
+) -> None:
+    evaluated = write(foreign.parent / "there.json", report_files.evaluation())
+    data = gather([measured, run_copy, foreign, evaluated], silent)
+    assert [source.label for source in data.sources] == ["script>", "run", "jetson", "there"]
+    report = make_report(data)
+    compare = report.sections[0]
+    assert compare.name == "compare"
+    (table,) = compare.tables
+    assert [row[0].text for row in table.rows] == ["script>", "run", "jetson", "there"]
+    titles = [column.removeprefix(">") for column in table.columns]
+    jetson = dict(zip(titles, (cell.text for cell in table.rows[2]), strict=True))
+    assert jetson["machine"] == "Jetson AGX Orin, 12 cores"
+    assert (jetson["p50 (ms)"], jetson["speed-up"]) == ("4.000", "3.00")
+    assert jetson["95 % interval"] == "2.75 to 3.25"
+    assert "The machines differ" in compare.words[0]
+    speed = next(section for section in report.sections if section.name == "speed")
+    assert {row[0].text for row in speed.tables[0].rows} == {"script>", "run", "jetson"}
+    page = render_html(report)
+    assert "jetson, engine tensorrt-fp16" in page
+    assert "98.70" in page
+
+
+def test_folders_of_one_name_are_told_apart(measured: Path, tmp_path: Path) -> None:
+    copies = [Path(shutil.copytree(measured, tmp_path / name / "run")) for name in "ab"]
+    labels = [source.label for source in gather(copies, silent).sources]
+    assert labels == [str(copy) for copy in copies]
+
+
+def test_a_run_that_is_named_twice(measured: Path) -> None:
+    with pytest.raises(ConfigError, match="twice"):
+        gather([measured, measured], silent)
+
+
+def test_the_headline_ships_what_is_faster_and_agrees(foreign: Path) -> None:
+    (source,) = gather([foreign], silent).sources
+    headline = make_headline(source)
+    assert headline.tone == "good"
+    assert headline.verdict == (
+        "Ship engine tensorrt-fp16: 3.00 times as fast as eager PyTorch at batch 1 "
+        "(95 % interval 2.75 to 3.25)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "tone", "words"),
+    [
+        ("slower", "bad", "is slower"),
+        ("not told apart", "doubtful", "not reliably faster"),
+    ],
+)
+def test_the_headline_of_what_is_not_faster(
+    tmp_path: Path, verdict: str, tone: str, words: str
+) -> None:
+    content = report_files.bench()
+    for row in content["measurements"]:
+        row["verdict"] = verdict
+    (source,) = gather([write(tmp_path / "bench.json", content)], silent).sources
+    headline = make_headline(source)
+    assert headline.tone == tone
+    assert words in headline.verdict
+    assert "Ship" not in headline.verdict
+
+
+def test_what_disagrees_is_not_shipped(measured: Path, foreign: Path) -> None:
+    (source,) = gather([measured], silent).sources
+    assert source.verify is not None
+    first = replace(source.verify.comparisons[-1], passed=False, reason="SQNR 3.0 dB")
+    bad = replace(source.verify, passed=False, comparisons=(first,))
+    damaged = replace(source, verify=bad)
+    headline = make_headline(damaged)
+    assert headline.tone == "bad"
+    assert headline.verdict.startswith("Do not ship")
+    assert "FAILED: SQNR 3.0 dB" in render_html(make_report(ReportData(sources=(damaged,))))
+    (other,) = gather([foreign], silent).sources
+    assert other.bench is not None
+    row = Compared(candidate="engine tensorrt-fp16", inputs="noise x1", output="logits",
+                   sqnr_db=3.0, passed=False, reason="SQNR 3.0 dB")  # fmt: skip
+    assert best_timing(other) is not None
+    assert best_timing(replace(other, bench=replace(other.bench, checks=(row,)))) is None
+
+
+def test_a_run_without_a_bench_says_so(pocket_run: RunResult) -> None:
+    (source,) = gather([pocket_run.path], silent).sources
+    assert "was not measured" in make_headline(source).verdict
+    page = render_html(make_report(ReportData(sources=(source,))))
+    assert "swin-deploy bench --engine" in page
+
+
+def test_how_to_make_it_again(run_copy: Path) -> None:
+    (source,) = gather([run_copy], silent).sources
+    assert source.deployment is not None
+    assert source.deployment.command == (
+        "swin-deploy export --config pocket.toml --batch 1:4 --precision fp32,fp16 --target cpu "
+        "--target rtx --out run"
+    )
+    assert "TOML" in source.deployment.command_lacks[0]
+    words = render_markdown(make_report(ReportData(sources=(source,))))
+    assert "swin-deploy bench --engine run --batches 1,4 --rounds 2" in words
+
+
+def nan(content: dict[str, Any]) -> None:
+    content["measurements"][0]["p50_ms"] = float("nan")
+
+
+def infinite(content: dict[str, Any]) -> None:
+    content["measurements"][0]["speedup_high"] = float("inf")
+
+
+def longer_than_time(content: dict[str, Any]) -> None:
+    content["measurements"][0]["p99_ms"] = 1e300
+
+
+def words_for_a_number(content: dict[str, Any]) -> None:
+    content["measurements"][0]["p50_ms"] = "fast"
+
+
+def no_rows(content: dict[str, Any]) -> None:
+    content["measurements"] = []
+
+
+def an_object_for_a_list(content: dict[str, Any]) -> None:
+    content["measurements"] = {"name": "x"}
+
+
+def a_huge_batch(content: dict[str, Any]) -> None:
+    content["measurements"][0]["batch"] = 10**400
+
+
+def a_huge_name(content: dict[str, Any]) -> None:
+    content["network"] = "x" * 1_000_000
+
+
+def another_version(content: dict[str, Any]) -> None:
+    content["schema_version"] = 2
+
+
+def without_a_machine(content: dict[str, Any]) -> None:
+    del content["machine"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(nan, infinite, longer_than_time, words_for_a_number, no_rows, an_object_for_a_list),
+        *(a_huge_batch, a_huge_name, another_version, without_a_machine),
+    ],
+)
+def test_damaged_reports_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[dict[str, Any]], None]
+) -> None:
+    content = report_files.bench()
+    damage(content)
+    path = write(tmp_path / "bench.json", content)
+    assert run(["report", str(path), "--out", str(tmp_path / "out")]) == 3
+    assert str(path) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text_of_it",
+    [
+        *("", "{", "[]", "null", "{}", '{"a": 1}', "<!doctype html>", "\x00"),
+        *("[" * 100_000, '{"a":"\\ud800"}'),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path: Path, text_of_it: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text_of_it)
+    assert run(["report", str(path), "--out", str(tmp_path / "out")]) == 3
+
+
+def test_a_file_that_is_too_large(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_BYTES", 100)
+    with pytest.raises(InputError, match="no report has more"):
+        gather([foreign], silent)
+
+
+def test_damage_inside_a_run(run_copy: Path, tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    (run_copy / "bench.json").write_text("{")
+    assert run(["report", str(run_copy), *out]) == 3
+    (run_copy / "bench.json").unlink()
+    verified = (run_copy / "verify.json").read_text()
+    (run_copy / "verify.json").write_text(verified.replace("true", "false"))
+    assert run(["report", str(run_copy), *out]) == 8
+    (run_copy / "verify.json").write_text(verified)
+    manifest = json.loads((run_copy / "manifest.json").read_text())
+    del manifest["variant"]["image_size"]
+    write(run_copy / "manifest.json", manifest)
+    assert run(["report", str(run_copy), *out]) == 3
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    assert run(["report", str(tmp_path)]) == 3
+    assert run(["report", str(tmp_path / "nothing")]) == 3
+    assert run(["report", str(tmp_path / "nothing.json")]) == 3
+    assert run(["report"]) == 2
+
+
+def test_without_matplotlib(
+    foreign: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+
+    def find_spec(name: str, package: str | None = None) -> Any:
+        return None if name == "matplotlib" else found(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    assert run(["report", str(foreign)]) == 4
+    assert "swin-deploy[report]" in capsys.readouterr().err
+
+
+def test_where_it_goes_by_itself(
+    run_copy: Path, foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(foreign.parent)
+    assert write_report([run_copy / "engines"], None, silent)[0] == run_copy / "report.html"
+    assert write_report([run_copy, foreign], None, silent)[0] == Path("report/report.html")
+    assert write_report([foreign], None, silent)[0] == Path("report/report.html")
+
+
+def test_the_json_option(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(foreign), "--out", str(tmp_path / "out"), "--json"]) == 0
+    paths = json.loads(capsys.readouterr().out)
+    assert set(paths) == {"html", "markdown", "json"}
+    assert all(Path(path).is_file() for path in paths.values())
+
+
+@pytest.mark.parametrize("make", [report_files.bench, report_files.evaluation, report_files.checks,
+                                  report_files.scaling])  # fmt: skip
+def test_every_file_is_recognised(tmp_path: Path, make: Callable[[], dict[str, Any]]) -> None:
+    path = write(tmp_path / "x.json", make())
+    kind = recognise(path)
+    assert isinstance(read_content(path, kind), kind.content)
+
+
+def test_accuracy_of_files_that_are_gone(run_copy: Path) -> None:
+    content = report_files.evaluation()
+    manifest = json.loads((run_copy / "manifest.json").read_text())
+    present = manifest["stages"]["engine:cpu-fp32"]["outputs"]["engines/cpu-fp32.onnx"]
+    content["artifacts"][0] |= {"name": "engine cpu-fp32", "sha256": [present]}
+    content["artifacts"][1] |= {"sha256": ["0" * 64]}
+    write(run_copy / "evaluate.json", content)
+    report = make_report(gather([run_copy], silent))
+    warnings = next(section for section in report.sections if section.name == "warnings")
+    gone = [note for note in warnings.notes if "evaluate.json" in note]
+    assert gone == ["engine int8 of evaluate.json is no file of this run as it is now"]
+
+
+def test_the_headline_has_the_accuracy_of_the_engine_that_it_names(foreign: Path) -> None:
+    (source,) = report_files.complete(gather([foreign], silent)).sources
+    assert source.evaluate is not None
+    assert "engine fp32" in make_headline(source).cards[2].more  # there is none of that name
+    first, second = source.evaluate.artifacts
+    named = replace(
+        source.evaluate, artifacts=(first, replace(second, name="engine tensorrt-fp16"))
+    )
+    card = make_headline(replace(source, evaluate=named)).cards[2]
+    assert (card.title, card.value) == ("Top-1", "98.50 %")
+
+
+def test_the_verdict_of_the_depth(tmp_path: Path) -> None:
+    content = report_files.checks()
+    (wrong,) = content["bisections"]
+    content["bisections"] += [
+        wrong | {"candidate": "onnx", "first": None},
+        wrong | {"candidate": "int8", "first": None, "floor_db": None},
+    ]
+    report = make_report(gather([write(tmp_path / "checks.json", content)], silent))
+    section = next(section for section in report.sections if section.name == "depth")
+    verdicts = {row[0].text: row[-1].text for row in section.tables[0].rows}
+    assert verdicts == {"fp16": "wrong from blocks.3", "onnx": "ok", "int8": "not judged"}
+
+
+def test_columns_that_are_empty_vanish() -> None:
+    table = make_table("x", ("a", ">b", ">c"), [(text("1"), number(None), number(2.0))])
+    assert table.columns == ("a", ">c")
+    with pytest.raises(ValueError, match="cells"):
+        replace(table, columns=("a",))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "0"), (0.0123456, "0.01235"), (3, "3.000"), (408.976, "409.0"), (1234567, "1,234,567")],
+)
+def test_significant_digits(value: float, words: str) -> None:
+    assert significant(value) == words
+
+
+def test_extremes_are_drawn(tmp_path: Path) -> None:
+    content = report_files.bench()
+    first = content["measurements"][0]
+    first |= {"p50_ms": 1e-9, "p99_ms": 1e15, "images_per_s": 1e15, "batch": 2**31 - 1}
+    content["measurements"][1] |= {"speedup": 0.0, "speedup_low": -1e15, "speedup_high": 1e15}
+    same = content["measurements"][3]
+    content["measurements"] += [same | {"batch": batch} for batch in range(100, 200)]
+    page = render_html(make_report(gather([write(tmp_path / "bench.json", content)], silent)))
+    assert page.count("<figure") == 3
+    assert "The first 18 of 104; the table has all." in page
