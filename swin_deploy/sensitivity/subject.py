@@ -17,8 +17,9 @@ from swin_deploy.config import LOGITS
 from swin_deploy.data.calibration import read_batches
 from swin_deploy.data.classes import read_class_names
 from swin_deploy.data.labelled import LabelledSet, find_labelled, read_labelled
-from swin_deploy.data.sample import ImageSample, find_sample
+from swin_deploy.data.sample import ImageSample, find_sample, folder_of
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.files import sha256
 from swin_deploy.metrics import FloatArray
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.preprocessing import Preprocessing, Size
@@ -125,6 +126,18 @@ class Measured:
         else:
             for batch in read_batches(self.images, *how):
                 yield batch, None
+
+    def batches(self) -> Iterator[FloatArray]:
+        """The images of ``read`` alone."""
+        return (images for images, _ in self.read())
+
+    def files(self) -> dict[Path, str]:
+        """All that ``read`` reads, with the SHA-256 of each."""
+        sample = self.images.sample if isinstance(self.images, LabelledSet) else self.images
+        if sample.array is not None:
+            return {sample.array.path: sha256(sample.array.path)}
+        folder = folder_of(sample.source)
+        return {folder / image.name: image.sha256 for image in sample.images}
 
 
 def find_measured(
