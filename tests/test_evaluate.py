@@ -8,10 +8,8 @@ import pickle
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from conftest import POCKET, TRAINED, Silent
+from killing import kill_a_process, run_script
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
@@ -58,7 +57,6 @@ from swin_deploy.interface import Interface
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.report.flip_sheet import draw_flips
-from swin_deploy.workers import crew
 from swin_deploy.workers.base import ATTEMPTS, software
 from swin_deploy.workers.cluster import WorkerActor, room_for, run_on_ray
 from swin_deploy.workers.processes import run_in_processes
@@ -193,17 +191,7 @@ def test_a_process_that_is_killed_is_replaced(
     expected: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = crew.run_in_processes
-
-    def killing(*args: Any) -> Iterator[tuple[str, ShardResult]]:
-        results = real(*args)
-        yield next(results)
-        workers = psutil.Process().children()
-        victim = next(p for p in workers if "spawn_main" in " ".join(p.cmdline()))
-        os.kill(victim.pid, signal.SIGKILL)
-        yield from results
-
-    monkeypatch.setattr(crew, "run_in_processes", killing)
+    kill_a_process(monkeypatch)
     report = evaluate(request_of(workers=2))
     assert facts(report) == facts(expected)
     assert len(report["work"]["lost"]) == 1
@@ -227,50 +215,6 @@ def test_workers_that_keep_dying_are_given_up(
     with pytest.raises(ResourceError, match=f"died {ATTEMPTS} times"):
         list(run_in_processes(ShardWorker(work), shards, 1, said.append))
     assert len(said) == ATTEMPTS - 1
-
-
-SCRIPT = """
-    import os, signal, sys
-    import psutil
-    from swin_deploy.cli import main as cli
-    from swin_deploy.workers import crew
-
-    def wrap(name, after):
-        real = getattr(crew, name)
-        def changed(*args):
-            results = real(*args)
-            yield next(results)
-            after()
-            yield from results
-        setattr(crew, name, changed)
-
-    def die():
-        children = psutil.Process().children(recursive=True)
-        print(*(child.pid for child in children), flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def kill_actor():  # the one that gave the first result, or the other, if that is ready too
-        children = psutil.Process().children(recursive=True)
-        actors = [c for c in children if " ".join(c.cmdline()).startswith("ray::WorkerActor")]
-        os.kill(actors[0].pid, signal.SIGKILL)
-
-    if __name__ == "__main__":
-        name, after, *arguments = sys.argv[1:]
-        wrap(name, globals()[after])
-        sys.exit(cli.run(arguments))
-"""
-
-
-def run_script(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    return subprocess.run(
-        [sys.executable, str(script), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 def options(request: EvaluateRequest) -> list[str]:

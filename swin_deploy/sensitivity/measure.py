@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swin_deploy.errors import ConfigError
-from swin_deploy.files import sha256
 from swin_deploy.graph.int8.recipe import Recipe
 from swin_deploy.graph.int8.sensitivity import Effect, PlaceKind, Probe, list_places, run_logits
 from swin_deploy.metrics import FloatArray
@@ -64,7 +62,7 @@ class Laboratory:
         names = {place: f"only {place}" for place in self.places}
         left = {f"place {p}": p for p, n in names.items() if n not in self.journal.measured}
         if left:
-            worker = PlaceWorker(self._opened(), self._files())
+            worker = PlaceWorker(self._opened(), self.measured.files())
             done = len(names) - len(left)
             self.progress(f"measuring {len(left)} places")
             for title, effect in self.crew.hand_out(worker, left):
@@ -112,10 +110,6 @@ class Laboratory:
                 threads=self.crew.threads,
             )
         return self._probe
-
-    def _files(self) -> dict[Path, str]:
-        graph = self.measured.subject.graph
-        return {graph: sha256(graph)} | self.measured.files()
 
     def _noting_labels(self, labels: list[NDArray[np.int64]]) -> Iterator[FloatArray]:
         for images, classes in self.measured.read(self._left_out.append):

@@ -132,12 +132,13 @@ class Measured:
         return (images for images, _ in self.read())
 
     def files(self) -> dict[Path, str]:
-        """All that ``read`` reads, with the SHA-256 of each."""
+        """The graph, and all that ``read`` reads, with the SHA-256 of each."""
         sample = self.images.sample if isinstance(self.images, LabelledSet) else self.images
+        found = {self.subject.graph: sha256(self.subject.graph)}
         if sample.array is not None:
-            return {sample.array.path: sha256(sample.array.path)}
+            return found | {sample.array.path: sha256(sample.array.path)}
         folder = folder_of(sample.source)
-        return {folder / image.name: image.sha256 for image in sample.images}
+        return found | {folder / image.name: image.sha256 for image in sample.images}
 
 
 def find_measured(
