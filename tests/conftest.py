@@ -307,7 +307,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Skip what needs a GPU where there is none, and say why; and what workers take together.
 
     They take slow tests first and one by one, but for those that share an export and say so with
-    the mark ``xdist_group``; then all others of a file at a time, whose fixtures are made once.
+    the mark ``xdist_group``; then all others of a file at a time, whose fixtures are made once, or
+    with the file that the mark names, where the two must not run at once.
     """
     if (problem := device_problem()) is not None:
         for item in items:
@@ -316,7 +317,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
         for item in items:
-            if not item.get_closest_marker("slow"):
+            if not any(map(item.get_closest_marker, ("slow", "xdist_group"))):
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from conftest import POCKET, TRAINED, Silent
+from killing import kill_a_process, run_script
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
@@ -40,9 +40,6 @@ from swin_deploy.errors import (
     ResourceError,
     UnsafeError,
 )
-from swin_deploy.evaluate import run as evaluate_run
-from swin_deploy.evaluate.cluster import ShardActor, room_for, run_on_ray
-from swin_deploy.evaluate.executors import ATTEMPTS, run_in_processes
 from swin_deploy.evaluate.field import find_field
 from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.evaluate.request import EvaluateRequest
@@ -54,12 +51,15 @@ from swin_deploy.evaluate.statistics import (
     mcnemar,
     paired_interval,
 )
-from swin_deploy.evaluate.worker import Work, Worker, best_classes, software
+from swin_deploy.evaluate.worker import ShardWorker, Work, best_classes
 from swin_deploy.graph.dress import dress_graph
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.report.flip_sheet import draw_flips
+from swin_deploy.workers.base import ATTEMPTS, software
+from swin_deploy.workers.cluster import WorkerActor, room_for, run_on_ray
+from swin_deploy.workers.processes import run_in_processes
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,10 @@ def expected(
     return evaluate(EvaluateRequest(artifacts=artifacts, data=held_out, variant=TRAINED, out=out))
 
 
+def named(shards: list[Shard]) -> dict[str, Shard]:
+    return {f"shard {shard.index}": shard for shard in shards}
+
+
 def facts(report: dict[str, Any]) -> dict[str, Any]:
     """All but who did the work, where the report is, and what was said on the way."""
     return {k: v for k, v in report.items() if k not in ("work", "report", "notes")}
@@ -187,17 +191,7 @@ def test_a_process_that_is_killed_is_replaced(
     expected: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = evaluate_run.run_in_processes
-
-    def killing(*args: Any) -> Iterator[ShardResult]:
-        results = real(*args)
-        yield next(results)
-        workers = psutil.Process().children()
-        victim = next(p for p in workers if "spawn_main" in " ".join(p.cmdline()))
-        os.kill(victim.pid, signal.SIGKILL)
-        yield from results
-
-    monkeypatch.setattr(evaluate_run, "run_in_processes", killing)
+    kill_a_process(monkeypatch)
     report = evaluate(request_of(workers=2))
     assert facts(report) == facts(expected)
     assert len(report["work"]["lost"]) == 1
@@ -216,55 +210,11 @@ def test_workers_that_keep_dying_are_given_up(
     field = find_field(request_of())
     deadly = replace(field.artifacts[0], runner=Deadly())  # type: ignore[arg-type]
     work = Work(artifacts=(deadly,), folder=held_out, batch=16, classes=10, decoders=1)
-    shards = cut_shards(find_labelled(held_out, 10).sample, 16)
+    shards = named(cut_shards(find_labelled(held_out, 10).sample, 16))
     said: list[str] = []
     with pytest.raises(ResourceError, match=f"died {ATTEMPTS} times"):
-        list(run_in_processes(work, shards, 1, said.append))
+        list(run_in_processes(ShardWorker(work), shards, 1, said.append))
     assert len(said) == ATTEMPTS - 1
-
-
-SCRIPT = """
-    import os, signal, sys
-    import psutil
-    from swin_deploy.cli import main as cli
-    from swin_deploy.evaluate import run
-
-    def wrap(name, after):
-        real = getattr(run, name)
-        def changed(*args):
-            results = real(*args)
-            yield next(results)
-            after()
-            yield from results
-        setattr(run, name, changed)
-
-    def die():
-        children = psutil.Process().children(recursive=True)
-        print(*(child.pid for child in children), flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def kill_actor():  # the one that gave the first result, or the other, if that is ready too
-        children = psutil.Process().children(recursive=True)
-        actors = [c for c in children if " ".join(c.cmdline()).startswith("ray::ShardActor")]
-        os.kill(actors[0].pid, signal.SIGKILL)
-
-    if __name__ == "__main__":
-        name, after, *arguments = sys.argv[1:]
-        wrap(name, globals()[after])
-        sys.exit(cli.run(arguments))
-"""
-
-
-def run_script(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    return subprocess.run(
-        [sys.executable, str(script), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 def options(request: EvaluateRequest) -> list[str]:
@@ -337,8 +287,8 @@ def test_ray_with_a_killed_worker_finds_the_same(
     assert facts(report) == facts(expected)
     assert report["work"]["by"] == "ray"
     assert report["work"]["workers"] == 2
-    assert report["work"]["lost"]
-    assert "note: a worker was lost" in done.stderr
+    assert len(report["work"]["lost"]) == 1
+    assert "note: a worker was lost with shard " in done.stderr
 
 
 def test_ray_that_is_not_installed_is_said(
@@ -475,15 +425,18 @@ def test_files_that_change_on_the_way_are_refused(
     work = Work(artifacts=field.artifacts[:1], folder=data, batch=16, classes=10, decoders=1)
     photo = data / shard.images[20].name
     Image.new("L", (28, 28)).save(photo)
-    with Worker(work) as worker, pytest.raises(InputError, match="changed since it was listed"):
-        worker.run(shard)
+    with (
+        ShardWorker(work) as worker,
+        pytest.raises(InputError, match="changed since it was listed"),
+    ):
+        worker.do(shard)
     photo.unlink()
-    with Worker(work) as worker, pytest.raises(InputError, match="is not there on"):
-        worker.run(shard)
+    with ShardWorker(work) as worker, pytest.raises(InputError, match="is not there on"):
+        worker.do(shard)
     wrong = replace(field.artifacts[0], files=dict.fromkeys(field.artifacts[0].files, "0" * 64))
     with (
         pytest.raises(UnsafeError, match="not 000000000000"),
-        Worker(replace(work, artifacts=(wrong,))),
+        ShardWorker(replace(work, artifacts=(wrong,))),
     ):
         pass
 
@@ -587,10 +540,10 @@ class FakeRay:
         def call(method: Callable[[Any], Any]) -> Any:
             return SimpleNamespace(remote=lambda argument: partial(self._answer, method, argument))
 
-        def start(actor: ShardActor) -> Any:
-            return SimpleNamespace(open=call(actor.open), run=call(actor.run))
+        def start(actor: WorkerActor) -> Any:
+            return SimpleNamespace(open=call(actor.open), do=call(actor.do))
 
-        return lambda kind: SimpleNamespace(remote=lambda work: start(kind(work)))
+        return lambda kind: SimpleNamespace(remote=lambda worker: start(kind(pickle.loads(worker))))
 
     @staticmethod
     def _answer(method: Callable[[Any], Any], argument: Any) -> Any:
@@ -598,8 +551,8 @@ class FakeRay:
             raise LostError
         return method(argument)
 
-    def put(self, value: Any) -> Any:
-        return value
+    def put(self, value: Any) -> bytes:
+        return pickle.dumps(value)
 
     def wait(self, running: list[Any], **options: Any) -> tuple[list[Any], list[Any]]:
         return running[:1], running[1:]
@@ -616,24 +569,25 @@ def test_a_shard_that_takes_every_actor_with_it_is_given_up(
 ) -> None:
     field, fake = find_field(request_of()), FakeRay()
     work = Work(artifacts=field.artifacts[:1], folder=held_out, batch=16, classes=10, decoders=1)
-    shards = cut_shards(find_labelled(held_out, 10).sample, 16)
+    worker, shards = ShardWorker(work), named(cut_shards(find_labelled(held_out, 10).sample, 16))
     said: list[str] = []
-    done = []
     with pytest.raises(ResourceError, match=f"{ATTEMPTS} workers were lost with shard 1"):
-        done.extend(run_on_ray(fake, work, shards, 2, {"num_cpus": 1}, said.append))
+        list(run_on_ray(fake, worker, shards, 2, {"num_cpus": 1}, said.append))
     assert said == ["a worker was lost with shard 1; another takes its place"] * (ATTEMPTS - 1)
     assert fake.killed == ATTEMPTS - 1
-    fine = [shard for shard in shards if shard.index != 1]
-    found = run_on_ray(fake, work, fine, 2, {"num_cpus": 1}, said.append)
-    assert sorted(result.index for result in found) == [0, 2, 3, 4]
+    del shards["shard 1"]
+    found = dict(run_on_ray(fake, worker, shards, 2, {"num_cpus": 1}, said.append))
+    assert sorted(found) == ["shard 0", "shard 2", "shard 3", "shard 4"]
+    assert all(found[name].index == shard.index for name, shard in shards.items())
 
 
 def test_a_machine_with_other_software_is_refused(held_out: Path) -> None:
     work = Work(artifacts=(), folder=held_out, batch=16, classes=10, decoders=1)
-    error = ShardActor(work).open("another digest")
+    worker = ShardWorker(work)
+    error = WorkerActor(worker).open("another digest")
     assert isinstance(error, EnvironmentMissingError)
     assert "other versions of the runtimes" in str(error)
-    assert ShardActor(work).open(software()) is None
+    assert WorkerActor(worker).open(software()) is None
 
 
 def test_no_machine_has_room() -> None:

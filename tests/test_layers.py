@@ -37,7 +37,7 @@ LAYERS = (
     ("config",),
     ("artifacts",),
     ("machine", "data", "model"),
-    ("checkpoints", "export_form", "runners"),
+    ("checkpoints", "export_form", "runners", "workers"),
     ("graph", "engine"),
     ("verify",),
     ("runtime",),

@@ -53,6 +53,7 @@ from swin_deploy.sensitivity.request import SensitivityRequest
 from swin_deploy.sensitivity.run import measure_sensitivity
 from swin_deploy.sensitivity.search import find_fewest
 from swin_deploy.sensitivity.subject import Measured, open_run_graph
+from swin_deploy.workers.crew import Crew
 
 WEIGHTS = Path(swin_deploy.__file__).parent / "bundled" / "swin_pocket.safetensors"
 RECIPE = RECIPES["tensorrt"]
@@ -402,6 +403,7 @@ def test_a_pair_of_which_one_is_kept_is_left_out_whole(
         places=places,
         thresholds=dict,
         journal=Journal(tmp_path / "x.json", {}, lambda text: None),
+        crew=Crew(wanted=None, ray=None, threads=1, on_gpu=False, note=print),
         progress=lambda title: None,
     )
     kept = [name for name in places if name != second]
@@ -471,6 +473,8 @@ def run_command(pocket: Path, digits: Path, *more: str | Path) -> int:
         (["--plot", "x.pdf"], 2, "neither of .svg nor .png"),
         (["--images", "nowhere"], 3, "nowhere does not exist"),
         (["--count", "0"], 2, "calibration on 0 images"),
+        (["--workers", "0"], 2, "--workers 0 must be at least 1"),
+        (["--threads", "0"], 2, "--threads 0 must be at least 1"),
     ],
 )
 def test_requests_that_mean_nothing(

@@ -73,6 +73,15 @@ from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
     help="The same without labels: for DB of signal to noise on the worst image.",
 )
 @click.option(
+    "--threads", type=int, default=1, show_default=True, help="CPU threads of every worker."
+)
+@click.option(
+    "--workers", type=int, metavar="N", help="Processes. Default: 1; on Ray, all it has room for."
+)
+@click.option(
+    "--ray", metavar="ADDRESS", help='Spread over a Ray cluster; "local" starts one here.'
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -98,6 +107,9 @@ def sensitivity(
     int8_also: tuple[Literal["embed", "head"], ...],
     max_drop: float | None,
     min_sqnr: float | None,
+    threads: int,
+    workers: int | None,
+    ray: str | None,
     out: Path | None,
     plot: Path | None,
     as_json: bool,
@@ -107,11 +119,12 @@ def sensitivity(
     \b
         swin-deploy sensitivity artifacts/swin_t --calibration photos/
         swin-deploy sensitivity artifacts/swin_t --calibration train/ --labelled val/ --max-drop 0.5
-        swin-deploy sensitivity artifacts/swin_t --calibration photos/ --min-sqnr 20
+        swin-deploy sensitivity artifacts/swin_t --calibration photos/ --min-sqnr 20 --workers 4
 
     A place is a matrix product with a weight, or an attention. Each is quantised alone and its
     logits are compared with FP32, on ONNX Runtime with FP32 around it: the noise of quantisation,
-    and no other. A run that was killed goes on where it was. The names that --max-drop and
+    and no other. The report is the same for any number of workers; a run that was killed goes on
+    where it was. The names that --max-drop and
     --min-sqnr find go to export --int8-keep.
     """
     from swin_deploy.report.console import Progress, stdout
@@ -133,6 +146,9 @@ def sensitivity(
         also=int8_also,
         max_drop=max_drop,
         min_sqnr_db=min_sqnr,
+        threads=threads,
+        workers=workers,
+        ray=ray,
         out=out,
     )
     if plot is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from swin_deploy.errors import ConfigError
 from swin_deploy.variants import Variant
+from swin_deploy.workers.crew import require_counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +52,7 @@ class EvaluateRequest:
     def __post_init__(self) -> None:
         if not self.artifacts:
             raise ConfigError("no artifact was named", "swin-deploy evaluate RUN --data PHOTOS")
-        for name, value in (
-            ("batch", self.batch), ("threads", self.threads), ("workers", self.workers),
-        ):  # fmt: skip
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name} {value} must be at least 1")
+        require_counts(batch=self.batch, threads=self.threads, workers=self.workers)
         if self.sorted_folders and self.class_map is not None:
             raise ConfigError(
                 "--sorted-folders and --class-map both say which folder is which class",

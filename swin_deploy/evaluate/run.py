@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,16 @@ from swin_deploy.data.inputs import MAX_UNREADABLE
 from swin_deploy.data.labelled import LabelledSet, find_labelled
 from swin_deploy.data.sample import folder_of
 from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.evaluate.cluster import connect, room_for, run_on_ray
-from swin_deploy.evaluate.executors import run_here, run_in_processes
 from swin_deploy.evaluate.field import Field, find_field
 from swin_deploy.evaluate.journal import ShardJournal, open_journal
 from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.evaluate.result import make_report
-from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards, shard_size
-from swin_deploy.evaluate.worker import Work
+from swin_deploy.evaluate.shards import Shard, cut_shards, shard_size
+from swin_deploy.evaluate.worker import ShardWorker, Work
 from swin_deploy.files import require_writable
 from swin_deploy.installed import package_version
 from swin_deploy.machine import PACKAGES, describe_machine
+from swin_deploy.workers.crew import Crew
 
 
 def evaluate_artifacts(
@@ -147,45 +146,33 @@ def _run_shards(
     note: Callable[[str], None],
 ) -> dict[str, Any]:
     """Put into the journal what is not there yet; returns who did it, and how fast."""
-    left = [shard for shard in shards if shard.index not in journal.done]
+    left = {f"shard {s.index}": s for s in shards if s.index not in journal.done}
     total = sum(len(shard.images) for shard in shards)
-    started, done, losses = time.monotonic(), 0, list[str]()
-
-    def lose(text: str) -> None:
-        losses.append(text)
-        note(text)
-
-    def record(results: Iterator[ShardResult]) -> None:
-        nonlocal done
-        before = total - sum(len(shard.images) for shard in left)
-        for result in results:
-            journal.add(result)
-            done += len(result.positions) + len(result.left_out)
-            _require_readable(journal, total)
-            rate = done / (time.monotonic() - started)
-            progress(f"{before + done} of {total} images, {rate:.0f} images/s")
-
-    workers = request.workers or 1
+    before = total - sum(len(shard.images) for shard in left.values())
+    crew = Crew(
+        wanted=request.workers,
+        ray=request.ray,
+        threads=request.threads,
+        on_gpu=field.on_gpu,
+        note=note,
+    )
+    started, done = time.monotonic(), 0
     progress(f"opening {len(field.artifacts)} artifacts")
     _require_readable(journal, total)
-    if left and request.ray is not None:
-        with connect(request.ray, request.workers, request.threads) as ray:
-            room = room_for(ray, request.threads, field.on_gpu)
-            workers = min(request.workers or room, room)
-            resources = {"num_cpus": request.threads, "num_gpus": int(field.on_gpu)}
-            record(run_on_ray(ray, work, left, workers, resources, lose))
-    elif left and workers > 1:
-        record(run_in_processes(work, left, min(workers, len(left)), lose))
-    elif left:
-        record(run_here(work, left))
+    for _, result in crew.hand_out(ShardWorker(work), left):
+        journal.add(result)
+        done += len(result.positions) + len(result.left_out)
+        _require_readable(journal, total)
+        rate = done / (time.monotonic() - started)
+        progress(f"{before + done} of {total} images, {rate:.0f} images/s")
     seconds = time.monotonic() - started
     return {
-        "by": "ray" if request.ray is not None else "processes" if workers > 1 else "one process",
-        "workers": workers,
+        "by": crew.kind,
+        "workers": crew.size,
         "images": done,
         "seconds": seconds,
         "images_per_s": done / seconds if done else None,
-        "lost": losses,
+        "lost": crew.lost,
         "machine": asdict(describe_machine()),
     }
 

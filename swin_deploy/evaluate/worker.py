@@ -19,18 +19,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.artifacts.manifest import source_digest
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.sample import SampledImage
-from swin_deploy.errors import ConfigError, InputError, UnsafeError
+from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.evaluate.artifact import Artifact, View
 from swin_deploy.evaluate.shards import Shard, ShardResult
-from swin_deploy.files import digest, sha256
-from swin_deploy.installed import package_version
+from swin_deploy.files import sha256
 from swin_deploy.interface import CLASSES, SCORES
-from swin_deploy.machine import PACKAGES
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import run_all
+from swin_deploy.workers.base import require_same
 
 BEST = 5  # classes that are kept of a photo, where there are as many
 
@@ -54,14 +52,8 @@ class Work:
     decoders: int
 
 
-def software() -> str:
-    """Digest of what else the results depend on: this package, and the runtimes."""
-    versions = {name: package_version(name) for name in PACKAGES}
-    return digest({"source": source_digest(), "packages": versions})
-
-
-class Worker:
-    """Holds the artifacts open, and runs shards one after the other."""
+class ShardWorker:
+    """Holds the artifacts open, and runs shards one after the other: a ``workers.base.Worker``."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -78,7 +70,7 @@ class Worker:
         with self._stack:
             for artifact in self._work.artifacts:
                 for path, expected in artifact.files.items():
-                    _require_same(path, expected)
+                    require_same(path, expected)
                 self._stack.enter_context(artifact.runner)
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self._work.decoders))
             self._stack = self._stack.pop_all()  # all are open: they stay so until __exit__
@@ -92,12 +84,12 @@ class Worker:
     ) -> None:
         self._stack.close()
 
-    def run(self, shard: Shard) -> ShardResult:
+    def do(self, shard: Shard) -> ShardResult:
         """Decode every photo once, and ask every artifact for its best classes.
 
         Raises:
             InputError: A photo is not there any more, or another one than when it was listed.
-        ConfigError: An artifact knows another number of classes.
+            ConfigError: An artifact knows another number of classes.
             SwinDeployError: A runtime fails.
         """
         result = ShardResult(shard.index, [], [[] for _ in self._work.artifacts], [])
@@ -174,16 +166,3 @@ def _require_classes(artifact: Artifact, outputs: dict[str, FloatArray], classes
                 f"{artifact.path} has {values.shape[-1]} classes, not {classes}",
                 "the --variant or --config of that network",
             )
-
-
-def _require_same(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise InputError(
-            f"{path} is not there on {socket.gethostname()}",
-            "artifacts at the same path on every machine",
-        )
-    if (found := sha256(path)) != expected:
-        raise UnsafeError(
-            f"{path} on {socket.gethostname()} has sha256 {found[:12]}, not {expected[:12]}",
-            "the same files on every machine",
-        )

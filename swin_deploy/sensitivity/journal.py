@@ -72,7 +72,7 @@ class Journal:
             "kind": self.kind,
             "schema_version": SCHEMA_VERSION,
             "identity": self.identity,
-            "measured": self.measured,
+            "measured": dict(sorted(self.measured.items())),  # workers finish in any order
         }
 
     def _read(self, path: Path, note: Callable[[str], None]) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,8 @@ from swin_deploy.graph.int8.sensitivity import Effect, PlaceKind, Probe, list_pl
 from swin_deploy.metrics import FloatArray
 from swin_deploy.sensitivity.journal import Journal
 from swin_deploy.sensitivity.subject import Measured
+from swin_deploy.sensitivity.worker import PlaceWorker
+from swin_deploy.workers.crew import Crew
 
 
 @dataclass(slots=True)
@@ -27,6 +29,7 @@ class Laboratory:
         places: Those that it quantises, in the order in which they run.
         thresholds: Gives name of an activation -> threshold, when the first is needed.
         journal: Remembers.
+        crew: Measures places that stand alone; its threads are those of everything.
         progress: Hears what takes long.
     """
 
@@ -35,6 +38,7 @@ class Laboratory:
     places: dict[str, PlaceKind]
     thresholds: Callable[[], dict[str, float]]
     journal: Journal
+    crew: Crew
     progress: Callable[[str], None]
     _probe: Probe | None = field(default=None, init=False)
     _left_out: list[str] = field(default_factory=list, init=False)
@@ -53,9 +57,19 @@ class Laboratory:
 
         return self.journal.get("fp32", measure)
 
-    def alone(self, place: str) -> Effect:
-        """One place quantised and no other."""
-        return self._effect(f"only {place}", only=(place,))
+    def alone(self) -> dict[str, Effect]:
+        """Every place quantised and no other, by those who are there to measure."""
+        names = {place: f"only {place}" for place in self.places}
+        left = {f"place {p}": p for p, n in names.items() if n not in self.journal.measured}
+        if left:
+            worker = PlaceWorker(self._opened(), self.measured.files())
+            done = len(names) - len(left)
+            self.progress(f"measuring {len(left)} places")
+            for title, effect in self.crew.hand_out(worker, left):
+                self.journal.get(names[left[title]], effect.as_dict)
+                done += 1
+                self.progress(f"{title}: {done} of {len(names)} are measured")
+        return {p: Effect.from_dict(self.journal.measured[n]) for p, n in names.items()}
 
     def without(self, kept: Sequence[str]) -> Effect:
         """All places quantised but these, and those that the recipe leaves out with them."""
@@ -65,7 +79,9 @@ class Laboratory:
             found = self.baseline()
             return Effect(np.inf, np.inf, found["images"], found["right"])
         self.progress(f"all but {len(left)} places" if left else "all places together")
-        return self._effect(" ".join(["all but", *left]) if left else "all", keep=left)
+        name = " ".join(["all but", *left]) if left else "all"
+        found = self.journal.get(name, lambda: self._opened().measure(left).as_dict())
+        return Effect.from_dict(found)
 
     def quantised_without(self, kept: Sequence[str]) -> set[str]:
         """What is quantised with these places kept; nothing where no product would be."""
@@ -75,12 +91,6 @@ class Laboratory:
         except ConfigError:  # all of these are places, so this says that no product is left
             return set()
 
-    def _effect(
-        self, name: str, keep: Sequence[str] = (), only: Sequence[str] | None = None
-    ) -> Effect:
-        found = self.journal.get(name, lambda: self._opened().measure(keep, only).as_dict())
-        return Effect.from_dict(found)
-
     def _opened(self) -> Probe:
         """The probe, with the outputs in FP32 computed when the first measurement is needed."""
         if self._probe is None:
@@ -88,15 +98,16 @@ class Laboratory:
             thresholds = self.thresholds()
             self.progress("computing the FP32 outputs")
             labels: list[NDArray[np.int64]] = []
-            reference = run_logits(subject.graph, self._noting_labels(labels))
+            reference = run_logits(subject.graph, self._noting_labels(labels), self.crew.threads)
             self._probe = Probe(
                 source=subject.graph,
                 thresholds=thresholds,
                 recipe=self.recipe,
                 batch=subject.batch.high,
-                images=lambda: (images for images, _ in self.measured.read()),
+                images=self.measured.batches,
                 labels=np.concatenate(labels) if labels else None,
                 reference=reference,
+                threads=self.crew.threads,
             )
         return self._probe
 

@@ -10,6 +10,7 @@ from typing import Literal
 from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.errors import ConfigError
 from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.workers.crew import require_counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,10 @@ class SensitivityRequest:
         also: Products that the recipe quantises only where asked: the patch embedding, the head.
         max_drop: Percentage points of top-1 that may be lost; None for no search.
         min_sqnr_db: What the logits of the worst image have to keep; None for no search.
+        threads: Of the runtime, in every worker.
+        workers: Processes, or actors on Ray, that measure places; None for one, or as many as the
+            cluster has room for.
+        ray: Address of a Ray cluster, or "local" to start one here; None for none.
         out: The report; None for ``sensitivity.json`` in the run folder.
 
     Raises:
@@ -48,9 +53,13 @@ class SensitivityRequest:
     also: tuple[Literal["embed", "head"], ...] = ()
     max_drop: float | None = None
     min_sqnr_db: float | None = None
+    threads: int = 1
+    workers: int | None = None
+    ray: str | None = None
     out: Path | None = None
 
     def __post_init__(self) -> None:
+        require_counts(threads=self.threads, workers=self.workers)
         if self.kind not in RECIPES:
             raise ConfigError(f"no recipe for {self.kind!r}", " or ".join(RECIPES))
         if self.method not in CALIBRATION_METHODS:

@@ -21,6 +21,7 @@ from swin_deploy.sensitivity.measure import Laboratory
 from swin_deploy.sensitivity.mixed import search_mixed
 from swin_deploy.sensitivity.request import SensitivityRequest
 from swin_deploy.sensitivity.subject import Measured, Subject, find_measured, open_run_graph
+from swin_deploy.workers.crew import Crew
 
 _PACKAGES = ("onnx-ir", "onnxruntime", "tensorrt-rtx-cu13")
 
@@ -29,6 +30,8 @@ def measure_sensitivity(
     request: SensitivityRequest, progress: Callable[[str], None], note: Callable[[str], None]
 ) -> dict[str, Any]:
     """Measure every place alone and all together, search if a goal was set, write the report.
+
+    The report is the same for any number of workers, here or on a cluster.
 
     Args:
         request: What is wanted.
@@ -40,7 +43,7 @@ def measure_sensitivity(
 
     Raises:
         SwinDeployError: As ``open_run_graph``, ``find_calibration``, ``find_labelled``,
-            ``collect_statistics`` and ``Probe.measure``.
+            ``collect_statistics``, ``Crew.hand_out`` and ``Probe.measure``.
     """
     subject, notes = open_run_graph(request.run), list[str]()
     recipe = recipe_for(request.kind, request.also)
@@ -50,8 +53,11 @@ def measure_sensitivity(
         note(text)
 
     require_writable(request.report.absolute().parent)
-    named = find_measured(subject, request.images, request.labelled, request.sorted_folders)
-    calibration = find_calibration(request.calibration, request.count, request.seed)
+    images, labelled = (
+        path and path.absolute() for path in (request.images, request.labelled)
+    )  # workers elsewhere have other working directories
+    named = find_measured(subject, images, labelled, request.sorted_folders)
+    calibration = find_calibration(request.calibration.absolute(), request.count, request.seed)
     for text in calibration.notes:
         remember(text)
     measured = named or Measured(subject, calibration)
@@ -69,16 +75,20 @@ def measure_sensitivity(
         places=places,
         thresholds=_thresholds(request, subject, recipe, calibration, progress, note),
         journal=Journal(request.report, identity, note),
+        crew=Crew(
+            wanted=request.workers,
+            ray=request.ray,
+            threads=request.threads,
+            on_gpu=False,
+            note=note,
+        ),
         progress=progress,
     )
     baseline = lab.baseline()
-    images, right = baseline["images"], baseline["right"]
+    count, right = baseline["images"], baseline["right"]
     for text in baseline["left_out"]:
         remember(text)
-    alone = {}
-    for done, name in enumerate(places):
-        progress(f"place {done + 1} of {len(places)}: {name}")
-        alone[name] = lab.alone(name)
+    alone = lab.alone()
     order = list(places)
     ranking = sorted(alone, key=lambda name: (alone[name].mean_sqnr_db, order.index(name)))
     report = {
@@ -87,15 +97,15 @@ def measure_sensitivity(
         "recipe": request.kind,
         "method": request.method,
         "calibration_images": len(calibration),
-        "images": images,
-        "fp32": describe_accuracy(right, images),
+        "images": count,
+        "fp32": describe_accuracy(right, count),
         "places": [
             {"name": name, "kind": places[name], "order": order.index(name)}
-            | describe_effect(alone[name], images, right)
+            | describe_effect(alone[name], count, right)
             for name in ranking
         ],
-        "all": describe_effect(lab.without(()), images, right),
-        "mixed": search_mixed(request, lab, ranking, images, right, remember),
+        "all": describe_effect(lab.without(()), count, right),
+        "mixed": search_mixed(request, lab, ranking, count, right, remember),
         "notes": notes,
     }
     lab.journal.finish(report)
@@ -112,14 +122,13 @@ def _identity(
     return {
         "graph": sha256(subject.graph),
         "batch": subject.batch.high,
+        "threads": request.threads,
         "fp32_nodes": list(subject.fp32_nodes),
         "calibration": calibration.identity(subject.size, subject.preprocessing),
         "images": measured.identity,
         "method": request.method,
         "recipe": asdict(recipe) | {"kinds": sorted(recipe.kinds)},
-        "packages": {
-            n: package_version(n) for n in ("onnx-ir", "onnxruntime", "tensorrt-rtx-cu13")
-        },
+        "packages": {name: package_version(name) for name in _PACKAGES},
         "source": source_digest(),
     }
 

@@ -16,8 +16,9 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.data.calibration import read_batches
 from swin_deploy.data.classes import read_class_names
 from swin_deploy.data.labelled import LabelledSet, find_labelled, read_labelled
-from swin_deploy.data.sample import ImageSample, find_sample
+from swin_deploy.data.sample import ImageSample, find_sample, folder_of
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.files import sha256
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray
 from swin_deploy.networks import NetworkConfig, config_of
@@ -125,6 +126,19 @@ class Measured:
         else:
             for batch in read_batches(self.images, *how):
                 yield batch, None
+
+    def batches(self) -> Iterator[FloatArray]:
+        """The images of ``read`` alone."""
+        return (images for images, _ in self.read())
+
+    def files(self) -> dict[Path, str]:
+        """The graph, and all that ``read`` reads, with the SHA-256 of each."""
+        sample = self.images.sample if isinstance(self.images, LabelledSet) else self.images
+        found = {self.subject.graph: sha256(self.subject.graph)}
+        if sample.array is not None:
+            return found | {sample.array.path: sha256(sample.array.path)}
+        folder = folder_of(sample.source)
+        return found | {folder / image.name: image.sha256 for image in sample.images}
 
 
 def find_measured(

@@ -72,6 +72,7 @@ class Probe:
         images: Gives the images, the same ones at every call: (b, channels, H, W) float32 each.
         labels: (n,) int64, the class of each image; None if not known.
         reference: (n, classes), what ``run_logits`` gives for the FP32 graph.
+        threads: Of the runtime; None for one per usable core.
     """
 
     source: Path
@@ -81,6 +82,7 @@ class Probe:
     images: Callable[[], Iterable[FloatArray]]
     labels: NDArray[np.int64] | None
     reference: FloatArray
+    threads: int | None = None
 
     def measure(self, keep: Sequence[str] = (), only: Sequence[str] | None = None) -> Effect:
         """Quantise what the recipe chooses, less ``keep``, or of that only ``only``.
@@ -93,7 +95,7 @@ class Probe:
         with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
             path = Path(folder) / self.source.name
             quantize_graph(self.source, path, self.thresholds, plain, self.batch, keep, only=only)
-            logits = run_logits(path, self.images())
+            logits = run_logits(path, self.images(), self.threads)
         return compare_logits(self.reference, logits, self.labels)
 
 
@@ -117,15 +119,20 @@ def list_places(
     return {name: kind for _, name, kind in sorted(found)}
 
 
-def run_logits(path: Path, images: Iterable[FloatArray]) -> FloatArray:
+def run_logits(path: Path, images: Iterable[FloatArray], threads: int | None = None) -> FloatArray:
     """(n, classes) float32, of all images; INT8 products of the graph are simulated in FP32.
+
+    Args:
+        path: The graph.
+        images: (b, channels, H, W) float32 each.
+        threads: Of the runtime, which may change last bits; None for one per usable core.
 
     Raises:
         InputError: The graph gives something else, or an output is not finite, or there are no
             images.
     """
     parts = []
-    with OnnxRuntimeRunner(path, simulated_int8=True) as runner:
+    with OnnxRuntimeRunner(path, threads, simulated_int8=True) as runner:
         for batch in images:
             outputs = run_all(runner, batch)
             if set(outputs) != {LOGITS}:

@@ -1,35 +1,35 @@
-"""Shards to results on a Ray cluster: actors hold the engines, and a lost one is replaced."""
+"""Items to results on a Ray cluster: actors hold open workers, and a lost one is replaced."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from typing import Any
+from typing import Any, TypeVar
 
 from swin_deploy.errors import EnvironmentMissingError, ResourceError, SwinDeployError
-from swin_deploy.evaluate.executors import ATTEMPTS
-from swin_deploy.evaluate.shards import Shard, ShardResult
-from swin_deploy.evaluate.worker import Work, Worker, software
+from swin_deploy.workers.base import ATTEMPTS, Worker, software
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 LOCAL = "local"
 _STORE_BYTES = 2**27  # of a cluster that is started here; what goes through it is small
 _WAIT_S = 60.0  # before it is said that nothing happens
 
 
-class ShardActor:
+class WorkerActor:
     """A worker on some machine of the cluster. Errors are values: raised, they would be Ray's."""
 
-    def __init__(self, work: Work) -> None:
-        self._work, self._stack = work, ExitStack()
+    def __init__(self, worker: Worker[Any, Any]) -> None:
+        self._worker, self._stack = worker, ExitStack()
 
     def open(self, wanted: str) -> SwinDeployError | None:
-        """Open the artifacts, if this machine has the ``software`` that was meant."""
+        """Open the worker, if this machine has the ``software`` that was meant."""
         if software() != wanted:
             return EnvironmentMissingError(
                 f"{os.uname().nodename} of the cluster has another swin-deploy, or other versions "
@@ -37,15 +37,15 @@ class ShardActor:
                 "the same versions on all of them: swin-deploy doctor",
             )
         try:
-            self._worker = self._stack.enter_context(Worker(self._work))
+            self._opened = self._stack.enter_context(self._worker)
         except SwinDeployError as error:
             return error
         return None
 
-    def run(self, shard: Shard) -> ShardResult | SwinDeployError:
-        """As ``Worker.run``."""
+    def do(self, item: Any) -> Any:
+        """As of the worker, or the ``SwinDeployError`` that it raises."""
         try:
-            return self._worker.run(shard)
+            return self._opened.do(item)
         except SwinDeployError as error:
             return error
 
@@ -65,7 +65,7 @@ def connect(address: str, workers: int | None, threads: int) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns of the default
     try:
-        ray: Any = importlib.import_module("ray")  # mypy need not have it
+        import ray
     except ImportError as error:
         raise EnvironmentMissingError(
             "ray is not installed", "pip install 'swin-deploy[ray]'"
@@ -76,7 +76,7 @@ def connect(address: str, workers: int | None, threads: int) -> Iterator[Any]:
         _require_listener(address)
         if address == LOCAL:
             cores = (workers or len(os.sched_getaffinity(0))) * threads
-            local = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+            local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
             ray.init(address=LOCAL, num_cpus=cores, **local, **quiet)
         else:
             ray.init(address=address, **quiet)
@@ -122,72 +122,71 @@ def room_for(ray: Any, threads: int, on_gpu: bool) -> int:
 
 def run_on_ray(
     ray: Any,
-    work: Work,
-    shards: Sequence[Shard],
+    worker: Worker[Item, Result],
+    items: Mapping[str, Item],
     workers: int,
     resources: dict[str, int],
     note: Callable[[str], None],
-) -> Iterator[ShardResult]:
-    """By so many actors. The shard of one that is lost goes to the next that has nothing to do.
+) -> Iterator[tuple[str, Result]]:
+    """By so many actors. The item of one that is lost goes to the next that has nothing to do.
 
     Args:
         ray: What ``connect`` gave.
-        work: What each of them holds open.
-        shards: What to do.
+        worker: What each of them opens.
+        items: By name, what to do.
         workers: Actors.
         resources: Of each, as Ray takes them: "num_cpus", "num_gpus".
         note: Is told when one was lost, and when none gets its resources.
 
     Raises:
-        ResourceError: A shard, or the opening of the artifacts, was lost ``ATTEMPTS`` times.
-        SwinDeployError: As of a ``Worker``.
+        ResourceError: An item, or the opening of a worker, was lost ``ATTEMPTS`` times.
+        SwinDeployError: As of the worker.
     """
     lost = tuple(
         getattr(ray.exceptions, name)
         for name in ("RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError")
     )
-    kind = ray.remote(**resources, max_restarts=0)(ShardActor)
-    shared, wanted = ray.put(work), software()
-    left, unfinished = list(reversed(shards)), len(shards)
-    losses: dict[int | None, int] = {}  # by shard; None is the opening
-    running: dict[Any, tuple[Any, Shard | None]] = {}
+    kind = ray.remote(**resources, max_restarts=0)(WorkerActor)
+    shared, wanted = ray.put(worker), software()
+    left, unfinished = list(reversed(list(items))), len(items)
+    losses: dict[str | None, int] = {}  # by item; None is the opening
+    running: dict[Any, tuple[Any, str | None]] = {}
 
     def start() -> None:
         actor = kind.remote(shared)
         running[actor.open.remote(wanted)] = actor, None
 
-    for _ in range(min(workers, len(shards))):
+    for _ in range(min(workers, len(items))):
         start()
     idle: list[Any] = []
     while unfinished:
         while idle and left:
             free, todo = idle.pop(), left.pop()
-            running[free.run.remote(todo)] = free, todo
+            running[free.do.remote(items[todo])] = free, todo
         done, _ = ray.wait(list(running), num_returns=1, timeout=_WAIT_S)
         if not done:
-            if all(shard is None for _, shard in running.values()):
+            if all(name is None for _, name in running.values()):
                 note("waiting for the cluster to open a worker")
             continue
-        actor, shard = running.pop(done[0])
+        actor, name = running.pop(done[0])
         try:
             found = ray.get(done[0])
         except lost as error:
-            index = None if shard is None else shard.index
-            losses[index] = losses.get(index, 0) + 1
-            what = "while it opened the artifacts" if index is None else f"with shard {index}"
-            if losses[index] == ATTEMPTS:
+            losses[name] = losses.get(name, 0) + 1
+            what = "while it opened its files" if name is None else f"with {name}"
+            if losses[name] == ATTEMPTS:
                 raise ResourceError(
                     f"{ATTEMPTS} workers were lost {what}: {error}",
-                    "fewer --workers, or a smaller --batch",
+                    "fewer --workers, or a smaller batch",
                 ) from error
             note(f"a worker was lost {what}; another takes its place")
             ray.kill(actor)  # it may only have been out of reach
             start()
-            left.extend([] if shard is None else [shard])
+            left.extend([] if name is None else [name])
             continue
         if isinstance(found, SwinDeployError):
             raise found
         idle.append(actor)
-        if found is not None:
+        if name is not None:
             unfinished -= 1
-            yield found
+            yield name, found
