@@ -76,7 +76,10 @@ def connect(address: str, workers: int | None, threads: int) -> Iterator[Any]:
         _require_listener(address)
         if address == LOCAL:
             cores = (workers or len(os.sched_getaffinity(0))) * threads
-            local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+            local: dict[str, Any] = {
+                "include_dashboard": False,
+                "object_store_memory": _STORE_BYTES,
+            }
             ray.init(address=LOCAL, num_cpus=cores, **local, **quiet)
         else:
             ray.init(address=address, **quiet)
