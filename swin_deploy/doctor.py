@@ -35,11 +35,11 @@ PACKAGES: dict[str, tuple[str, bool]] = {
     "onnxscript": ("pip install onnxscript", False),
     "onnxsim": ("pip install onnxsim", False),
     "onnxruntime": ("pip install onnxruntime", False),
-    "openvino": ("pip install 'swin-deploy[openvino]'", True),
-    "ray": ("pip install 'swin-deploy[ray]'; needed for evaluate --ray", True),
-    "cryptography": ("pip install 'swin-deploy[sign]'", True),
-    "tensorrt-rtx-cu13": ("pip install 'swin-deploy[rtx]'", True),
-    "tensorrt": ("pip install 'swin-deploy[tensorrt]'; on a Jetson it comes with JetPack", True),
+    "openvino": ("pip install openvino", True),
+    "ray": ("pip install ray; needed for --ray", True),
+    "cryptography": ("pip install cryptography; needed for signatures", True),
+    "tensorrt-rtx-cu13": ("pip install tensorrt-rtx-cu13", True),
+    "tensorrt": ("pip install tensorrt; on a Jetson it comes with JetPack", True),
 }
 
 

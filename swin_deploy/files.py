@@ -61,6 +61,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def share(path: Path) -> None:
+    """Give a file the permissions of any new one; safetensors makes files for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
 def sync(path: Path) -> None:
     """Wait until the file, or the folder's list of names, is on the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -83,8 +83,19 @@ def test_a_shell_is_told_how_to_complete(shell: str) -> None:
         (["export", "--variant"], "swin_t", {n for n in VARIANTS if n.startswith("swin_t")}),
         (["export", "--target"], "rtx", {n for n in TARGETS if n.startswith("rtx")}),
         (["export", "--io"], "", {"fp32", "fp16", "uint8"}),
+        (["export", "--precision"], "fp32,i", {"fp32,int8"}),
+        (["bench", "--baselines"], "e", {"eager", "eager-half"}),
+        (["scaling", "--networks"], "swin_t,vit_s", {"swin_t,vit_s_16"}),
+        (["bundle", "run", "--target"], "jetson-o", {"jetson-orin"}),
+        (["cost", "run", "--gpu"], "a1", {"a10", "a100"}),
     ],
-    ids=["command", "variant", "target", "choice"],
+    ids=[
+        "command",
+        "variant",
+        "target",
+        "choice",
+        *(["precision", "baseline", "network", "device", "gpu"]),
+    ],
 )
 def test_names_are_completed(words: list[str], start: str, expected: set[str]) -> None:
     complete = ShellComplete(main, {}, "swin-deploy", "_SWIN_DEPLOY_COMPLETE")

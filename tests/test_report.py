@@ -358,7 +358,7 @@ def test_without_matplotlib(
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     assert run(["report", str(foreign)]) == 4
-    assert "swin-deploy[report]" in capsys.readouterr().err
+    assert "pip install matplotlib" in capsys.readouterr().err
 
 
 def test_where_it_goes_by_itself(

@@ -543,4 +543,4 @@ def test_a_missing_plot_library_is_named_before_anything_is_measured(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run_command(pocket, digits, "--plot", tmp_path / "x.svg") == 4
-    assert "pip install 'swin-deploy[report]'" in capsys.readouterr().err
+    assert "pip install matplotlib" in capsys.readouterr().err

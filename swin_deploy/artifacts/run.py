@@ -16,7 +16,7 @@ from typing import Any
 from swin_deploy.artifacts.lock import run_lock
 from swin_deploy.artifacts.manifest import MANIFEST, Manifest, StageRecord, read_manifest
 from swin_deploy.errors import FileAccessError
-from swin_deploy.files import require_writable, sha256, sync, write_json
+from swin_deploy.files import require_writable, sha256, share, sync, write_json
 
 STAGING = ".staging"
 PARTIAL = "partial"  # below it: unfinished work that a later run goes on with
@@ -80,6 +80,7 @@ class RunFolder:
     ) -> None:
         """Note a finished stage, so that a killed run need not repeat it."""
         for name in outputs:
+            share(self.staging / name)
             sync(self.staging / name)
         record = StageRecord(
             key=key,

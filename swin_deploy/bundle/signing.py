@@ -25,7 +25,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     except ImportError as error:
         raise EnvironmentMissingError(
-            f"a bundle cannot be signed: {error}", "pip install 'swin-deploy[sign]'"
+            f"a bundle cannot be signed: {error}", "pip install cryptography"
         ) from error
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)

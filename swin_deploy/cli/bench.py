@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from swin_deploy.bench.names import BASELINES, Baseline
-from swin_deploy.cli.types import ListType, json_option, network_options, resolve_network
+from swin_deploy.cli.types import (
+    ListType,
+    complete_list,
+    json_option,
+    network_options,
+    resolve_network,
+)
 from swin_deploy.interrupts import import_torch
 
 
@@ -17,6 +24,12 @@ class BaselinesType(click.ParamType[tuple[Baseline, ...]]):
     """Some of ``BASELINES``, or "all"."""
 
     name = "baselines"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The baselines that may follow the last comma."""
+        return complete_list((*BASELINES, *([] if "," in incomplete else ["all"])), incomplete)
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -32,12 +45,12 @@ def _to_baseline(text: str) -> Baseline:
 
 
 @click.command()
+@click.argument("path", type=click.Path(path_type=Path), metavar="[PATH]", required=False)
 @click.option(
     "--engine",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="PATH",
-    help="A run folder, an engine or graph in one, or an ONNX file.",
+    help="The same: a run folder, an engine or graph in one, or an ONNX file.",
 )
 @click.option(
     "--batches",
@@ -72,7 +85,8 @@ def _to_baseline(text: str) -> Baseline:
 @network_options
 @json_option
 def bench(
-    engine: Path,
+    path: Path | None,
+    engine: Path | None,
     batches: tuple[int, ...] | None,
     rounds: int,
     baselines: tuple[Baseline, ...],
@@ -95,13 +109,15 @@ def bench(
     them alike, and the speed-up is that of the median turn, with its interval of 95 % (bootstrap
     over the turns). --variant or --config name the network of an ONNX file that belongs to no run.
     """
+    if (path is None) == (engine is None):
+        raise click.UsageError("name one run, engine or ONNX file, as PATH or with --engine")
     import_torch()
     from swin_deploy.bench.run import BenchRequest, bench_engine, require_speed
     from swin_deploy.report.bench_tables import print_bench
     from swin_deploy.report.console import Progress, stdout
 
     request = BenchRequest(
-        engine=engine,
+        engine=engine or cast(Path, path),
         batches=batches,
         rounds=rounds,
         baselines=baselines,

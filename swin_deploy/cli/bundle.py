@@ -7,14 +7,19 @@ from pathlib import Path
 
 import click
 
-from swin_deploy.cli.types import ListType, json_option, to_precision
+from swin_deploy.cli.types import ListType, complete_from, json_option, to_precision
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.precisions import PRECISIONS, Precision
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--target", required=True, metavar="NAME", help="Of the device. See: swin-deploy targets."
+    "--target",
+    required=True,
+    metavar="NAME",
+    shell_complete=complete_from(TARGETS),
+    help="Of the device. See: swin-deploy targets.",
 )
 @click.option(
     "--out",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from swin_deploy.cli.types import json_option
+from swin_deploy.cli.types import complete_from, json_option
+from swin_deploy.engine.gpus import GPUS
 
 
 @click.command()
@@ -18,7 +19,12 @@ from swin_deploy.cli.types import json_option
     metavar="OTHER",
     help="Set another run, engine or ONNX file beside it.",
 )
-@click.option("--gpu", metavar="NAME", help="Estimate times from a GPU's published peak rates.")
+@click.option(
+    "--gpu",
+    metavar="NAME",
+    shell_complete=complete_from(GPUS),
+    help="Estimate times from a GPU's published peak rates.",
+)
 @click.option("--blocks", is_flag=True, help="Also what every block costs.")
 @click.option("--kernels", is_flag=True, help="Also every kernel; with --compare, their diff.")
 @json_option

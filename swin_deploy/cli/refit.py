@@ -36,8 +36,8 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
     """Put the weights of a fine-tuned checkpoint into an engine, in seconds.
 
     \b
-        swin-deploy export --variant swin_t --target rtx --refittable
-        swin-deploy refit artifacts/swin_t/engines/rtx-fp16.plan --weights finetuned.safetensors
+        swin-deploy export --variant swin_t --target tensorrt --refittable
+        swin-deploy refit artifacts/swin_t/engines/tensorrt-fp16.plan --weights tuned.safetensors
 
     The engine has to be built with --refittable or --strip-weights, and this machine has to have
     its GPU. The result is a run folder of its own, verified against eager PyTorch with the new

@@ -10,7 +10,7 @@ import click
 
 from swin_deploy.cli.types import FolderType, ImageType, ListType, json_option
 from swin_deploy.config import read_config
-from swin_deploy.variants import find_variant
+from swin_deploy.variants import VARIANTS, find_variant
 
 _SIZE = ImageType()
 
@@ -22,7 +22,7 @@ def _size(text: str) -> Any:
 @click.command()
 @click.option(
     "--networks",
-    type=ListType(str, "swin_t,vit_s_16"),
+    type=ListType(str, "swin_t,vit_s_16", VARIANTS),
     metavar="A,B",
     help="Variants by name. Default: swin_t,vit_s_16, or those of --config alone.",
 )

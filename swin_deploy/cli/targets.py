@@ -45,7 +45,7 @@ def targets(as_json: bool) -> None:
     from swin_deploy.report.console import make_table, stdout
 
     table = make_table(
-        "", "", "target", "kind", "runtime", "here", "precisions", "batch", "builds on", "install"
+        "", "", "target", "kind", "runtime", "here", "precisions", "batch", "builds on"
     )
     for name, target in TARGETS.items():
         here = (versions[name] or "installed") if target.installed else "missing"
@@ -58,10 +58,10 @@ def targets(as_json: bool) -> None:
             ",".join(target.precisions),
             BATCHES[target.batch],
             built_on(target),
-            target.install,
         )
     console = stdout()
     console.print(table)
+    console.print("swin-deploy doctor says how to install what is missing")
     console.print("* built where no --target is given")
     console.print(f"here, as --target too: {this}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from swin_deploy.batches import BatchRange
 from swin_deploy.config import read_config
@@ -65,9 +66,12 @@ class ListType(click.ParamType[tuple[Any, ...]]):
 
     name = "list"
 
-    def __init__(self, convert: Callable[[str], Any], example: str) -> None:
+    def __init__(
+        self, convert: Callable[[str], Any], example: str, names: Iterable[str] = ()
+    ) -> None:
         self._convert = convert
         self._example = example
+        self._names = tuple(names)  # what a shell offers
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -79,11 +83,29 @@ class ListType(click.ParamType[tuple[Any, ...]]):
         except ValueError:
             self.fail(f"{value!r} is not a list like {self._example}", param, ctx)
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The names that may follow the last comma."""
+        return complete_list(self._names, incomplete)
+
+
+def complete_list(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """What a shell offers for a list that ends in the start of a name."""
+    before, comma, start = incomplete.rpartition(",")
+    return [CompletionItem(before + comma + name) for name in names if name.startswith(start)]
+
 
 class PrecisionsType(click.ParamType[Any]):
     """Some of ``PRECISIONS``, or "auto"."""
 
     name = "precisions"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The precisions that may follow the last comma."""
+        return complete_list((*PRECISIONS, *([] if "," in incomplete else ["auto"])), incomplete)
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None

@@ -22,7 +22,7 @@ _JETPACK = "JetPack release notes: versions of TensorRT"
 
 def _device(name: str, capability: str, about: str, *sources: str, **more: Any) -> Target:
     columns: dict[str, Any] = {
-        "install": "pip install 'swin-deploy[tensorrt]'",
+        "install": "pip install tensorrt",
         "precisions": AHEAD,
         "batch": "many",
         "gpu": name,

@@ -13,11 +13,12 @@ from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_targets
 from swin_deploy.engine.timing_cache import default_folder
-from swin_deploy.errors import ConfigError
+from swin_deploy.errors import ConfigError, EnvironmentMissingError
 from swin_deploy.export_form.choice import PRIORITY, FormName
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.int8 import INT8_GRAPHS, INT8_RECIPES, int8_problems
 from swin_deploy.precisions import Precision
+from swin_deploy.runners.cuda import device_problem
 
 SIMPLE = "model.onnx"
 # Options of the command line whose name is not that of the field.
@@ -51,7 +52,18 @@ def plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
             )
         engines += [(target, precision) for precision in precisions]
     _require_taken(request, [target for target, _ in engines])
+    _require_gpu_for_refitting(request, [target for target, _ in engines])
     return engines
+
+
+def _require_gpu_for_refitting(request: ExportRequest, targets: list[Target]) -> None:
+    """TensorRT-RTX builds without a GPU, but not engines whose weights can be replaced."""
+    rtx = [target.name for target in targets if target.module == "tensorrt_rtx"]
+    if rtx and request.build.refits and (problem := device_problem()) is not None:
+        raise EnvironmentMissingError(
+            f"refittable and stripped engines of {rtx[0]} are compiled on a GPU alone: {problem}",
+            "neither --refittable nor --strip-weights here",
+        )
 
 
 def _require_taken(request: ExportRequest, targets: list[Target]) -> None:

@@ -75,9 +75,17 @@ def find_refittable(path: Path) -> Refittable:
         for stage, record in run.manifest.stages.items()
         if stage.startswith("engine:") and name in record.outputs
     ]
-    if not found or path.suffix != ".plan":
-        raise UnsafeError(f"{path} is not a plan that {run.path / MANIFEST} lists", "export again")
+    if not found:
+        raise UnsafeError(
+            f"{path} is not an engine that {run.path / MANIFEST} lists", "export again"
+        )
     (_, record), *_ = found
+    if path.suffix != ".plan":
+        raise ConfigError(
+            f"{path} is no plan of TensorRT, and new weights go into those alone",
+            f"swin-deploy export --target {record.details['target']} --weights NEW: that takes "
+            "seconds, too",
+        )
     target, precision = TARGETS[record.details["target"]], record.details["precision"]
     if precision == "int8":
         raise ConfigError(

@@ -38,10 +38,12 @@ def require_plot(path: Path) -> None:
         EnvironmentMissingError: matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{path} is neither of {' nor '.join(FORMATS)}", "--plot places.svg")
+        raise ConfigError(
+            f"{path} is neither of {' nor '.join(FORMATS)}", f"--plot {path.stem}.svg"
+        )
     if importlib.util.find_spec("matplotlib") is None:
         raise EnvironmentMissingError(
-            "plots need matplotlib, which is not installed", "pip install 'swin-deploy[report]'"
+            "plots need matplotlib, which is not installed", "pip install matplotlib"
         )
 
 

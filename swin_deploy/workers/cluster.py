@@ -67,9 +67,7 @@ def connect(address: str, workers: int | None, threads: int) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise EnvironmentMissingError(
-            "ray is not installed", "pip install 'swin-deploy[ray]'"
-        ) from error
+        raise EnvironmentMissingError("ray is not installed", "pip install ray") from error
     on_termination = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:

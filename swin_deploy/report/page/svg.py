@@ -68,7 +68,7 @@ def require_matplotlib() -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise EnvironmentMissingError(
             "the report's plots need matplotlib, which is not installed",
-            "pip install 'swin-deploy[report]'",
+            "pip install matplotlib jinja2",
         )
 
 
