@@ -126,3 +126,5 @@ def evaluate(
     print_evaluation(report, stdout())
     for sheet in sheets:
         click.echo(f"drawn: {sheet}")
+    if flips is not None and not sheets:
+        click.echo(f"no image was classified differently: nothing is drawn in {flips}")

@@ -81,7 +81,7 @@ def _invoke(arguments: list[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"{context.command_path if context else 'swin-deploy'} --help"
-        raise UsageError(error.format_message(), hint) from error
+        raise UsageError(error.format_message().removesuffix("."), hint) from error
     except click.Abort as error:
         raise KeyboardInterrupt from error
     return code if isinstance(code, int) else 0  # what a command gave to ctx.exit

@@ -114,6 +114,11 @@ def run_export(
             note,
             listener.advanced,
         )
+        if photos is not None and photos.found > len(photos.chosen):
+            note(
+                f"verifying on {len(photos.chosen)} of {photos.found} photos, evenly over their "
+                "sorted names; swin-deploy verify takes all"
+            )
         for text in (*target_notes(request), *(labelled.notes if labelled is not None else ())):
             note(text)
         for stage in stages:
