@@ -119,10 +119,12 @@ def test_every_quantised_product_multiplies_in_int8(int8_run: RunResult, tmp_pat
 
 def _engine(run: RunResult):  # type: ignore[no-untyped-def]
     from swin_deploy.engine.build import BuiltEngine
+    from swin_deploy.engine.fingerprint import Fingerprint
 
     details = run.stages["engine:rtx-int8"].details
     names = ("module", "version", "kernels", "fused_attentions", "activation_bytes")
-    return BuiltEngine(**{name: details[name] for name in names})
+    built_for = Fingerprint(**details["built_for"])
+    return BuiltEngine(built_for=built_for, **{name: details[name] for name in names})
 
 
 def test_another_method_does_not_calibrate_again(
