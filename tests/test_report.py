@@ -21,11 +21,13 @@ from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.page import reading
 from swin_deploy.report.page.contents import Compared
 from swin_deploy.report.page.gather import ReportData, gather
-from swin_deploy.report.page.headline import best_timing, make_headline
+from swin_deploy.report.page.headline import make_headline
 from swin_deploy.report.page.markdown import render_markdown
 from swin_deploy.report.page.pages import make_report, render_html
 from swin_deploy.report.page.reading import read_content, recognise
+from swin_deploy.report.page.section import Section
 from swin_deploy.report.page.tables import make_table, number, significant, text
+from swin_deploy.report.page.verdict import best_timing
 from swin_deploy.report.page.write import write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -230,6 +232,68 @@ def test_what_disagrees_is_not_shipped(measured: Path, foreign: Path) -> None:
     assert best_timing(replace(other, bench=replace(other.bench, checks=(row,)))) is None
 
 
+def test_random_weights_are_not_for_shipping(measured: Path) -> None:
+    (source,) = report_files.complete(gather([measured], silent)).sources
+    source = replace(source, checks=None)
+    assert source.bench is not None
+    faster = [
+        replace(row, speedup=3.0, verdict="faster")
+        for row in source.bench.measurements
+        if row.name == "engine cpu-fp32"
+    ]
+    headline = make_headline(
+        replace(source, bench=replace(source.bench, measurements=tuple(faster)))
+    )
+    assert headline.tone == "bad"
+    assert headline.verdict.startswith("Not for shipping: the weights are random")
+    assert "cpu-fp32, is 3.00 times as fast as eager PyTorch at batch 1" in headline.verdict
+    assert "Ship" not in headline.verdict
+    titles = [card.title for card in headline.cards]
+    assert "Speed-up over eager" in titles
+    assert "Top-1" not in titles
+
+
+def test_what_verify_finds_reaches_the_verdict(measured: Path, tmp_path: Path) -> None:
+    content = report_files.checks()
+    content["checks"] += [report_files.check(f"graph {i}", 30.0 - i) for i in range(25)]
+    content["checks"].append(report_files.check("shapeless") | {"passed": False, "sqnr_db": None})
+    checks = report_files.parse("checks.json", content)
+    (source,) = gather([measured], silent).sources
+    wrong = replace(source, checks=checks)
+    headline = make_headline(wrong)
+    assert (headline.tone, headline.verdict) == (
+        "bad",
+        "Do not ship: verify found 26 of 28 comparisons failed.",
+    )
+    card = next(card for card in headline.cards if card.title == "Agreement")
+    assert (card.tone, card.value) == ("bad", "failed")
+    assert "26 of 28" in card.more
+    section = section_of(ReportData(sources=(wrong,)), "agreement")
+    table = section.tables[0]
+    assert "the 20 worst; 6 more are in checks.json" in table.caption
+    assert [row[0].text for row in table.rows[:2]] == ["shapeless", "graph 24"]
+    assert len(table.rows) == 20
+    few = replace(checks, checks=checks.checks[:3])
+    table = section_of(ReportData(sources=(replace(source, checks=few),)), "agreement").tables[0]
+    assert (table.caption, len(table.rows)) == ("Comparisons of verify that failed", 1)
+    inside = replace(wrong, checks=replace(checks, checks=checks.checks[:2]))
+    assert "a tensor inside does not" in make_headline(inside).verdict
+    assert make_headline(inside).tone == "bad"
+
+
+def test_an_engine_that_verify_refuses_is_not_the_best(foreign: Path) -> None:
+    (source,) = gather([foreign], silent).sources
+    content = report_files.checks()
+    content["checks"] = [report_files.check("tensorrt-fp16", 12.0)]
+    refused = replace(source, checks=report_files.parse("checks.json", content))
+    assert best_timing(source) is not None
+    assert best_timing(refused) is None
+
+
+def section_of(data: ReportData, name: str) -> Section:
+    return next(section for section in make_report(data).sections if section.name == name)
+
+
 def test_a_run_without_a_bench_says_so(pocket_run: RunResult) -> None:
     (source,) = gather([pocket_run.path], silent).sources
     assert "was not measured" in make_headline(source).verdict
@@ -400,6 +464,7 @@ def test_accuracy_of_files_that_are_gone(run_copy: Path) -> None:
 
 def test_the_headline_has_the_accuracy_of_the_engine_that_it_names(foreign: Path) -> None:
     (source,) = report_files.complete(gather([foreign], silent)).sources
+    source = replace(source, checks=None)
     assert source.evaluate is not None
     assert "engine fp32" in make_headline(source).cards[2].more  # there is none of that name
     first, second = source.evaluate.artifacts
@@ -419,7 +484,7 @@ def test_the_verdict_of_the_depth(tmp_path: Path) -> None:
     ]
     report = make_report(gather([write(tmp_path / "checks.json", content)], silent))
     section = next(section for section in report.sections if section.name == "depth")
-    verdicts = {row[0].text: row[-1].text for row in section.tables[0].rows}
+    verdicts = {row[0].text: row[1].text for row in section.tables[0].rows}
     assert verdicts == {"fp16": "wrong from blocks.3", "onnx": "ok", "int8": "not judged"}
 
 

@@ -172,15 +172,34 @@ class Bisection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check(Compared):
+    """A row of ``checks.json``: two sides, one output, one set of images."""
+
+    reference: Text
+    judged: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
     """``checks.json``."""
 
     network: Text
     passed: bool
     problem: Text
+    checks: Rows[Check]
     bisections: Rows[Bisection]
     notes: Rows[Text] = ()
     machine: Hardware | None = None
+
+    @property
+    def judged(self) -> tuple[Check, ...]:
+        """Those of which anything was asked."""
+        return tuple(row for row in self.checks if row.judged)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """Those that did not pass."""
+        return tuple(row for row in self.checks if not row.passed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

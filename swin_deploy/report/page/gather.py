@@ -70,6 +70,11 @@ class Source:
         return "" if named is None else named.network
 
     @property
+    def random(self) -> bool:
+        """Whether its weights are known to be random: it predicts nothing."""
+        return self.deployment is not None and self.deployment.random
+
+    @property
     def machine(self) -> Hardware | None:
         """Where the first of its measurements that says so was taken."""
         found = [part.machine for part in (self.bench, self.checks, self.scaling) if part]

@@ -12,11 +12,8 @@ import swin_deploy
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.headline import Headline, compare_section, make_headline
 from swin_deploy.report.page.section import Section
-from swin_deploy.report.page.sections_agreement import (
-    accuracy_section,
-    agreement_section,
-    depth_section,
-)
+from swin_deploy.report.page.sections_agreement import accuracy_section, agreement_section
+from swin_deploy.report.page.sections_checks import depth_section
 from swin_deploy.report.page.sections_cost import cost_section
 from swin_deploy.report.page.sections_run import (
     deployed_section,

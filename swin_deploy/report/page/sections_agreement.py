@@ -1,13 +1,14 @@
-"""Accuracy, agreement, and error along the depth."""
+"""Accuracy, and agreement with the eager network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swin_deploy.report.page.contents import Bisection, Compared, Right
+from swin_deploy.report.page.contents import Compared, Right
 from swin_deploy.report.page.gather import ReportData
-from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement, plot_depth
+from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement
 from swin_deploy.report.page.section import Section, having, label_cell, named
+from swin_deploy.report.page.sections_checks import failed_checks
 from swin_deploy.report.page.tables import Cell, make_table, number, text
 
 _ABOVE_ALL = 1e9  # how equal results are sorted
@@ -57,7 +58,7 @@ def accuracy_section(data: ReportData) -> Section:
 
 
 def agreement_section(data: ReportData) -> Section:
-    """Every candidate against the eager network."""
+    """What ``verify`` found wrong, and every candidate against the eager network."""
     found = list(having(data, lambda source: source.verify))
     rows = [
         (
@@ -77,6 +78,7 @@ def agreement_section(data: ReportData) -> Section:
     ]
     columns = ("run", "candidate", "inputs", "output", ">SQNR (dB)", ">floor (dB)", ">cosine",
                ">max error", ">same class (%)", "verdict")  # fmt: skip
+    tables = [make_table("Against eager FP32", columns, rows)] if rows else []
     nearest = [
         Agreement(named(data, source, name), row)
         for source, verified in found
@@ -86,44 +88,8 @@ def agreement_section(data: ReportData) -> Section:
         name="agreement",
         title="Agreement with eager PyTorch",
         figures=(plot_agreement(nearest),) if nearest else (),
-        tables=(make_table("Against eager FP32", columns, rows),) if rows else (),
+        tables=(*failed_checks(data), *tables),
     )
-
-
-def depth_section(data: ReportData) -> Section:
-    """Error along the depth."""
-    pairs = [
-        (named(data, source, f"{pair.candidate} against {pair.reference}"), source, pair)
-        for source, checks in having(data, lambda source: source.checks)
-        for pair in checks.bisections
-        if pair.rows
-    ]
-    rows = [
-        (
-            label_cell(data, source),
-            text(pair.candidate),
-            text(pair.reference),
-            number(
-                min((t.sqnr_db for t in pair.rows if t.sqnr_db is not None), default=None), ".1f"
-            ),
-            number(pair.floor_db, ".0f"),
-            _depth_verdict(pair),
-        )
-        for _, source, pair in pairs
-    ]
-    columns = ("run", "candidate", "reference", ">least SQNR (dB)", ">floor (dB)", "verdict")
-    return Section(
-        name="depth",
-        title="Error along the depth",
-        figures=(plot_depth([(name, pair) for name, _, pair in pairs]),) if pairs else (),
-        tables=(make_table("Tensors inside", columns, rows),) if rows else (),
-    )
-
-
-def _depth_verdict(pair: Bisection) -> Cell:
-    if pair.first is not None:
-        return text(f"wrong from {pair.first.tensor}", "bad")
-    return text("not judged") if pair.floor_db is None else text("ok", "good")
 
 
 def nearest_floor(rows: Sequence[Compared]) -> dict[str, Compared]:
