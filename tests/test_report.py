@@ -16,7 +16,7 @@ import pytest
 import report_files
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli.main import run
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.page import reading
 from swin_deploy.report.page.contents import Compared
@@ -306,11 +306,11 @@ def test_how_to_make_it_again(run_copy: Path) -> None:
     assert source.deployment is not None
     assert source.deployment.command == (
         "swin-deploy export --config pocket.toml --batch 1:4 --precision fp32,fp16 --target cpu "
-        "--target rtx --out run"
+        f"--target rtx --out {run_copy}"
     )
     assert "TOML" in source.deployment.command_lacks[0]
     words = render_markdown(make_report(ReportData(sources=(source,))))
-    assert "swin-deploy bench --engine run --batches 1,4 --rounds 2" in words
+    assert f"swin-deploy bench --engine {run_copy} --batches 1,4 --rounds 2" in words
 
 
 def nan(content: dict[str, Any]) -> None:
@@ -405,6 +405,53 @@ def test_damage_inside_a_run(run_copy: Path, tmp_path: Path) -> None:
     assert run(["report", str(run_copy), *out]) == 3
 
 
+def test_every_file_that_the_manifest_lists_is_compared_with_its_hash(
+    run_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = run_copy / "engines" / "cpu-fp32.onnx"
+    content = bytearray(engine.read_bytes())
+    content[len(content) // 2] ^= 1
+    engine.write_bytes(content)
+    with pytest.raises(UnsafeError, match="changed"):
+        gather([run_copy], silent)
+    assert run(["report", str(run_copy)]) == 8
+    assert "cpu-fp32.onnx was changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["engines/cpu-fp32.onnx", "model.fp16.onnx", "verify.json"])
+def test_a_file_that_is_gone_is_named(run_copy: Path, name: str) -> None:
+    (run_copy / name).unlink()
+    (source,) = gather([run_copy], silent).sources
+    commands = {missing.part: missing.command for missing in source.missing}
+    assert "swin-deploy export" in commands[f"{name}, which the manifest lists"]
+    assert f"{name}, which the manifest lists" in render_html(
+        make_report(ReportData(sources=(source,)))
+    )
+    assert ("and it agrees" in make_headline(source).verdict) == (name != "verify.json")
+
+
+def test_depth_that_a_later_verify_took_away_is_missing(run_copy: Path) -> None:
+    content = report_files.checks()
+    write(run_copy / "checks.json", content)
+    (source,) = gather([run_copy], silent).sources
+    assert "error along the depth" not in [missing.part for missing in source.missing]
+    write(run_copy / "checks.json", content | {"bisections": []})
+    (source,) = gather([run_copy], silent).sources
+    commands = {missing.part: missing.command for missing in source.missing}
+    assert commands["error along the depth"] == f"swin-deploy verify {run_copy} --bisect"
+
+
+def test_sensitivity_is_shown_with_its_suggestion(run_copy: Path) -> None:
+    write(run_copy / "sensitivity.json", report_files.sensitivity())
+    section = section_of(gather([run_copy], silent), "sensitivity")
+    rows = [[cell.text for cell in row] for row in section.tables[0].rows]
+    place = "layers.0.blocks.1.attn"
+    assert rows[0] == [place, "attention", "50.0", "30.2", "95.0", "FP16"]
+    assert [row[3] for row in rows] == ["30.2", "45.5", "equal"]
+    assert "40 dB on the worst image: 1 of 3 places stay in FP16; 41.5 dB" in section.words[1]
+    assert section.commands == (("", f"swin-deploy export --int8-keep {place}"),)
+
+
 def test_what_is_no_run(tmp_path: Path) -> None:
     assert run(["report", str(tmp_path)]) == 3
     assert run(["report", str(tmp_path / "nothing")]) == 3
@@ -442,7 +489,7 @@ def test_the_json_option(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("make", [report_files.bench, report_files.evaluation, report_files.checks,
-                                  report_files.scaling])  # fmt: skip
+                                  report_files.scaling, report_files.sensitivity])  # fmt: skip
 def test_every_file_is_recognised(tmp_path: Path, make: Callable[[], dict[str, Any]]) -> None:
     path = write(tmp_path / "x.json", make())
     kind = recognise(path)

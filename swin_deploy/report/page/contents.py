@@ -234,3 +234,46 @@ class Scaling:
     fits: Rows[GrowthFit]
     machine: Hardware
     notes: Rows[Text] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place of ``sensitivity.json``: what it alone does in INT8; dB of all images, and the worst.
+
+    A number of dB that is None is that of equal outputs.
+    """
+
+    name: Text
+    kind: Text
+    mean_sqnr_db: Number | None
+    sqnr_db: Number | None
+    agreement: Share
+    drop_points: Number | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixed:
+    """The fewest places that were found to be left out of INT8; ``left`` has their pairs too."""
+
+    max_drop_points: Number | None
+    min_sqnr_db: Number | None
+    keep: Rows[Text]
+    left: Rows[Text]
+    quantised: Count
+    mean_sqnr_db: Number | None
+    sqnr_db: Number | None
+    drop_points: Number | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """``sensitivity.json``; its places are in order, the most sensitive first."""
+
+    network: Text
+    recipe: Text
+    method: Text
+    calibration_images: Count
+    images: Count
+    places: Rows[Place]
+    mixed: Mixed | None
+    notes: Rows[Text] = ()

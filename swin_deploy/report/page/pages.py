@@ -22,12 +22,13 @@ from swin_deploy.report.page.sections_run import (
     reproduce_section,
     warnings_section,
 )
+from swin_deploy.report.page.sections_sensitivity import sensitivity_section
 from swin_deploy.report.page.sections_speed import scaling_section, speed_section
 
 _HERE = Path(__file__).parent
 _SECTIONS = (
     *(compare_section, speed_section, agreement_section, accuracy_section, depth_section),
-    *(cost_section, scaling_section, deployed_section, provenance_section),
+    *(sensitivity_section, cost_section, scaling_section, deployed_section, provenance_section),
     *(warnings_section, missing_section, reproduce_section),
 )
 

@@ -79,6 +79,7 @@ def warnings_section(data: ReportData) -> Section:
         ]
         own += source.checks.notes if source.checks else ()
         own += source.scaling.notes if source.scaling else ()
+        own += source.sensitivity.notes if source.sensitivity else ()
         own += [f"{e.name}: {warning}" for e in source.costs for warning in e.warnings]
         notes += [named(data, source, note) for note in dict.fromkeys(own)]
     words = () if notes else ("None.",)
@@ -108,7 +109,7 @@ def reproduce_section(data: ReportData) -> Section:
     """The commands, from the manifests and reports."""
     commands, notes = [], []
     for source, run in having(data, lambda source: source.deployment):
-        out = run.command.rpartition(" --out ")[2]
+        out = shell(run.folder)
         lines = [run.command]
         if (bench := source.bench) is not None:
             batches = ",".join(map(str, sorted({row.batch for row in bench.measurements})))
