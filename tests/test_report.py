@@ -310,7 +310,47 @@ def test_how_to_make_it_again(run_copy: Path) -> None:
     )
     assert "TOML" in source.deployment.command_lacks[0]
     words = render_markdown(make_report(ReportData(sources=(source,))))
-    assert f"swin-deploy bench --engine {run_copy} --batches 1,4 --rounds 2" in words
+    assert f"swin-deploy bench --engine {run_copy} --batches 1,4 --rounds 2 --threads" in words
+    assert re.search("--threads [0-9]+ --baselines eager\n", words)
+
+
+def test_commands_have_all_that_was_recorded(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = json.loads((run_copy / "bench.json").read_text())
+    bench |= {"baselines": ["eager", "naive"], "batches": [4, 1]}
+    bench["engine"] = "/elsewhere/runs/engines/cpu-fp32.onnx"
+    write(run_copy / "bench.json", bench)
+    evaluation = report_files.evaluation() | {"report": "/then/pocket/evaluate.json", "found": 5000}
+    names = ("eager PyTorch fp32", "engine cpu-fp32", "onnxruntime b.onnx")
+    paths = ("/then/pocket", "/then/pocket", "/then/b c.onnx")
+    row = evaluation["artifacts"][0]
+    evaluation["artifacts"] = [
+        row | {"name": name, "path": path} for name, path in zip(names, paths, strict=True)
+    ]
+    evaluation["identity"] = {"images": [{"count": 1000, "seed": 3}],
+                              "settings": {"batch": 8, "threads": 2}}  # fmt: skip
+    write(run_copy / "evaluate.json", evaluation)
+    checks = report_files.checks()
+    checks["checks"][0]["inputs"] = "photos x3"
+    write(run_copy / "checks.json", checks)
+    spaced = run_copy.rename(run_copy.with_name("a run"))
+    monkeypatch.chdir(spaced.parent.parent)
+    named = Path(spaced.parent.name, "a run")
+    section = section_of(gather([named], silent), "reproduce")
+    ((_, lines),) = section.commands
+    folder = f"'{named}'"
+    export, *others = lines.splitlines()
+    assert export.endswith(f"--out {folder}")
+    assert others == [
+        f"swin-deploy bench --engine '{named}/engines/cpu-fp32.onnx' --batches 4,1 --rounds 2 "
+        f"--threads {bench['threads']} --baselines eager,naive",
+        f"swin-deploy evaluate {folder} '/then/b c.onnx' --data digits/val --eager --limit 1000 "
+        "--seed 3 --batch 8 --threads 2",
+        f"swin-deploy verify {folder} --images PHOTOS --bisect",
+        f"swin-deploy report {folder}",
+    ]
+    assert "not recorded: the folder of the photos that verify compared on" in section.notes
 
 
 def nan(content: dict[str, Any]) -> None:

@@ -75,11 +75,14 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """``bench.json``."""
+    """``bench.json``; earlier versions did not write ``batches`` and ``baselines``."""
 
     network: Text
+    engine: Text = ""
     threads: Count
     rounds: Count
+    batches: Rows[Count] = ()
+    baselines: Rows[Text] = ()
     measurements: Annotated[tuple[Timing, ...], Field(min_length=1, max_length=_MAX_ROWS)]
     checks: Rows[Compared]
     warnings: Rows[Text]
@@ -110,6 +113,7 @@ class Accuracy:
     """An artifact of ``evaluate.json``; ``sha256`` are those of its files."""
 
     name: Text
+    path: Text = ""
     sha256: Rows[Text] = ()
     top1: Right
     top5: Right | None = None
@@ -138,11 +142,41 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """The sample of photos that an evaluation took."""
+
+    count: Count
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkSettings:
+    """Images at a time, and threads of every worker."""
+
+    batch: Count
+    threads: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationIdentity:
+    """What an evaluation depends on."""
+
+    images: Rows[Sampled] = ()
+    settings: WorkSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """``evaluate.json``."""
+    """``evaluate.json``; ``report`` is where it was written, ``found`` how many photos there are.
+
+    Paths are those of the machine that wrote it.
+    """
 
     data: Text
+    report: Text = ""
     images: Count
+    found: Count = 0
+    identity: EvaluationIdentity = field(default_factory=EvaluationIdentity)
     artifacts: Rows[Accuracy]
     pairs: Rows[Pair]
     notes: Rows[Text] = ()
@@ -184,6 +218,7 @@ class Checks:
     """``checks.json``."""
 
     network: Text
+    against: Text | None = None
     passed: bool
     problem: Text
     checks: Rows[Check]

@@ -12,6 +12,7 @@ import swin_deploy
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.headline import Headline, compare_section, make_headline
 from swin_deploy.report.page.section import Section
+from swin_deploy.report.page.sections_again import reproduce_section
 from swin_deploy.report.page.sections_agreement import accuracy_section, agreement_section
 from swin_deploy.report.page.sections_checks import depth_section
 from swin_deploy.report.page.sections_cost import cost_section
@@ -19,7 +20,6 @@ from swin_deploy.report.page.sections_run import (
     deployed_section,
     missing_section,
     provenance_section,
-    reproduce_section,
     warnings_section,
 )
 from swin_deploy.report.page.sections_sensitivity import sensitivity_section

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from swin_deploy.report.page.deployment import shell
 from swin_deploy.report.page.gather import ReportData, Source
-from swin_deploy.report.page.section import Section, having, label, label_cell, named
+from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.tables import Cell, code, make_table, measure, number, text
 
 _MB = 1e6
@@ -103,27 +102,3 @@ def missing_section(data: ReportData) -> Section:
     ]
     table = make_table("Not in this report", ("run", "what", "made by"), rows)
     return Section(name="missing", title="Missing", tables=(table,) if rows else ())
-
-
-def reproduce_section(data: ReportData) -> Section:
-    """The commands, from the manifests and reports."""
-    commands, notes = [], []
-    for source, run in having(data, lambda source: source.deployment):
-        out = shell(run.folder)
-        lines = [run.command]
-        if (bench := source.bench) is not None:
-            batches = ",".join(map(str, sorted({row.batch for row in bench.measurements})))
-            lines.append(
-                f"swin-deploy bench --engine {out} --batches {batches} --rounds {bench.rounds} "
-                f"--threads {bench.threads}"
-            )
-        if source.evaluate is not None:
-            lines.append(f"swin-deploy evaluate {out} --data {shell(source.evaluate.data)}")
-        if source.checks is not None:
-            lines.append(f"swin-deploy verify {out} --bisect")
-        lines.append(f"swin-deploy report {out}")
-        commands.append((label(data, source), "\n".join(lines)))
-        notes += [named(data, source, f"not recorded: {lack}") for lack in run.command_lacks]
-    return Section(
-        name="reproduce", title="How to reproduce", commands=tuple(commands), notes=tuple(notes)
-    )
