@@ -137,7 +137,7 @@ def test_the_page_needs_nothing_else(measured: Path) -> None:
     assert len(ids) == len(set(ids))
     assert not re.search(r"#0[1478a]0[258b]0[369c]", page)  # every colour is the page's
     assert "pocket rtx-fp16: 20 kernels" in page
-    assert "pocket rtx-fp16: 20.30 MB" in page
+    assert "pocket rtx-fp16: 20.3 MB" in page
     for axis in ("(ms)", "(images/s)", "(images per call)", "(dB)", "(MB)", "(pixels)", "(times)"):
         assert axis in page
 
@@ -163,8 +163,10 @@ def test_runs_and_other_machines_stand_side_by_side(
     titles = [column.removeprefix(">") for column in table.columns]
     jetson = dict(zip(titles, (cell.text for cell in table.rows[2]), strict=True))
     assert jetson["machine"] == "Jetson AGX Orin, 12 cores"
-    assert (jetson["p50 (ms)"], jetson["speed-up"]) == ("4.000", "3.00")
-    assert jetson["95 % interval"] == "2.75 to 3.25"
+    assert jetson["p50 (ms)"] == "4.00"
+    assert jetson["speed-up (95 % interval)"] == "3.00 (2.75 to 3.25)"
+    assert titles[:3] == ["run", "network", "verdict"]
+    assert report.title.startswith("script> (pocket), run (pocket), jetson (pocket), there")
     assert "The machines differ" in compare.words[0]
     speed = next(section for section in report.sections if section.name == "speed")
     assert {row[0].text for row in speed.tables[0].rows} == {"script>", "run", "jetson"}
@@ -288,6 +290,24 @@ def test_an_engine_that_verify_refuses_is_not_the_best(foreign: Path) -> None:
     refused = replace(source, checks=report_files.parse("checks.json", content))
     assert best_timing(source) is not None
     assert best_timing(refused) is None
+
+
+def test_the_verdict_stands_beside_the_name(measured: Path) -> None:
+    report = make_report(report_files.complete(gather([measured], silent)))
+    found = {}
+    for section in report.sections:
+        for table in section.tables:
+            if "verdict" in table.columns:
+                found[section.name] = table.columns.index("verdict")
+    assert found == {"speed": 1, "agreement": 1, "depth": 1}
+
+
+def test_provenance_is_in_plain_words(measured: Path) -> None:
+    table = section_of(gather([measured], silent), "provenance").tables[0]
+    facts = [row[0].text for row in table.rows]
+    assert "how images are cropped" in facts
+    manifest = json.loads((measured / "manifest.json").read_text())
+    assert not {*manifest["weights"], *manifest["preprocessing"]}.intersection(facts)
 
 
 def section_of(data: ReportData, name: str) -> Section:
@@ -584,7 +604,14 @@ def test_columns_that_are_empty_vanish() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0, "0"), (0.0123456, "0.01235"), (3, "3.000"), (408.976, "409.0"), (1234567, "1,234,567")],
+    [
+        (0, "0"),
+        (0.0123456, "0.0123"),
+        (3, "3.00"),
+        (408.976, "409"),
+        (9.996, "10.0"),
+        (1234567, "1,230,000"),
+    ],
 )
 def test_significant_digits(value: float, words: str) -> None:
     assert significant(value) == words

@@ -15,6 +15,7 @@ from swin_deploy.report.page.tables import (
     number,
     significant,
     text,
+    within,
 )
 from swin_deploy.report.page.verdict import best_timing, found_by_verify, make_verdict, tone_of
 
@@ -71,22 +72,23 @@ def compare_section(data: ReportData) -> Section:
             (
                 text(source.label),
                 text(source.network if several else ""),
+                text("" if best is None else best.verdict, tone_of(best)),
+                _agreement_cell(source),
                 text("" if machine is None else f"{machine.processor}, {machine.cores} cores"),
                 text("" if best is None else best.name),
                 number(None if best is None else best.batch, "d"),
                 measure(None if best is None else best.p50_ms),
                 measure(None if best is None else best.images_per_s),
-                number(None if best is None else best.speedup),
-                text("" if best is None else f"{best.speedup_low:.2f} to {best.speedup_high:.2f}"),
-                text("" if best is None else best.verdict, tone_of(best)),
-                _agreement_cell(source),
+                text("")
+                if best is None
+                else within(best.speedup, best.speedup_low, best.speedup_high),
                 number(None if accuracy is None else 100 * accuracy.top1.share),
                 number(None if engine is None else sum(c.kernels for c in engine.purposes), "d"),
             )
         )
-    columns = ("run", "network", "machine", "engine", ">batch", ">p50 (ms)",
-               ">images/s", ">speed-up", ">95 % interval", "verdict", "agreement",
-               ">top-1 (%)", ">kernels")  # fmt: skip
+    columns = ("run", "network", "verdict", "agreement", "machine", "engine", ">batch",
+               ">p50 (ms)", ">images/s", ">speed-up (95 % interval)", ">top-1 (%)",
+               ">kernels")  # fmt: skip
     table = make_table("The fastest engine that agrees, of every run and file", columns, rows)
     words: tuple[str, ...] = ()
     if len({s.machine.processor for s in data.sources if s.machine is not None}) > 1:

@@ -50,11 +50,22 @@ class Report:
 
 def make_report(data: ReportData) -> Report:
     """Draw and tabulate everything; the same data give the same report."""
-    names = list(dict.fromkeys(source.network or source.label for source in data.sources))
     return Report(
-        title=", ".join(names),
+        title=_title(data),
         headlines=tuple(make_headline(source) for source in data.sources),
         sections=tuple(s for s in (make(data) for make in _SECTIONS) if not s.empty),
+    )
+
+
+def _title(data: ReportData) -> str:
+    """The network of one source; of several each by its name, so that all are told apart."""
+    if len(data.sources) == 1:
+        return data.sources[0].network or data.sources[0].label
+    return ", ".join(
+        f"{source.label} ({source.network})"
+        if source.network not in ("", source.label)
+        else source.label
+        for source in data.sources
     )
 
 

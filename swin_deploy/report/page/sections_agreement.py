@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swin_deploy.report.page.contents import Compared, Right
+from swin_deploy.report.page.contents import Compared, Pair, Right
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement
 from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.sections_checks import failed_checks
-from swin_deploy.report.page.tables import Cell, make_table, number, text
+from swin_deploy.report.page.tables import Cell, make_table, number, text, within
 
 _ABOVE_ALL = 1e9  # how equal results are sorted
 
@@ -21,15 +21,15 @@ def accuracy_section(data: ReportData) -> Section:
         (
             label_cell(data, source),
             text(row.name),
-            *_share(row.top1),
-            *(_share(row.top5) if row.top5 else (text(""), text(""))),
+            _share(row.top1),
+            _share(row.top5) if row.top5 else text(""),
             number(row.top1.right, ",d"),
             number(evaluation.images, ",d"),
         )
         for source, evaluation in found
         for row in evaluation.artifacts
     ]
-    columns = ("run", "artifact", ">top-1 (%)", ">95 % interval", ">top-5 (%)", ">95 % interval",
+    columns = ("run", "artifact", ">top-1 (%, 95 % interval)", ">top-5 (%, 95 % interval)",
                ">right", ">images")  # fmt: skip
     tables = [make_table("Accuracy on labelled photos", columns, rows)] if rows else []
     pairs = [
@@ -37,8 +37,7 @@ def accuracy_section(data: ReportData) -> Section:
             label_cell(data, source),
             text(pair.b),
             text(pair.a),
-            number(pair.drop_points, "+.2f"),
-            text(f"{pair.interval_points[0]:+.2f} to {pair.interval_points[1]:+.2f}"),
+            _drop(pair),
             number(pair.only_a_right, ",d"),
             number(pair.only_b_right, ",d"),
             number(pair.disagreements, ",d"),
@@ -47,7 +46,7 @@ def accuracy_section(data: ReportData) -> Section:
         for source, evaluation in found
         for pair in evaluation.pairs
     ]
-    others = ("run", "artifact", "beside", ">top-1 lost (points)", ">95 % interval", ">worse",
+    others = ("run", "artifact", "beside", ">top-1 lost (points, 95 % interval)", ">worse",
                ">better", ">named differently", ">McNemar p")  # fmt: skip
     tables += [make_table("Image by image", others, pairs)] if pairs else []
     words = tuple(
@@ -64,20 +63,19 @@ def agreement_section(data: ReportData) -> Section:
         (
             label_cell(data, source),
             text(row.candidate),
+            text("ok", "good") if row.passed else text(f"FAILED: {row.reason}", "bad"),
             text(row.inputs),
             text(row.output),
             _decibels(row),
-            number(row.floor_db, ".0f"),
             number(row.cosine, ".7f"),
             number(row.max_abs_error, ".1e"),
             number(None if row.top1_agreement is None else 100 * row.top1_agreement, ".0f"),
-            text("ok", "good") if row.passed else text(f"FAILED: {row.reason}", "bad"),
         )
         for source, verified in found
         for row in verified.comparisons
     ]
-    columns = ("run", "candidate", "inputs", "output", ">SQNR (dB)", ">floor (dB)", ">cosine",
-               ">max error", ">same class (%)", "verdict")  # fmt: skip
+    columns = ("run", "candidate", "verdict", "inputs", "output", ">SQNR / floor (dB)",
+               ">cosine", ">max error", ">same class (%)")  # fmt: skip
     tables = [make_table("Against eager FP32", columns, rows)] if rows else []
     nearest = [
         Agreement(named(data, source, name), row)
@@ -109,12 +107,18 @@ def nearest_floor(rows: Sequence[Compared]) -> dict[str, Compared]:
     return found
 
 
-def _share(found: Right) -> tuple[Cell, Cell]:
+def _share(found: Right) -> Cell:
     low, high = found.interval
-    return number(100 * found.share), text(f"{100 * low:.2f} to {100 * high:.2f}")
+    return within(100 * found.share, 100 * low, 100 * high)
+
+
+def _drop(pair: Pair) -> Cell:
+    low, high = pair.interval_points
+    return Cell(f"{pair.drop_points:+.2f} ({low:+.2f} to {high:+.2f})", pair.drop_points)
 
 
 def _decibels(row: Compared) -> Cell:
+    floor = "" if row.floor_db is None else f" / {row.floor_db:.0f}"
     if row.sqnr_db is None:
-        return Cell("equal", _ABOVE_ALL) if row.passed else text("-")
-    return number(row.sqnr_db, ".1f")
+        return Cell(f"equal{floor}", _ABOVE_ALL) if row.passed else text("-")
+    return Cell(f"{row.sqnr_db:.1f}{floor}", row.sqnr_db)

@@ -7,6 +7,22 @@ from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.tables import Cell, code, make_table, measure, number, text
 
 _MB = 1e6
+_PLAIN = {  # what a manifest calls it -> what people do
+    "family": "family of networks",
+    "source": "weights come from",
+    "seed": "seed of the random weights",
+    "repository": "repository of the weights",
+    "name": "name of the weights",
+    "revision": "version of the weights",
+    "file": "file of the weights",
+    "dialect": "its tensors are named as by",
+    "sha256": "sha256 of that file",
+    "crop": "share of the image that is kept",
+    "crop_mode": "how images are cropped",
+    "interpolation": "how images are resized",
+    "mean": "mean that is subtracted, by channel",
+    "std": "deviation that is divided by, by channel",
+}
 _HASH = 12  # characters of a sha256 that tables show; report.json has all
 
 
@@ -45,7 +61,10 @@ def provenance_section(data: ReportData) -> Section:
                 ("outputs", f"{run.outputs}, {run.interface}"),
                 ("weights", run.weights),
                 ("compilers", ", ".join(run.compilers)),
-                *run.settings.items(),
+                *(
+                    (_PLAIN.get(name, name.replace("_", " ")), value)
+                    for name, value in run.settings.items()
+                ),
             ]
         if (machine := source.machine) is not None:
             pairs += [
