@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -119,6 +120,20 @@ def test_the_page_is_whole(browser: Any, page_file: Path) -> None:
         assert page.locator(str(link.get_attribute("href"))).count() == 1
     page.context.close()
     assert problems_of(browser, page_file) == []
+
+
+def test_several_sources_fit_a_narrow_desk(
+    browser: Any, pocket_run: RunResult, tmp_path: Path
+) -> None:
+    other = tmp_path / "jetson" / "bench.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps(report_files.bench()), encoding="utf-8")
+    data = report_files.complete(gather([pocket_run.path, other], lambda _: None))
+    path = tmp_path / "report.html"
+    path.write_text(render_html(make_report(data)), encoding="utf-8")
+    page, _ = look(browser, path, NARROW_DESK, "light")
+    assert page.evaluate(TOO_WIDE) == []
+    page.context.close()
 
 
 def test_sorting_by_keyboard(browser: Any, page_file: Path) -> None:

@@ -67,7 +67,6 @@ def compare_section(data: ReportData) -> Section:
     for source in data.sources:
         best, machine = best_timing(source), source.machine
         accuracy = _evaluated(source, best)
-        engine = source.costs[0] if source.costs else None
         rows.append(
             (
                 text(source.label),
@@ -83,12 +82,10 @@ def compare_section(data: ReportData) -> Section:
                 if best is None
                 else within(best.speedup, best.speedup_low, best.speedup_high),
                 number(None if accuracy is None else 100 * accuracy.top1.share),
-                number(None if engine is None else sum(c.kernels for c in engine.purposes), "d"),
             )
         )
     columns = ("run", "network", "verdict", "agreement", "machine", "engine", ">batch",
-               ">p50 (ms)", ">images/s", ">speed-up (95 % interval)", ">top-1 (%)",
-               ">kernels")  # fmt: skip
+               ">p50 (ms)", ">images/s", ">speed-up (95 % interval)", ">top-1 (%)")  # fmt: skip
     table = make_table("The fastest engine that agrees, of every run and file", columns, rows)
     words: tuple[str, ...] = ()
     if len({s.machine.processor for s in data.sources if s.machine is not None}) > 1:

@@ -59,12 +59,13 @@ def make_report(data: ReportData) -> Report:
 
 def _title(data: ReportData) -> str:
     """The network of one source; of several each by its name, so that all are told apart."""
+    networks = {source.network for source in data.sources}
     if len(data.sources) == 1:
         return data.sources[0].network or data.sources[0].label
+    if len(networks) == 1 and "" not in networks:
+        return f"{networks.pop()}: {', '.join(source.label for source in data.sources)}"
     return ", ".join(
-        f"{source.label} ({source.network})"
-        if source.network not in ("", source.label)
-        else source.label
+        f"{source.label} ({source.network})" if source.network else source.label
         for source in data.sources
     )
 

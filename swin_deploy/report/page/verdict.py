@@ -69,6 +69,8 @@ def _of_speed(source: Source, best: Timing | None) -> tuple[str, Tone]:
     if best.verdict == "faster":
         return f"Ship {best.name}: {_how_fast(best)}{_agrees(source)}.", "good"
     end = f"is not reliably faster than {_EAGER} {_where(best)}"
+    if best.verdict == "unstable":
+        end += ": its times vary too much to tell"
     if best.verdict == "slower":
         end = f"is slower than {_EAGER}: {best.speedup:.2f} times as fast {_where(best)}"
     lead = "The fastest engine that agrees" if source.verify else "The fastest engine"
