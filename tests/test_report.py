@@ -294,6 +294,18 @@ def test_an_engine_that_verify_refuses_is_not_the_best(foreign: Path) -> None:
     assert best_timing(refused) is None
 
 
+def test_speed_ups_have_three_digits(tmp_path: Path) -> None:
+    content = report_files.bench()
+    more = {"speedup": 88.8215, "speedup_low": 70.5181, "speedup_high": 123.6549}
+    content["measurements"][1] |= more
+    data = gather([write(tmp_path / "bench.json", content)], silent)
+    page, words = render_html(make_report(data)), render_markdown(make_report(data))
+    assert "engine tensorrt-fp16: 88.8 times" in page  # the figure
+    assert "88.8 times as fast" in words
+    assert "| 88.8 (70.5 to 124) |" in words
+    assert "88.82" not in words
+
+
 def test_the_verdict_stands_beside_the_name(measured: Path) -> None:
     report = make_report(report_files.complete(gather([measured], silent)))
     found = {}

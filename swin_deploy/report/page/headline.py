@@ -80,7 +80,7 @@ def compare_section(data: ReportData) -> Section:
                 measure(None if best is None else best.images_per_s),
                 text("")
                 if best is None
-                else within(best.speedup, best.speedup_low, best.speedup_high),
+                else within(best.speedup, best.speedup_low, best.speedup_high, significant),
                 number(None if accuracy is None else 100 * accuracy.top1.share),
             )
         )
@@ -111,8 +111,9 @@ def _evaluated(source: Source, best: Timing | None) -> Accuracy | None:
 def _speed(best: Timing | None) -> Card | None:
     if best is None:
         return None
-    more = f"{best.speedup_low:.2f} to {best.speedup_high:.2f}; {best.verdict}"
-    return Card("Speed-up over eager", f"{best.speedup:.2f} times", more, tone_of(best))
+    low, high = significant(best.speedup_low), significant(best.speedup_high)
+    more = f"{low} to {high}; {best.verdict}"
+    return Card("Speed-up over eager", f"{significant(best.speedup)} times", more, tone_of(best))
 
 
 def _latency(best: Timing | None) -> Card | None:

@@ -109,12 +109,11 @@ def nearest_floor(rows: Sequence[Compared]) -> dict[str, Compared]:
 
 def _share(found: Right) -> Cell:
     low, high = found.interval
-    return within(100 * found.share, 100 * low, 100 * high)
+    return within(100 * found.share, 100 * low, 100 * high, "{:.2f}".format)
 
 
 def _drop(pair: Pair) -> Cell:
-    low, high = pair.interval_points
-    return Cell(f"{pair.drop_points:+.2f} ({low:+.2f} to {high:+.2f})", pair.drop_points)
+    return within(pair.drop_points, *pair.interval_points, "{:+.2f}".format)
 
 
 def _decibels(row: Compared) -> Cell:

@@ -41,7 +41,7 @@ def speed_section(data: ReportData) -> Section:
             measure(row.images_per_s),
             measure(row.gpu_ms),
             measure(row.joules_per_image),
-            within(row.speedup, row.speedup_low, row.speedup_high),
+            within(row.speedup, row.speedup_low, row.speedup_high, significant),
         )
         for source, bench in found
         for row in bench.measurements

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,9 +76,9 @@ def measure(value: float | None, digits: int = 3) -> Cell:
     return Cell("") if value is None else Cell(significant(value, digits), float(value))
 
 
-def within(value: float, low: float, high: float) -> Cell:
-    """A figure with its interval, sorted by the figure."""
-    return Cell(f"{value:.2f} ({low:.2f} to {high:.2f})", float(value))
+def within(value: float, low: float, high: float, show: Callable[[float], str]) -> Cell:
+    """A figure with its interval, sorted by the figure; ``show`` makes text of each."""
+    return Cell(f"{show(value)} ({show(low)} to {show(high)})", float(value))
 
 
 def significant(value: float, digits: int = 3) -> str:

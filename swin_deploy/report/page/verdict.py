@@ -5,7 +5,7 @@ from __future__ import annotations
 from swin_deploy.report.page.contents import Timing
 from swin_deploy.report.page.gather import Source
 from swin_deploy.report.page.sections_speed import VERDICTS
-from swin_deploy.report.page.tables import Tone
+from swin_deploy.report.page.tables import Tone, significant
 
 _EAGER = "eager PyTorch"
 
@@ -72,7 +72,7 @@ def _of_speed(source: Source, best: Timing | None) -> tuple[str, Tone]:
     if best.verdict == "unstable":
         end += ": its times vary too much to tell"
     if best.verdict == "slower":
-        end = f"is slower than {_EAGER}: {best.speedup:.2f} times as fast {_where(best)}"
+        end = f"is slower than {_EAGER}: {significant(best.speedup)} times as fast {_where(best)}"
     lead = "The fastest engine that agrees" if source.verify else "The fastest engine"
     return f"{lead}, {_bare(best.name)}, {end}.", tone_of(best)
 
@@ -83,11 +83,12 @@ def _bare(name: str) -> str:
 
 
 def _how_fast(best: Timing) -> str:
-    return f"{best.speedup:.2f} times as fast as {_EAGER} {_where(best)}"
+    return f"{significant(best.speedup)} times as fast as {_EAGER} {_where(best)}"
 
 
 def _where(best: Timing) -> str:
-    interval = f"95 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f}"
+    low, high = significant(best.speedup_low), significant(best.speedup_high)
+    interval = f"95 % interval {low} to {high}"
     return f"at batch {best.batch} ({interval})"
 
 
