@@ -74,6 +74,14 @@ def evaluation() -> dict[str, Any]:
     }
 
 
+def check(candidate: str, sqnr_db: float = 120.0) -> dict[str, Any]:
+    """A row of ``checks.json``, held to 110 dB."""
+    row = {"kind": "outputs", "reference": "eager", "candidate": candidate, "inputs": "noise x1"}
+    row |= {"output": "logits", "cosine": 0.99, "max_abs_error": 1e-3, "top1_agreement": 1.0}
+    row |= {"sqnr_db": sqnr_db, "floor_db": 110.0, "passed": sqnr_db >= 110, "judged": True}
+    return row | {"reason": f"SQNR {sqnr_db:.1f} dB, needs 110 dB" if sqnr_db < 110 else ""}
+
+
 def checks() -> dict[str, Any]:
     """``checks.json``, with a tensor that is wrong."""
     values = (None, 60.0, 50.0, 12.0)
@@ -89,6 +97,7 @@ def checks() -> dict[str, Any]:
         "machine": dict(MACHINE),
         "passed": False,
         "problem": "outputs agree, and a tensor inside does not",
+        "checks": [check("raw"), check("cpu-fp32")],
         "bisections": [pair | {"rows": rows}],
         "notes": [],
     }
@@ -114,6 +123,30 @@ def scaling() -> dict[str, Any]:
     }
 
 
+def sensitivity() -> dict[str, Any]:
+    """``sensitivity.json``, with a suggestion."""
+    effect = {"mean_sqnr_db": 50.0, "sqnr_db": 45.5, "agreement": 0.95, "drop_points": None}
+    places = [
+        effect | {"name": "layers.0.blocks.1.attn", "kind": "attention", "sqnr_db": 30.25},
+        effect | {"name": "layers.0.blocks.0.mlp.fc1", "kind": "fc1"},
+        effect | {"name": "layers.0.blocks.0.mlp.fc2", "kind": "fc2", "sqnr_db": None},
+    ]
+    mixed = {"max_drop_points": None, "min_sqnr_db": 40.0, "quantised": 2, "drop_points": None}
+    mixed |= {"keep": [places[0]["name"]], "left": [places[0]["name"]]}
+    return {
+        "kind": "sensitivity",
+        "schema_version": 1,
+        "network": "pocket",
+        "recipe": "tensorrt",
+        "method": "percentile",
+        "calibration_images": 100,
+        "images": 30,
+        "places": places,
+        "mixed": mixed | {"mean_sqnr_db": 48.0, "sqnr_db": 41.5},
+        "notes": ["measured on the images of the calibration"],
+    }
+
+
 def complete(data: ReportData) -> ReportData:
     """The same with a part for every plot in its first source."""
     first = data.sources[0]
@@ -122,6 +155,7 @@ def complete(data: ReportData) -> ReportData:
         "evaluate": parse("evaluate.json", evaluation()),
         "checks": parse("checks.json", checks()),
         "scaling": parse("scaling.json", scaling()),
+        "sensitivity": parse("sensitivity.json", sensitivity()),
     }
     cost = EngineCost(
         name="pocket rtx-fp16",

@@ -16,16 +16,18 @@ import pytest
 import report_files
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli.main import run
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.page import reading
 from swin_deploy.report.page.contents import Compared
 from swin_deploy.report.page.gather import ReportData, gather
-from swin_deploy.report.page.headline import best_timing, make_headline
+from swin_deploy.report.page.headline import make_headline
 from swin_deploy.report.page.markdown import render_markdown
 from swin_deploy.report.page.pages import make_report, render_html
 from swin_deploy.report.page.reading import read_content, recognise
+from swin_deploy.report.page.section import Section
 from swin_deploy.report.page.tables import make_table, number, significant, text
+from swin_deploy.report.page.verdict import best_timing
 from swin_deploy.report.page.write import write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -135,7 +137,7 @@ def test_the_page_needs_nothing_else(measured: Path) -> None:
     assert len(ids) == len(set(ids))
     assert not re.search(r"#0[1478a]0[258b]0[369c]", page)  # every colour is the page's
     assert "pocket rtx-fp16: 20 kernels" in page
-    assert "pocket rtx-fp16: 20.30 MB" in page
+    assert "pocket rtx-fp16: 20.3 MB" in page
     for axis in ("(ms)", "(images/s)", "(images per call)", "(dB)", "(MB)", "(pixels)", "(times)"):
         assert axis in page
 
@@ -154,6 +156,7 @@ def test_runs_and_other_machines_stand_side_by_side(
     data = gather([measured, run_copy, foreign, evaluated], silent)
     assert [source.label for source in data.sources] == ["script>", "run", "jetson", "there"]
     report = make_report(data)
+    assert make_report(gather([run_copy, foreign], silent)).title == "pocket: run, jetson"
     compare = report.sections[0]
     assert compare.name == "compare"
     (table,) = compare.tables
@@ -161,8 +164,10 @@ def test_runs_and_other_machines_stand_side_by_side(
     titles = [column.removeprefix(">") for column in table.columns]
     jetson = dict(zip(titles, (cell.text for cell in table.rows[2]), strict=True))
     assert jetson["machine"] == "Jetson AGX Orin, 12 cores"
-    assert (jetson["p50 (ms)"], jetson["speed-up"]) == ("4.000", "3.00")
-    assert jetson["95 % interval"] == "2.75 to 3.25"
+    assert jetson["p50 (ms)"] == "4.00"
+    assert jetson["speed-up (95 % interval)"] == "3.00 (2.75 to 3.25)"
+    assert titles[:3] == ["run", "network", "verdict"]
+    assert report.title == "script> (pocket), run (pocket), jetson (pocket), there"
     assert "The machines differ" in compare.words[0]
     speed = next(section for section in report.sections if section.name == "speed")
     assert {row[0].text for row in speed.tables[0].rows} == {"script>", "run", "jetson"}
@@ -197,6 +202,7 @@ def test_the_headline_ships_what_is_faster_and_agrees(foreign: Path) -> None:
     [
         ("slower", "bad", "is slower"),
         ("not told apart", "doubtful", "not reliably faster"),
+        ("unstable", "doubtful", "vary too much to tell"),
     ],
 )
 def test_the_headline_of_what_is_not_faster(
@@ -230,6 +236,98 @@ def test_what_disagrees_is_not_shipped(measured: Path, foreign: Path) -> None:
     assert best_timing(replace(other, bench=replace(other.bench, checks=(row,)))) is None
 
 
+def test_random_weights_are_not_for_shipping(measured: Path) -> None:
+    (source,) = report_files.complete(gather([measured], silent)).sources
+    source = replace(source, checks=None)
+    assert source.bench is not None
+    faster = [
+        replace(row, speedup=3.0, verdict="faster")
+        for row in source.bench.measurements
+        if row.name == "engine cpu-fp32"
+    ]
+    headline = make_headline(
+        replace(source, bench=replace(source.bench, measurements=tuple(faster)))
+    )
+    assert headline.tone == "bad"
+    assert headline.verdict.startswith("Not for shipping: the weights are random")
+    assert "cpu-fp32, is 3.00 times as fast as eager PyTorch at batch 1" in headline.verdict
+    assert "Ship" not in headline.verdict
+    titles = [card.title for card in headline.cards]
+    assert "Speed-up over eager" in titles
+    assert "Top-1" not in titles
+
+
+def test_what_verify_finds_reaches_the_verdict(measured: Path, tmp_path: Path) -> None:
+    content = report_files.checks()
+    content["checks"] += [report_files.check(f"graph {i}", 30.0 - i) for i in range(25)]
+    content["checks"].append(report_files.check("shapeless") | {"passed": False, "sqnr_db": None})
+    checks = report_files.parse("checks.json", content)
+    (source,) = gather([measured], silent).sources
+    wrong = replace(source, checks=checks)
+    headline = make_headline(wrong)
+    assert (headline.tone, headline.verdict) == (
+        "bad",
+        "Do not ship: verify found 26 of 28 comparisons failed.",
+    )
+    card = next(card for card in headline.cards if card.title == "Agreement")
+    assert (card.tone, card.value) == ("bad", "failed")
+    assert "26 of 28" in card.more
+    section = section_of(ReportData(sources=(wrong,)), "agreement")
+    table = section.tables[0]
+    assert "the 20 worst; 6 more are in checks.json" in table.caption
+    assert [row[0].text for row in table.rows[:2]] == ["shapeless", "graph 24"]
+    assert len(table.rows) == 20
+    few = replace(checks, checks=checks.checks[:3])
+    table = section_of(ReportData(sources=(replace(source, checks=few),)), "agreement").tables[0]
+    assert (table.caption, len(table.rows)) == ("Comparisons of verify that failed", 1)
+    inside = replace(wrong, checks=replace(checks, checks=checks.checks[:2]))
+    assert "a tensor inside does not" in make_headline(inside).verdict
+    assert make_headline(inside).tone == "bad"
+
+
+def test_an_engine_that_verify_refuses_is_not_the_best(foreign: Path) -> None:
+    (source,) = gather([foreign], silent).sources
+    content = report_files.checks()
+    content["checks"] = [report_files.check("tensorrt-fp16", 12.0)]
+    refused = replace(source, checks=report_files.parse("checks.json", content))
+    assert best_timing(source) is not None
+    assert best_timing(refused) is None
+
+
+def test_speed_ups_have_three_digits(tmp_path: Path) -> None:
+    content = report_files.bench()
+    more = {"speedup": 88.8215, "speedup_low": 70.5181, "speedup_high": 123.6549}
+    content["measurements"][1] |= more
+    data = gather([write(tmp_path / "bench.json", content)], silent)
+    page, words = render_html(make_report(data)), render_markdown(make_report(data))
+    assert "engine tensorrt-fp16: 88.8 times" in page  # the figure
+    assert "88.8 times as fast" in words
+    assert "| 88.8 (70.5 to 124) |" in words
+    assert "88.82" not in words
+
+
+def test_the_verdict_stands_beside_the_name(measured: Path) -> None:
+    report = make_report(report_files.complete(gather([measured], silent)))
+    found = {}
+    for section in report.sections:
+        for table in section.tables:
+            if "verdict" in table.columns:
+                found[section.name] = table.columns.index("verdict")
+    assert found == {"speed": 1, "agreement": 1, "depth": 1}
+
+
+def test_provenance_is_in_plain_words(measured: Path) -> None:
+    table = section_of(gather([measured], silent), "provenance").tables[0]
+    facts = [row[0].text for row in table.rows]
+    assert "how images are cropped" in facts
+    manifest = json.loads((measured / "manifest.json").read_text())
+    assert not {*manifest["weights"], *manifest["preprocessing"]}.intersection(facts)
+
+
+def section_of(data: ReportData, name: str) -> Section:
+    return next(section for section in make_report(data).sections if section.name == name)
+
+
 def test_a_run_without_a_bench_says_so(pocket_run: RunResult) -> None:
     (source,) = gather([pocket_run.path], silent).sources
     assert "was not measured" in make_headline(source).verdict
@@ -242,11 +340,51 @@ def test_how_to_make_it_again(run_copy: Path) -> None:
     assert source.deployment is not None
     assert source.deployment.command == (
         "swin-deploy export --config pocket.toml --batch 1:4 --precision fp32,fp16 --target cpu "
-        "--target rtx --out run"
+        f"--target rtx --out {run_copy}"
     )
     assert "TOML" in source.deployment.command_lacks[0]
     words = render_markdown(make_report(ReportData(sources=(source,))))
-    assert "swin-deploy bench --engine run --batches 1,4 --rounds 2" in words
+    assert f"swin-deploy bench --engine {run_copy} --batches 1,4 --rounds 2 --threads" in words
+    assert re.search("--threads [0-9]+ --baselines eager\n", words)
+
+
+def test_commands_have_all_that_was_recorded(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = json.loads((run_copy / "bench.json").read_text())
+    bench |= {"baselines": ["eager", "naive"], "batches": [4, 1]}
+    bench["engine"] = "/elsewhere/runs/engines/cpu-fp32.onnx"
+    write(run_copy / "bench.json", bench)
+    evaluation = report_files.evaluation() | {"report": "/then/pocket/evaluate.json", "found": 5000}
+    names = ("eager PyTorch fp32", "engine cpu-fp32", "onnxruntime b.onnx")
+    paths = ("/then/pocket", "/then/pocket", "/then/b c.onnx")
+    row = evaluation["artifacts"][0]
+    evaluation["artifacts"] = [
+        row | {"name": name, "path": path} for name, path in zip(names, paths, strict=True)
+    ]
+    evaluation["identity"] = {"images": [{"count": 1000, "seed": 3}],
+                              "settings": {"batch": 8, "threads": 2}}  # fmt: skip
+    write(run_copy / "evaluate.json", evaluation)
+    checks = report_files.checks()
+    checks["checks"][0]["inputs"] = "photos x3"
+    write(run_copy / "checks.json", checks)
+    spaced = run_copy.rename(run_copy.with_name("a run"))
+    monkeypatch.chdir(spaced.parent.parent)
+    named = Path(spaced.parent.name, "a run")
+    section = section_of(gather([named], silent), "reproduce")
+    ((_, lines),) = section.commands
+    folder = f"'{named}'"
+    export, *others = lines.splitlines()
+    assert export.endswith(f"--out {folder}")
+    assert others == [
+        f"swin-deploy bench --engine '{named}/engines/cpu-fp32.onnx' --batches 4,1 --rounds 2 "
+        f"--threads {bench['threads']} --baselines eager,naive",
+        f"swin-deploy evaluate {folder} '/then/b c.onnx' --data digits/val --eager --limit 1000 "
+        "--seed 3 --batch 8 --threads 2",
+        f"swin-deploy verify {folder} --images PHOTOS --bisect",
+        f"swin-deploy report {folder}",
+    ]
+    assert "not recorded: the folder of the photos that verify compared on" in section.notes
 
 
 def nan(content: dict[str, Any]) -> None:
@@ -341,6 +479,53 @@ def test_damage_inside_a_run(run_copy: Path, tmp_path: Path) -> None:
     assert run(["report", str(run_copy), *out]) == 3
 
 
+def test_every_file_that_the_manifest_lists_is_compared_with_its_hash(
+    run_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = run_copy / "engines" / "cpu-fp32.onnx"
+    content = bytearray(engine.read_bytes())
+    content[len(content) // 2] ^= 1
+    engine.write_bytes(content)
+    with pytest.raises(UnsafeError, match="changed"):
+        gather([run_copy], silent)
+    assert run(["report", str(run_copy)]) == 8
+    assert "cpu-fp32.onnx was changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["engines/cpu-fp32.onnx", "model.fp16.onnx", "verify.json"])
+def test_a_file_that_is_gone_is_named(run_copy: Path, name: str) -> None:
+    (run_copy / name).unlink()
+    (source,) = gather([run_copy], silent).sources
+    commands = {missing.part: missing.command for missing in source.missing}
+    assert "swin-deploy export" in commands[f"{name}, which the manifest lists"]
+    assert f"{name}, which the manifest lists" in render_html(
+        make_report(ReportData(sources=(source,)))
+    )
+    assert ("and it agrees" in make_headline(source).verdict) == (name != "verify.json")
+
+
+def test_depth_that_a_later_verify_took_away_is_missing(run_copy: Path) -> None:
+    content = report_files.checks()
+    write(run_copy / "checks.json", content)
+    (source,) = gather([run_copy], silent).sources
+    assert "error along the depth" not in [missing.part for missing in source.missing]
+    write(run_copy / "checks.json", content | {"bisections": []})
+    (source,) = gather([run_copy], silent).sources
+    commands = {missing.part: missing.command for missing in source.missing}
+    assert commands["error along the depth"] == f"swin-deploy verify {run_copy} --bisect"
+
+
+def test_sensitivity_is_shown_with_its_suggestion(run_copy: Path) -> None:
+    write(run_copy / "sensitivity.json", report_files.sensitivity())
+    section = section_of(gather([run_copy], silent), "sensitivity")
+    rows = [[cell.text for cell in row] for row in section.tables[0].rows]
+    place = "layers.0.blocks.1.attn"
+    assert rows[0] == [place, "attention", "50.0", "30.2", "95.0", "FP16"]
+    assert [row[3] for row in rows] == ["30.2", "45.5", "equal"]
+    assert "40 dB on the worst image: 1 of 3 places stay in FP16; 41.5 dB" in section.words[1]
+    assert section.commands == (("", f"swin-deploy export --int8-keep {place}"),)
+
+
 def test_what_is_no_run(tmp_path: Path) -> None:
     assert run(["report", str(tmp_path)]) == 3
     assert run(["report", str(tmp_path / "nothing")]) == 3
@@ -378,7 +563,7 @@ def test_the_json_option(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("make", [report_files.bench, report_files.evaluation, report_files.checks,
-                                  report_files.scaling])  # fmt: skip
+                                  report_files.scaling, report_files.sensitivity])  # fmt: skip
 def test_every_file_is_recognised(tmp_path: Path, make: Callable[[], dict[str, Any]]) -> None:
     path = write(tmp_path / "x.json", make())
     kind = recognise(path)
@@ -400,6 +585,7 @@ def test_accuracy_of_files_that_are_gone(run_copy: Path) -> None:
 
 def test_the_headline_has_the_accuracy_of_the_engine_that_it_names(foreign: Path) -> None:
     (source,) = report_files.complete(gather([foreign], silent)).sources
+    source = replace(source, checks=None)
     assert source.evaluate is not None
     assert "engine fp32" in make_headline(source).cards[2].more  # there is none of that name
     first, second = source.evaluate.artifacts
@@ -419,7 +605,7 @@ def test_the_verdict_of_the_depth(tmp_path: Path) -> None:
     ]
     report = make_report(gather([write(tmp_path / "checks.json", content)], silent))
     section = next(section for section in report.sections if section.name == "depth")
-    verdicts = {row[0].text: row[-1].text for row in section.tables[0].rows}
+    verdicts = {row[0].text: row[1].text for row in section.tables[0].rows}
     assert verdicts == {"fp16": "wrong from blocks.3", "onnx": "ok", "int8": "not judged"}
 
 
@@ -432,7 +618,14 @@ def test_columns_that_are_empty_vanish() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0, "0"), (0.0123456, "0.01235"), (3, "3.000"), (408.976, "409.0"), (1234567, "1,234,567")],
+    [
+        (0, "0"),
+        (0.0123456, "0.0123"),
+        (3, "3.00"),
+        (408.976, "409"),
+        (9.996, "10.0"),
+        (1234567, "1,230,000"),
+    ],
 )
 def test_significant_digits(value: float, words: str) -> None:
     assert significant(value) == words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
+NARROW_DESK = {"width": 1000, "height": 900}
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
@@ -29,6 +31,9 @@ WITHOUT_SIZE = """() => [...document.querySelectorAll("figure")]
     return !box || box.width < 100 || box.height < 40;
   })
   .map((figure) => figure.id)"""
+TOO_WIDE = """() => [...document.querySelectorAll("table")]
+  .filter((table) => table.scrollWidth > table.parentElement.clientWidth)
+  .map((table) => `${table.caption.textContent}: ${table.scrollWidth} pixels`)"""
 COLUMN = """([table, column]) => [...document.querySelectorAll("table")[table].tBodies[0].rows]
   .map((row) => row.cells[column].textContent)"""
 
@@ -79,6 +84,8 @@ def problems_of(browser: Any, path: Path) -> list[str]:
     if (width := page.evaluate("document.documentElement.scrollWidth")) > PHONE["width"]:
         problems.append(f"{width} pixels wide")
     problems += [f"{name} has no plot" for name in page.evaluate(WITHOUT_SIZE)]
+    page.set_viewport_size(NARROW_DESK)
+    problems += page.evaluate(TOO_WIDE)
     page.set_viewport_size(DESK)
     headings = page.locator("table").first.locator("th")
     for index in range(headings.count()):
@@ -115,13 +122,27 @@ def test_the_page_is_whole(browser: Any, page_file: Path) -> None:
     assert problems_of(browser, page_file) == []
 
 
+def test_several_sources_fit_a_narrow_desk(
+    browser: Any, pocket_run: RunResult, tmp_path: Path
+) -> None:
+    other = tmp_path / "jetson" / "bench.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps(report_files.bench()), encoding="utf-8")
+    data = report_files.complete(gather([pocket_run.path, other], lambda _: None))
+    path = tmp_path / "report.html"
+    path.write_text(render_html(make_report(data)), encoding="utf-8")
+    page, _ = look(browser, path, NARROW_DESK, "light")
+    assert page.evaluate(TOO_WIDE) == []
+    page.context.close()
+
+
 def test_sorting_by_keyboard(browser: Any, page_file: Path) -> None:
     page, problems = look(browser, page_file, DESK, "light")
-    before = page.evaluate(COLUMN, [0, 2])
-    button = page.locator("table").first.locator("th").nth(2).locator("button")
+    before = page.evaluate(COLUMN, [0, 3])
+    button = page.locator("table").first.locator("th").nth(3).locator("button")
     button.focus()
     page.keyboard.press("Enter")
-    after = page.evaluate(COLUMN, [0, 2])
+    after = page.evaluate(COLUMN, [0, 3])
     assert sorted(before) == sorted(after)
     assert [float(cell) for cell in after] == sorted(float(cell) for cell in before)
     assert problems == []
@@ -149,6 +170,10 @@ def wide(text: str) -> str:
     return text.replace("<main>", '<main><p style="width: 600px">x</p>')
 
 
+def with_cells_on_one_line(text: str) -> str:
+    return text.replace("</style>", "th, td { white-space: nowrap !important; }</style>")
+
+
 def without_script(text: str) -> str:
     return re.sub(r"(?s)<script>.*?</script>", "", text)
 
@@ -174,6 +199,7 @@ def refused_by_its_policy(text: str) -> str:
     ("damage", "problem"),
     [
         (wide, "pixels wide"),
+        (with_cells_on_one_line, "Against eager FP32: "),
         (without_script, "is not ascending"),
         (with_a_bug, "nothing is not defined"),
         (without_a_plot, "figure-bytes has no plot"),

@@ -108,6 +108,8 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
         "outputs": subject.outputs,
         "threads": threads,
         "rounds": spec.rounds,
+        "batches": list(spec.batches),
+        "baselines": list(request.baselines),
         "conditions": conditions,
         "machine": asdict(describe_machine()),
         "not_run": subject.not_run,

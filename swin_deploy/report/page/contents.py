@@ -75,11 +75,14 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """``bench.json``."""
+    """``bench.json``; earlier versions did not write ``batches`` and ``baselines``."""
 
     network: Text
+    engine: Text = ""
     threads: Count
     rounds: Count
+    batches: Rows[Count] = ()
+    baselines: Rows[Text] = ()
     measurements: Annotated[tuple[Timing, ...], Field(min_length=1, max_length=_MAX_ROWS)]
     checks: Rows[Compared]
     warnings: Rows[Text]
@@ -110,6 +113,7 @@ class Accuracy:
     """An artifact of ``evaluate.json``; ``sha256`` are those of its files."""
 
     name: Text
+    path: Text = ""
     sha256: Rows[Text] = ()
     top1: Right
     top5: Right | None = None
@@ -138,11 +142,41 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """The sample of photos that an evaluation took."""
+
+    count: Count
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkSettings:
+    """Images at a time, and threads of every worker."""
+
+    batch: Count
+    threads: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationIdentity:
+    """What an evaluation depends on."""
+
+    images: Rows[Sampled] = ()
+    settings: WorkSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """``evaluate.json``."""
+    """``evaluate.json``; ``report`` is where it was written, ``found`` how many photos there are.
+
+    Paths are those of the machine that wrote it.
+    """
 
     data: Text
+    report: Text = ""
     images: Count
+    found: Count = 0
+    identity: EvaluationIdentity = field(default_factory=EvaluationIdentity)
     artifacts: Rows[Accuracy]
     pairs: Rows[Pair]
     notes: Rows[Text] = ()
@@ -172,15 +206,35 @@ class Bisection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check(Compared):
+    """A row of ``checks.json``: two sides, one output, one set of images."""
+
+    reference: Text
+    judged: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
     """``checks.json``."""
 
     network: Text
+    against: Text | None = None
     passed: bool
     problem: Text
+    checks: Rows[Check]
     bisections: Rows[Bisection]
     notes: Rows[Text] = ()
     machine: Hardware | None = None
+
+    @property
+    def judged(self) -> tuple[Check, ...]:
+        """Those of which anything was asked."""
+        return tuple(row for row in self.checks if row.judged)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """Those that did not pass."""
+        return tuple(row for row in self.checks if not row.passed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,4 +268,47 @@ class Scaling:
     points: Rows[GrowthPoint]
     fits: Rows[GrowthFit]
     machine: Hardware
+    notes: Rows[Text] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place of ``sensitivity.json``: what it alone does in INT8; dB of all images, and the worst.
+
+    A number of dB that is None is that of equal outputs.
+    """
+
+    name: Text
+    kind: Text
+    mean_sqnr_db: Number | None
+    sqnr_db: Number | None
+    agreement: Share
+    drop_points: Number | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixed:
+    """The fewest places that were found to be left out of INT8; ``left`` has their pairs too."""
+
+    max_drop_points: Number | None
+    min_sqnr_db: Number | None
+    keep: Rows[Text]
+    left: Rows[Text]
+    quantised: Count
+    mean_sqnr_db: Number | None
+    sqnr_db: Number | None
+    drop_points: Number | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """``sensitivity.json``; its places are in order, the most sensitive first."""
+
+    network: Text
+    recipe: Text
+    method: Text
+    calibration_images: Count
+    images: Count
+    places: Rows[Place]
+    mixed: Mixed | None
     notes: Rows[Text] = ()

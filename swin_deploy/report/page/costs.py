@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swin_deploy.artifacts.reader import FinishedRun
@@ -39,8 +40,12 @@ class EngineCost:
     warnings: tuple[str, ...]
 
 
-def read_costs(run: FinishedRun) -> tuple[tuple[EngineCost, ...], str]:
+def read_costs(run: FinishedRun, gone: Sequence[str] = ()) -> tuple[tuple[EngineCost, ...], str]:
     """The engines, or none and the reason.
+
+    Args:
+        run: Whose.
+        gone: Files that its manifest lists and that are not there.
 
     Raises:
         UnsafeError: A file of the run is not the one that was recorded.
@@ -48,6 +53,8 @@ def read_costs(run: FinishedRun) -> tuple[tuple[EngineCost, ...], str]:
     """
     if not any(name.endswith(".kernels.json") for name in run.manifest.outputs()):
         return (), "no engine of this run has a runtime that lists its kernels"
+    if needed := [name for name in gone if name.endswith((".kernels.json", ".onnx"))]:
+        return (), f"{needed[0]} is missing"
     from swin_deploy.engine.cost_report import CostRequest, report_cost
 
     report = report_cost(CostRequest(path=run.path), lambda _: None)

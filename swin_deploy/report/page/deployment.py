@@ -60,6 +60,7 @@ class Deployment:
         files: In the order in which they were made.
         notes: What the user has to know.
         settings: Name -> value of what else the manifest says of the network and its images.
+        folder: Of the run, as it was named.
         command: Exports it again.
         command_lacks: What the manifest does not have of it.
     """
@@ -76,19 +77,24 @@ class Deployment:
     files: Rows[DeployedFile]
     notes: Rows[Text]
     settings: dict[Text, Text]
+    folder: Text
     command: Text
     command_lacks: Rows[Text]
 
 
-def read_deployment(run: FinishedRun) -> Deployment:
+def read_deployment(run: FinishedRun, folder: Path) -> Deployment:
     """What the manifest says.
+
+    Args:
+        run: Whose.
+        folder: Of the run, as commands shall name it.
 
     Raises:
         InputError: It does not have what this version writes.
     """
     where = run.path / MANIFEST
     try:
-        return TypeAdapter(Deployment).validate_python(_fields(run))
+        return TypeAdapter(Deployment).validate_python(_fields(run, folder))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else repr(error)
         raise InputError(
@@ -106,11 +112,11 @@ def as_text(path: str | Path) -> str:
     return os.fsencode(path).decode(errors="replace")
 
 
-def _fields(run: FinishedRun) -> dict[str, Any]:
+def _fields(run: FinishedRun, folder: Path) -> dict[str, Any]:
     header = run.manifest.header
     config, weights, batch = header["variant"], header["weights"], header["batch"]
     engines = [r.details for n, r in run.manifest.stages.items() if n.startswith("engine:")]
-    command, lacks = _export_command(run)
+    command, lacks = _export_command(run, folder)
     return {
         "network": config["name"],
         "parameters": header["parameters"],
@@ -129,6 +135,7 @@ def _fields(run: FinishedRun) -> dict[str, Any]:
                 {"family": header["family"]} | weights | header["preprocessing"]
             ).items()
         },
+        "folder": as_text(folder),
         "command": command,
         "command_lacks": lacks,
     }
@@ -161,7 +168,7 @@ def _files(root: Path, manifest: Manifest) -> list[DeployedFile]:
     return files
 
 
-def _export_command(run: FinishedRun) -> tuple[str, tuple[str, ...]]:
+def _export_command(run: FinishedRun, folder: Path) -> tuple[str, tuple[str, ...]]:
     """The command that makes the run again, and what of it the manifest does not have."""
     header, stages = run.manifest.header, run.manifest.stages
     config, weights, batch = header["variant"], header["weights"], header["batch"]
@@ -193,7 +200,7 @@ def _export_command(run: FinishedRun) -> tuple[str, tuple[str, ...]]:
     if header["photos"] is not None:
         words += ["--images", "PHOTOS"]
         lacks.append("the photos that it was verified on")
-    return shell(*words, "--out", run.path.name), tuple(lacks)
+    return shell(*words, "--out", folder), tuple(lacks)
 
 
 def _weights_options(weights: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from swin_deploy.report.page.contents import (
     Evaluation,
     Hardware,
     Scaling,
+    Sensitivity,
     Verified,
 )
 from swin_deploy.report.page.costs import EngineCost, read_costs
@@ -60,14 +61,20 @@ class Source:
     evaluate: Evaluation | None = None
     checks: Checks | None = None
     scaling: Scaling | None = None
+    sensitivity: Sensitivity | None = None
     costs: tuple[EngineCost, ...] = ()
     missing: tuple[Missing, ...] = ()
 
     @property
     def network(self) -> str:
         """Its name; "" where the file does not say."""
-        named = self.deployment or self.bench or self.checks
+        named = self.deployment or self.bench or self.checks or self.sensitivity
         return "" if named is None else named.network
+
+    @property
+    def random(self) -> bool:
+        """Whether its weights are known to be random: it predicts nothing."""
+        return self.deployment is not None and self.deployment.random
 
     @property
     def machine(self) -> Hardware | None:
@@ -102,7 +109,7 @@ def gather(paths: Sequence[Path], progress: Callable[[str], None]) -> ReportData
     Raises:
         ConfigError: One is named twice.
         InputError: One is no run and no report, or of another version.
-        UnsafeError: A file of a run is not the one that was recorded.
+        UnsafeError: A file that a run's manifest lists is not the one that was recorded.
     """
     twice = [path for path, count in Counter(p.absolute() for p in paths).items() if count > 1]
     if twice:
@@ -132,19 +139,25 @@ def require_run_folder(path: Path) -> FinishedRun:
 
 
 def _read_run(run: FinishedRun, path: Path, label: str) -> Source:
+    deployment = read_deployment(run, _named_folder(run, path))
+    listed = run.manifest.outputs()
+    gone = [name for name in listed if not (run.path / name).is_file()]
+    for name in listed:
+        if name not in gone:
+            run.checked(name)  # of the export; what came later is not listed, and may change
+    missing = [
+        Missing(part=f"{name}, which the manifest lists", command=deployment.command)
+        for name in gone
+    ]
     found: dict[str, Any] = {}
-    missing = []
     for kind in KINDS:
         file = run.path / kind.name
-        if kind.name in run.manifest.outputs():
-            file = run.checked(kind.name)  # of the export; the others come later, and change
         if file.is_file():
             found[_FIELDS[kind.name]] = read_content(file, kind)
-        elif kind.wanted:
+        if kind.wanted and kind.lacks(found.get(_FIELDS[kind.name])):
             command = kind.command.format(run=shell(path))
             missing.append(Missing(part=kind.wanted, command=command))
-    deployment = read_deployment(run)
-    costs, problem = read_costs(run)
+    costs, problem = read_costs(run, gone)
     if problem:
         command = f"{deployment.command} --target rtx"
         missing.append(Missing(part=f"kernels and bytes: {problem}", command=command))
@@ -156,6 +169,11 @@ def _read_run(run: FinishedRun, path: Path, label: str) -> Source:
         missing=tuple(missing),
         **found,
     )
+
+
+def _named_folder(run: FinishedRun, path: Path) -> Path:
+    """The folder of the run as it was named; a path to something inside leads there, too."""
+    return path if path.absolute() == run.path else run.path
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The verdict first: what to ship, whether it is faster, and whether it agrees."""
+"""The verdict and the figures behind it, and several sources side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from swin_deploy.report.page.contents import Accuracy, Timing
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section
-from swin_deploy.report.page.sections_speed import VERDICTS
 from swin_deploy.report.page.tables import (
     Cell,
     Tone,
@@ -16,7 +15,9 @@ from swin_deploy.report.page.tables import (
     number,
     significant,
     text,
+    within,
 )
+from swin_deploy.report.page.verdict import best_timing, found_by_verify, make_verdict, tone_of
 
 _MB = 1e6
 
@@ -53,22 +54,8 @@ def make_headline(source: Source) -> Headline:
     best = best_timing(source)
     cards = [card for card in (_speed(best), _latency(best), _agreement(source)) if card]
     cards += [card for card in (_accuracy(source, best), _kernels(source)) if card]
-    verdict, tone = _verdict(source, best)
+    verdict, tone = make_verdict(source, best)
     return Headline(source, verdict, tone, tuple(cards))
-
-
-def best_timing(source: Source) -> Timing | None:
-    """The engine with the least latency at the smallest batch, of those that agree."""
-    if source.bench is None:
-        return None
-    checks = source.bench.checks + (source.verify.comparisons if source.verify else ())
-    failed = {row.candidate for row in checks if not row.passed}
-    rows = [
-        row
-        for row in source.bench.measurements
-        if row.role == "candidate" and row.name not in failed
-    ]
-    return min(rows, key=lambda row: (row.batch, row.p50_ms), default=None)
 
 
 def compare_section(data: ReportData) -> Section:
@@ -80,27 +67,25 @@ def compare_section(data: ReportData) -> Section:
     for source in data.sources:
         best, machine = best_timing(source), source.machine
         accuracy = _evaluated(source, best)
-        engine = source.costs[0] if source.costs else None
         rows.append(
             (
                 text(source.label),
                 text(source.network if several else ""),
+                text("" if best is None else best.verdict, tone_of(best)),
+                _agreement_cell(source),
                 text("" if machine is None else f"{machine.processor}, {machine.cores} cores"),
                 text("" if best is None else best.name),
                 number(None if best is None else best.batch, "d"),
                 measure(None if best is None else best.p50_ms),
                 measure(None if best is None else best.images_per_s),
-                number(None if best is None else best.speedup),
-                text("" if best is None else f"{best.speedup_low:.2f} to {best.speedup_high:.2f}"),
-                text("" if best is None else best.verdict, _tone(best)),
-                _agreement_cell(source),
+                text("")
+                if best is None
+                else within(best.speedup, best.speedup_low, best.speedup_high, significant),
                 number(None if accuracy is None else 100 * accuracy.top1.share),
-                number(None if engine is None else sum(c.kernels for c in engine.purposes), "d"),
             )
         )
-    columns = ("run", "network", "machine", "engine", ">batch", ">p50 (ms)",
-               ">images/s", ">speed-up", ">95 % interval", "verdict", "agreement",
-               ">top-1 (%)", ">kernels")  # fmt: skip
+    columns = ("run", "network", "verdict", "agreement", "machine", "engine", ">batch",
+               ">p50 (ms)", ">images/s", ">speed-up (95 % interval)", ">top-1 (%)")  # fmt: skip
     table = make_table("The fastest engine that agrees, of every run and file", columns, rows)
     words: tuple[str, ...] = ()
     if len({s.machine.processor for s in data.sources if s.machine is not None}) > 1:
@@ -112,44 +97,23 @@ def compare_section(data: ReportData) -> Section:
 
 
 def _evaluated(source: Source, best: Timing | None) -> Accuracy | None:
-    """The accuracy of the engine that was measured; else of what the others were compared with."""
+    """The accuracy of the engine that was measured; else of what the others were compared with.
+
+    None of random weights: theirs is that of guessing.
+    """
+    if source.random:
+        return None
     rows = source.evaluate.artifacts if source.evaluate else ()
     first = rows[0] if rows else None
     return next((row for row in rows if best is not None and row.name == best.name), first)
 
 
-def _tone(best: Timing | None) -> Tone:
-    return "" if best is None else VERDICTS.get(best.verdict, "doubtful")
-
-
-def _verdict(source: Source, best: Timing | None) -> tuple[str, Tone]:
-    agreed = source.verify is None or source.verify.passed
-    if not agreed:
-        return "Do not ship: an engine or graph disagrees with the eager network.", "bad"
-    if best is None:
-        if source.bench is not None:
-            return "Nothing to recommend: no engine that agrees was measured.", "bad"
-        agrees = "All that was compared agrees with the eager network. " if source.verify else ""
-        return f"{agrees}How fast it is was not measured.", "doubtful"
-    interval = f"95 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f}"
-    at = f"at batch {best.batch}"
-    eager = "eager PyTorch"
-    if best.verdict == "faster":
-        agrees = f", and it agrees with {eager}" if source.verify else ""
-        fast = f"{best.speedup:.2f} times as fast as {eager} {at} ({interval})"
-        return f"Ship {best.name}: {fast}{agrees}.", "good"
-    end = f"is not reliably faster than {eager} {at} ({interval})"
-    if best.verdict == "slower":
-        end = f"is slower than {eager} {at}: {best.speedup:.2f} times as fast ({interval})"
-    lead = "The fastest engine that agrees" if source.verify else "The fastest engine"
-    return f"{lead}, {best.name.removeprefix('engine ')}, {end}.", _tone(best)
-
-
 def _speed(best: Timing | None) -> Card | None:
     if best is None:
         return None
-    more = f"{best.speedup_low:.2f} to {best.speedup_high:.2f}; {best.verdict}"
-    return Card("Speed-up over eager", f"{best.speedup:.2f} times", more, _tone(best))
+    low, high = significant(best.speedup_low), significant(best.speedup_high)
+    more = f"{low} to {high}; {best.verdict}"
+    return Card("Speed-up over eager", f"{significant(best.speedup)} times", more, tone_of(best))
 
 
 def _latency(best: Timing | None) -> Card | None:
@@ -161,12 +125,21 @@ def _latency(best: Timing | None) -> Card | None:
 
 
 def _agreement(source: Source) -> Card | None:
-    if source.verify is None:
+    """Of the export and of a later ``verify`` together: either may have found a failure."""
+    if source.verify is None and source.checks is None:
         return None
-    rows = source.verify.comparisons
-    failed = sum(not row.passed for row in rows)
-    worst = min((row.sqnr_db for row in rows if row.sqnr_db is not None), default=None)
-    more = f"{len(rows)} comparisons" + ("" if worst is None else f", least {worst:.1f} dB")
+    parts: list[str] = []
+    failed = 0
+    if (verify := source.verify) is not None:
+        failed = sum(not row.passed for row in verify.comparisons)
+        worst = [row.sqnr_db for row in verify.comparisons if row.sqnr_db is not None]
+        least = f", least {min(worst):.1f} dB" if worst else ""
+        parts.append(f"{len(verify.comparisons)} comparisons{least}")
+    if later := found_by_verify(source):
+        return Card("Agreement", "failed", "; ".join([later, *parts]), "bad")
+    if source.checks is not None:
+        parts.append(f"verify: {len(source.checks.judged)} passed")
+    more = "; ".join(parts)
     if failed:
         return Card("Agreement", f"{failed} failed", more, "bad")
     return Card("Agreement", "all passed", more, "good")

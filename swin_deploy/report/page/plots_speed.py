@@ -72,7 +72,9 @@ def plot_speedups(rows: Sequence[Row]) -> Figure:
                       color=_colour(row), linewidth=1.8, markersize=8)  # fmt: skip
             axes.plot(timing.speedup, place, "o", color=_colour(row), markersize=6)
         axes.axvline(1, color=TEXT, linewidth=1, linestyle="--", zorder=1)
-        name_rows(axes, [*map(_title, shown)], [f"{r.timing.speedup:.2f} times" for r in shown])
+        name_rows(
+            axes, [*map(_title, shown)], [f"{significant(r.timing.speedup)} times" for r in shown]
+        )
         ends = [end for row in shown for end in (row.timing.speedup_low, row.timing.speedup_high)]
         scale(axes, [1.0, *ends])
         axes.set_xlabel("speed-up over eager PyTorch (times), 95 % interval")

@@ -10,7 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from swin_deploy.errors import InputError
 from swin_deploy.files import refuse_impostors
-from swin_deploy.report.page.contents import Bench, Checks, Evaluation, Scaling, Verified
+from swin_deploy.report.page.contents import (
+    Bench,
+    Checks,
+    Evaluation,
+    Scaling,
+    Sensitivity,
+    Verified,
+)
 
 MAX_BYTES = 64 << 20  # the largest real one, of 50,000 images with every flip, has a tenth of it
 
@@ -28,6 +35,7 @@ class Kind:
         content: What becomes of it.
         command: Makes it of a run.
         wanted: What a report lacks without it; "" where few have it.
+        part: Of the content, that may be empty; nothing is lacking where it has rows.
     """
 
     name: str
@@ -36,6 +44,11 @@ class Kind:
     content: type[Any]
     command: str
     wanted: str = ""
+    part: str = ""
+
+    def lacks(self, content: object | None) -> bool:
+        """Whether a content has not what is wanted of it; None is no file."""
+        return content is None or (bool(self.part) and not getattr(content, self.part))
 
 
 KINDS = (
@@ -52,9 +65,13 @@ KINDS = (
     ),
     Kind(
         *("checks.json", 1, ("bisections",), Checks),
-        *("swin-deploy verify {run} --bisect", "error along the depth"),
+        *("swin-deploy verify {run} --bisect", "error along the depth", "bisections"),
     ),
     Kind("scaling.json", 1, ("points", "fits"), Scaling, "swin-deploy scaling --out {run}"),
+    Kind(
+        *("sensitivity.json", 1, ("places", "mixed"), Sensitivity),
+        "swin-deploy sensitivity {run} --calibration PHOTOS",
+    ),
 )
 
 

@@ -1,14 +1,15 @@
-"""Accuracy, agreement, and error along the depth."""
+"""Accuracy, and agreement with the eager network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swin_deploy.report.page.contents import Bisection, Compared, Right
+from swin_deploy.report.page.contents import Compared, Pair, Right
 from swin_deploy.report.page.gather import ReportData
-from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement, plot_depth
+from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement
 from swin_deploy.report.page.section import Section, having, label_cell, named
-from swin_deploy.report.page.tables import Cell, make_table, number, text
+from swin_deploy.report.page.sections_checks import failed_checks
+from swin_deploy.report.page.tables import Cell, make_table, number, text, within
 
 _ABOVE_ALL = 1e9  # how equal results are sorted
 
@@ -20,15 +21,15 @@ def accuracy_section(data: ReportData) -> Section:
         (
             label_cell(data, source),
             text(row.name),
-            *_share(row.top1),
-            *(_share(row.top5) if row.top5 else (text(""), text(""))),
+            _share(row.top1),
+            _share(row.top5) if row.top5 else text(""),
             number(row.top1.right, ",d"),
             number(evaluation.images, ",d"),
         )
         for source, evaluation in found
         for row in evaluation.artifacts
     ]
-    columns = ("run", "artifact", ">top-1 (%)", ">95 % interval", ">top-5 (%)", ">95 % interval",
+    columns = ("run", "artifact", ">top-1 (%, 95 % interval)", ">top-5 (%, 95 % interval)",
                ">right", ">images")  # fmt: skip
     tables = [make_table("Accuracy on labelled photos", columns, rows)] if rows else []
     pairs = [
@@ -36,8 +37,7 @@ def accuracy_section(data: ReportData) -> Section:
             label_cell(data, source),
             text(pair.b),
             text(pair.a),
-            number(pair.drop_points, "+.2f"),
-            text(f"{pair.interval_points[0]:+.2f} to {pair.interval_points[1]:+.2f}"),
+            _drop(pair),
             number(pair.only_a_right, ",d"),
             number(pair.only_b_right, ",d"),
             number(pair.disagreements, ",d"),
@@ -46,7 +46,7 @@ def accuracy_section(data: ReportData) -> Section:
         for source, evaluation in found
         for pair in evaluation.pairs
     ]
-    others = ("run", "artifact", "beside", ">top-1 lost (points)", ">95 % interval", ">worse",
+    others = ("run", "artifact", "beside", ">top-1 lost (points, 95 % interval)", ">worse",
                ">better", ">named differently", ">McNemar p")  # fmt: skip
     tables += [make_table("Image by image", others, pairs)] if pairs else []
     words = tuple(
@@ -57,26 +57,26 @@ def accuracy_section(data: ReportData) -> Section:
 
 
 def agreement_section(data: ReportData) -> Section:
-    """Every candidate against the eager network."""
+    """What ``verify`` found wrong, and every candidate against the eager network."""
     found = list(having(data, lambda source: source.verify))
     rows = [
         (
             label_cell(data, source),
             text(row.candidate),
+            text("ok", "good") if row.passed else text(f"FAILED: {row.reason}", "bad"),
             text(row.inputs),
             text(row.output),
             _decibels(row),
-            number(row.floor_db, ".0f"),
             number(row.cosine, ".7f"),
             number(row.max_abs_error, ".1e"),
             number(None if row.top1_agreement is None else 100 * row.top1_agreement, ".0f"),
-            text("ok", "good") if row.passed else text(f"FAILED: {row.reason}", "bad"),
         )
         for source, verified in found
         for row in verified.comparisons
     ]
-    columns = ("run", "candidate", "inputs", "output", ">SQNR (dB)", ">floor (dB)", ">cosine",
-               ">max error", ">same class (%)", "verdict")  # fmt: skip
+    columns = ("run", "candidate", "verdict", "inputs", "output", ">SQNR / floor (dB)",
+               ">cosine", ">max error", ">same class (%)")  # fmt: skip
+    tables = [make_table("Against eager FP32", columns, rows)] if rows else []
     nearest = [
         Agreement(named(data, source, name), row)
         for source, verified in found
@@ -86,44 +86,8 @@ def agreement_section(data: ReportData) -> Section:
         name="agreement",
         title="Agreement with eager PyTorch",
         figures=(plot_agreement(nearest),) if nearest else (),
-        tables=(make_table("Against eager FP32", columns, rows),) if rows else (),
+        tables=(*failed_checks(data), *tables),
     )
-
-
-def depth_section(data: ReportData) -> Section:
-    """Error along the depth."""
-    pairs = [
-        (named(data, source, f"{pair.candidate} against {pair.reference}"), source, pair)
-        for source, checks in having(data, lambda source: source.checks)
-        for pair in checks.bisections
-        if pair.rows
-    ]
-    rows = [
-        (
-            label_cell(data, source),
-            text(pair.candidate),
-            text(pair.reference),
-            number(
-                min((t.sqnr_db for t in pair.rows if t.sqnr_db is not None), default=None), ".1f"
-            ),
-            number(pair.floor_db, ".0f"),
-            _depth_verdict(pair),
-        )
-        for _, source, pair in pairs
-    ]
-    columns = ("run", "candidate", "reference", ">least SQNR (dB)", ">floor (dB)", "verdict")
-    return Section(
-        name="depth",
-        title="Error along the depth",
-        figures=(plot_depth([(name, pair) for name, _, pair in pairs]),) if pairs else (),
-        tables=(make_table("Tensors inside", columns, rows),) if rows else (),
-    )
-
-
-def _depth_verdict(pair: Bisection) -> Cell:
-    if pair.first is not None:
-        return text(f"wrong from {pair.first.tensor}", "bad")
-    return text("not judged") if pair.floor_db is None else text("ok", "good")
 
 
 def nearest_floor(rows: Sequence[Compared]) -> dict[str, Compared]:
@@ -143,12 +107,17 @@ def nearest_floor(rows: Sequence[Compared]) -> dict[str, Compared]:
     return found
 
 
-def _share(found: Right) -> tuple[Cell, Cell]:
+def _share(found: Right) -> Cell:
     low, high = found.interval
-    return number(100 * found.share), text(f"{100 * low:.2f} to {100 * high:.2f}")
+    return within(100 * found.share, 100 * low, 100 * high, "{:.2f}".format)
+
+
+def _drop(pair: Pair) -> Cell:
+    return within(pair.drop_points, *pair.interval_points, "{:+.2f}".format)
 
 
 def _decibels(row: Compared) -> Cell:
+    floor = "" if row.floor_db is None else f" / {row.floor_db:.0f}"
     if row.sqnr_db is None:
-        return Cell("equal", _ABOVE_ALL) if row.passed else text("-")
-    return number(row.sqnr_db, ".1f")
+        return Cell(f"equal{floor}", _ABOVE_ALL) if row.passed else text("-")
+    return Cell(f"{row.sqnr_db:.1f}{floor}", row.sqnr_db)

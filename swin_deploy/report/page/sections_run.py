@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from swin_deploy.report.page.deployment import shell
 from swin_deploy.report.page.gather import ReportData, Source
-from swin_deploy.report.page.section import Section, having, label, label_cell, named
+from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.tables import Cell, code, make_table, measure, number, text
 
 _MB = 1e6
+_PLAIN = {  # what a manifest calls it -> what people do
+    "family": "family of networks",
+    "source": "weights come from",
+    "seed": "seed of the random weights",
+    "repository": "repository of the weights",
+    "name": "name of the weights",
+    "revision": "version of the weights",
+    "file": "file of the weights",
+    "dialect": "its tensors are named as by",
+    "sha256": "sha256 of that file",
+    "crop": "share of the image that is kept",
+    "crop_mode": "how images are cropped",
+    "interpolation": "how images are resized",
+    "mean": "mean that is subtracted, by channel",
+    "std": "deviation that is divided by, by channel",
+}
 _HASH = 12  # characters of a sha256 that tables show; report.json has all
 
 
@@ -46,7 +61,10 @@ def provenance_section(data: ReportData) -> Section:
                 ("outputs", f"{run.outputs}, {run.interface}"),
                 ("weights", run.weights),
                 ("compilers", ", ".join(run.compilers)),
-                *run.settings.items(),
+                *(
+                    (_PLAIN.get(name, name.replace("_", " ")), value)
+                    for name, value in run.settings.items()
+                ),
             ]
         if (machine := source.machine) is not None:
             pairs += [
@@ -79,6 +97,7 @@ def warnings_section(data: ReportData) -> Section:
         ]
         own += source.checks.notes if source.checks else ()
         own += source.scaling.notes if source.scaling else ()
+        own += source.sensitivity.notes if source.sensitivity else ()
         own += [f"{e.name}: {warning}" for e in source.costs for warning in e.warnings]
         notes += [named(data, source, note) for note in dict.fromkeys(own)]
     words = () if notes else ("None.",)
@@ -102,27 +121,3 @@ def missing_section(data: ReportData) -> Section:
     ]
     table = make_table("Not in this report", ("run", "what", "made by"), rows)
     return Section(name="missing", title="Missing", tables=(table,) if rows else ())
-
-
-def reproduce_section(data: ReportData) -> Section:
-    """The commands, from the manifests and reports."""
-    commands, notes = [], []
-    for source, run in having(data, lambda source: source.deployment):
-        out = run.command.rpartition(" --out ")[2]
-        lines = [run.command]
-        if (bench := source.bench) is not None:
-            batches = ",".join(map(str, sorted({row.batch for row in bench.measurements})))
-            lines.append(
-                f"swin-deploy bench --engine {out} --batches {batches} --rounds {bench.rounds} "
-                f"--threads {bench.threads}"
-            )
-        if source.evaluate is not None:
-            lines.append(f"swin-deploy evaluate {out} --data {shell(source.evaluate.data)}")
-        if source.checks is not None:
-            lines.append(f"swin-deploy verify {out} --bisect")
-        lines.append(f"swin-deploy report {out}")
-        commands.append((label(data, source), "\n".join(lines)))
-        notes += [named(data, source, f"not recorded: {lack}") for lack in run.command_lacks]
-    return Section(
-        name="reproduce", title="How to reproduce", commands=tuple(commands), notes=tuple(notes)
-    )

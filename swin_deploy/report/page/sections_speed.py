@@ -11,7 +11,16 @@ from swin_deploy.report.page.plots_speed import (
     plot_throughput,
 )
 from swin_deploy.report.page.section import Section, having, label_cell, named
-from swin_deploy.report.page.tables import Tone, make_table, measure, number, text
+from swin_deploy.report.page.tables import (
+    Cell,
+    Tone,
+    make_table,
+    measure,
+    number,
+    significant,
+    text,
+    within,
+)
 
 VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad"}
 
@@ -22,26 +31,25 @@ def speed_section(data: ReportData) -> Section:
     rows = [
         (
             label_cell(data, source),
-            number(row.batch, "d"),
             text(row.name),
-            *(measure(value) for value in (row.p50_ms, row.p90_ms, row.p95_ms, row.p99_ms)),
-            measure(row.images_per_s),
-            measure(row.gpu_ms),
-            measure(row.joules_per_image),
-            number(row.speedup),
-            text(f"{row.speedup_low:.2f} to {row.speedup_high:.2f}"),
             text("baseline")
             if row.role == "baseline"
             else text(row.verdict, VERDICTS.get(row.verdict, "")),
+            number(row.batch, "d"),
+            measure(row.p50_ms),
+            Cell(f"{significant(row.p90_ms)} / {significant(row.p99_ms)}", row.p90_ms),
+            measure(row.images_per_s),
+            measure(row.gpu_ms),
+            measure(row.joules_per_image),
+            within(row.speedup, row.speedup_low, row.speedup_high, significant),
         )
         for source, bench in found
         for row in bench.measurements
     ]
     if not rows:
         return Section(name="speed", title="Latency, throughput and speed-up")
-    columns = ("run", ">batch", "runner", ">p50 (ms)", ">p90 (ms)", ">p95 (ms)", ">p99 (ms)",
-               ">images/s", ">GPU (ms)", ">J/image", ">speed-up", ">95 % interval",
-               "verdict")  # fmt: skip
+    columns = ("run", "runner", "verdict", ">batch", ">p50 (ms)", ">p90 / p99 (ms)",
+               ">images/s", ">GPU (ms)", ">J/image", ">speed-up (95 % interval)")  # fmt: skip
     timings = [
         Row(named(data, source, row.name), row)
         for source, bench in found

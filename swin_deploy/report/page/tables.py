@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,14 +71,26 @@ def number(value: float | None, form: str = ",.2f") -> Cell:
     return Cell("") if value is None else Cell(format(value, form), float(value))
 
 
-def measure(value: float | None, digits: int = 4) -> Cell:
+def measure(value: float | None, digits: int = 3) -> Cell:
     """A figure that may be of any size, with so many significant digits."""
     return Cell("") if value is None else Cell(significant(value, digits), float(value))
 
 
-def significant(value: float, digits: int = 4) -> str:
-    """A number with so many significant digits, without an exponent: 1,234 or 0.01234."""
+def within(value: float, low: float, high: float, show: Callable[[float], str]) -> Cell:
+    """A figure with its interval, sorted by the figure; ``show`` makes text of each."""
+    return Cell(f"{show(value)} ({show(low)} to {show(high)})", float(value))
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, without an exponent: 1,230 or 0.0123.
+
+    Three, because the next one differs from one measurement to another.
+    """
     if value == 0:
         return "0"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{max(0, decimals)}f}"
+    rounded = round(value, _decimals(value, digits))
+    return f"{rounded:,.{max(0, _decimals(rounded, digits))}f}"
+
+
+def _decimals(value: float, digits: int) -> int:
+    return digits - 1 - math.floor(math.log10(abs(value)))
