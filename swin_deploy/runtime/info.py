@@ -49,9 +49,9 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
     """The same, of ``describe``, for people."""
     steps = facts["preprocessing"]
     rows = [
-        ("network", f"{facts['network']} for {facts['target']}, {facts['made by']}"),
+        ("network", f"{facts['network']} for {facts['target']}, made by {facts['made by']}"),
         ("weights", _weights(facts["weights"])),
-        ("image", f"{facts['image']} pixels, {len(steps['mean'])} channels"),
+        ("image", f"{facts['image']} pixels, channels: {len(steps['mean'])}"),
         ("batch", facts["batch"]),
         ("outputs", facts["outputs"]),
         *(("precision", f"{p}: {_floors(floors)}") for p, floors in facts["floors_db"].items()),
@@ -73,7 +73,7 @@ def _weights(about: Mapping[str, Any]) -> str:
 
 
 def _floors(floors: Mapping[str, float]) -> str:
-    return ", ".join(f"{output} within {floor:.0f} dB" for output, floor in floors.items())
+    return ", ".join(f"{output} at least {floor:.0f} dB" for output, floor in floors.items())
 
 
 def _number(value: Any) -> str:

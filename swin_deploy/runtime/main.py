@@ -121,10 +121,9 @@ def _build(options: argparse.Namespace) -> int:
     from swin_deploy.runtime.trust import open_bundle
 
     shipped = open_bundle(options.bundle, options.verify_key)
+    precisions = _precisions(shipped, options.precision)
     print(f"bundle.json has sha256 {shipped.sha256}", file=sys.stderr)  # to be compared by voice
-    published = build_bundle(
-        shipped, _precisions(shipped, options.precision), lambda text: print(text, file=sys.stderr)
-    )
+    published = build_bundle(shipped, precisions, lambda text: print(text, file=sys.stderr))
     if options.json:
         print(json.dumps([one.as_dict() for one in published], indent=2))
         return 0
