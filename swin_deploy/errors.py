@@ -133,7 +133,7 @@ def from_os_error(error: OSError) -> SwinDeployError | None:
     where = error.filename if error.filename is not None else "a file of the run"
     reason = error.strerror or str(error)
     if error.errno in _NO_SPACE:
-        return ResourceError(f"{where}: {reason}", "free some space, or --out on another disk")
+        return ResourceError(f"{where}: {reason}", "free some space, or another disk")
     if error.errno in _NO_ACCESS:
-        return FileAccessError(f"{where}: {reason}", "another --out, or mend the permissions")
+        return FileAccessError(f"{where}: {reason}", "another folder, or mend the permissions")
     return None

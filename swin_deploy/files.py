@@ -77,8 +77,12 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def require_writable(folder: Path) -> None:
+def require_writable(folder: Path, hint: str = "--out with a folder that you own") -> None:
     """Make ``folder`` if need be and prove that files can be made in it, before any heavy work.
+
+    Args:
+        folder: Where files will be written.
+        hint: What to try if they cannot: the option that names it.
 
     Raises:
         FileAccessError: It is a file, or nothing can be written there.
@@ -88,9 +92,7 @@ def require_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise FileAccessError(
-            f"cannot write in {folder}: {error.strerror}", "--out with a folder that you own"
-        ) from error
+        raise FileAccessError(f"cannot write in {folder}: {error.strerror}", hint) from error
 
 
 def refuse_impostors(path: Path, wanted: str) -> None:

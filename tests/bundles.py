@@ -19,12 +19,39 @@ def unpack(archive: Path, folder: Path) -> Path:
     return folder
 
 
-def swin_pyz(python: str | Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program of a bundle as a person at the device does, who has nothing else."""
+_WALL = """
+import sys
+
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Wall())
+"""
+
+
+def swin_pyz(
+    python: str | Path, folder: Path, *arguments: str, without: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run the program of a bundle as a person at the device does, who has nothing else.
+
+    Args:
+        python: The interpreter.
+        folder: Of the bundle.
+        arguments: After the program's name.
+        without: Modules that cannot be imported, nor by its children.
+    """
+    environment = {"PATH": "/usr/bin:/bin"}
+    if without:
+        wall = folder.parent / "wall"
+        wall.mkdir(exist_ok=True)
+        (wall / "sitecustomize.py").write_text(_WALL.format(names=without))
+        environment["PYTHONPATH"] = str(wall)
     return subprocess.run(
         [python, folder.name + "/swin.pyz", *arguments],
         cwd=folder.parent,
-        env={"PATH": "/usr/bin:/bin"},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

@@ -115,7 +115,7 @@ def odd_images(folder: Path) -> list[Path]:
 def test_importing_it_is_light() -> None:
     """Fewer than 15 modules beside the standard library and numpy, this package's own included."""
     code = (
-        "import sys; before = set(sys.modules); import swin_deploy.runtime\n"
+        "import sys; before = set(sys.modules); from swin_deploy.runtime import *\n"
         "for name in sorted(sys.modules.keys() - before): print(name)"
     )
     command = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}\n{code}"]
@@ -191,6 +191,24 @@ def test_pixels_become_what_their_photo_becomes(tmp_path: Path, shipped: Shipped
     np.testing.assert_array_equal(engine.prepare(pixels[None]), expected)
     np.testing.assert_array_equal(engine.prepare([pixels, pixels]), np.repeat(expected, 2, 0))
     np.testing.assert_array_equal(engine.prepare(expected), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_and_colour_arrays_are_photos(tmp_path: Path, shipped: Shipped, channels: int) -> None:
+    """Whatever the network takes: an array becomes what Pillow makes of a photo of it."""
+    steps = COLOUR if channels == 3 else replace(COLOUR, mean=(0.4,), std=(0.2,))
+    other = replace(shipped, preprocessing=steps)
+    engine = SwinEngine(other, "fp32", Path("none"), EchoRunner(BatchRange()))
+    generator = np.random.default_rng(2)
+    for shape in ((40, 40, 3), (40, 40)):
+        pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "x.png")
+        expected = engine.prepare(tmp_path / "x.png")
+        assert expected.shape[1] == channels
+        forms = [pixels, [pixels]] + ([pixels[None]] if pixels.ndim == 3 else [pixels[..., None]])
+        forms += [pixels[None, ..., None], [pixels[..., None]]] if pixels.ndim == 2 else []
+        for form in forms:
+            np.testing.assert_array_equal(engine.prepare(form), expected)
 
 
 def test_the_device_prepares_the_same_bits(
@@ -290,9 +308,11 @@ def test_closing_waits_and_is_final(shipped: Shipped) -> None:
         ([], "there are no images"),
         (np.zeros((3, 3)), "is no images"),
         (np.zeros((1, 9, 9, 3), dtype=np.float32), "takes float32 images of"),
-        (np.zeros((9, 9, 2), dtype=np.uint8), "takes pixels of"),
+        (np.zeros((9, 9, 2), dtype=np.uint8), "pixels are"),
         ([7], "a int is no image"),
-        ("nowhere.jpg", "cannot be read as a photo"),
+        (np.zeros((1, 9, 9, 2), dtype=np.uint8), "pixels are"),
+        (np.zeros((0, 9), dtype=np.uint8), "has no pixels"),
+        ("nowhere.jpg", "^nowhere.jpg does not exist$"),
     ],
 )
 def test_what_is_no_image_is_refused(shipped: Shipped, images: Any, message: str) -> None:

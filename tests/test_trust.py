@@ -21,6 +21,8 @@ from swin_deploy.engine.fingerprint import Fingerprint
 from swin_deploy.errors import EnvironmentMissingError, InputError, SwinDeployError, UnsafeError
 from swin_deploy.runtime import SwinEngine
 from swin_deploy.runtime import record as record_module
+from swin_deploy.runtime.build import build_bundle
+from swin_deploy.runtime.info import describe
 from swin_deploy.runtime.trust import open_bundle
 
 Damage = Callable[[Path], object]
@@ -83,6 +85,31 @@ ENGINES: dict[str, tuple[Damage, type[SwinDeployError], str]] = {
         lambda f: (f / "engines" / "engine.json").unlink(),
         UnsafeError,
         "is listed in no engines/engine.json",
+    ),
+    "an added file": (
+        lambda f: (f / "engines" / "notes.txt").write_text("mine"),
+        UnsafeError,
+        r"notes\.txt is listed in no engines/engine\.json",
+    ),
+    "an empty folder": (
+        lambda f: (f / "engines" / "another").mkdir(),
+        UnsafeError,
+        "another is listed in no",
+    ),
+    "a hidden folder": (
+        lambda f: (f / "engines" / ".another").mkdir(),
+        UnsafeError,
+        "another is listed in no",
+    ),
+    "a link": (
+        lambda f: (f / "engines" / ".building-x").symlink_to(f),
+        UnsafeError,
+        "building-x is listed in no",
+    ),
+    "a file beside the engine": (
+        lambda f: (engine_of(f).parent / "x.so").write_bytes(b""),
+        UnsafeError,
+        r"x\.so is listed in no",
     ),
     "linked record": (lambda f: link(f / "engines" / "engine.json"), UnsafeError, "is a link"),
     "record of another bundle": (
@@ -169,7 +196,8 @@ def test_a_plan_is_for_this_machine(
     with pytest.raises(EnvironmentMissingError, match=f"(?s){message}") as caught:
         SwinEngine.load(built)
     assert caught.value.exit_code == 4
-    assert caught.value.hint == "python3 swin.pyz build"
+    again = f"{sys.executable} {built}/swin.pyz build"
+    assert caught.value.hint == f"build it again with the Python that predicts: {again}"
 
 
 def test_the_command_lines_say_the_same(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +250,33 @@ def test_every_file_is_the_one_that_was_shipped(
 
 def test_what_is_built_here_is_no_part_of_it(built: Path) -> None:
     (built / "engines" / "notes.txt").write_text("mine")
-    open_bundle(built)
+    shipped = open_bundle(built)
+    engines = files_of(built / "engines")
+    with pytest.raises(UnsafeError, match=r"notes\.txt is listed in no .*; try: move it elsewhere"):
+        build_bundle(shipped, ["fp32"], quiet)
+    assert files_of(built / "engines") == engines
+    with pytest.raises(UnsafeError, match="is listed in no"):
+        describe(shipped)
+
+
+def test_what_a_killed_build_left_is_never_loaded(built: Path) -> None:
+    """An engine in the folders that a build works in counts for nothing, and is cleared away."""
+    left = [built / "engines" / name for name in (".building-x", ".engine.json.x")]
+    for folder in left:
+        shutil.copytree(engine_of(built).parent, folder)
+    SwinEngine.load(built, threads=1).close()
+    build_bundle(open_bundle(built), ["fp32"], quiet)
+    assert not any(folder.exists() for folder in left)
+
+
+def test_a_list_that_is_not_json_says_where(built: Path) -> None:
+    path = built / "bundle.json"
+    path.write_bytes(path.read_bytes().replace(b'"network":', b'"network"', 1))
+    with pytest.raises(InputError, match=r"bundle\.json is not JSON \(line \d+, column \d+\); try"):
+        open_bundle(built)
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="describes no bundle"):
+        open_bundle(built)
 
 
 @pytest.mark.parametrize(

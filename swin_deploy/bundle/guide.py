@@ -19,16 +19,13 @@ _NEEDS = {
 }
 
 
-def write_guide(
-    source: Source, target: Target, precisions: tuple[Precision, ...], archive: str
-) -> bytes:
+def write_guide(source: Source, target: Target, precisions: tuple[Precision, ...]) -> bytes:
     """The text, in UTF-8.
 
     Args:
         source: The run.
         target: What engines are built for.
         precisions: Of the graphs.
-        archive: Name of the archive.
     """
     height, width = source.config.image_size
     random = "\n**Its weights are random: it is for trying the way, and predicts nothing.**\n"
@@ -38,14 +35,12 @@ def write_guide(
             network=source.config.name,
             target=target.name,
             about=target.about,
-            archive=archive,
-            folder=archive.removesuffix(".zip"),
             image=f"{height}x{width}",
             batch=source.batch,
             precisions=", ".join(precisions),
             preferred=next(p for p in PREFERRED if p in precisions),
             needs=_NEEDS[target.kind].format(module=target.module),
-            install=target.install,
+            install=_install(target),
             weights=source.weights["source"],
             random=random if source.random else "",
             predict=_PREDICT if source.outputs == "logits" else "",
@@ -54,6 +49,16 @@ def write_guide(
         )
         .encode()
     )
+
+
+def _install(target: Target) -> str:
+    """How all of it comes to the device, in Markdown."""
+    if target.platform == "linux-aarch64":
+        return (
+            "All of it comes with JetPack; what is missing, "
+            "`sudo apt install nvidia-jetpack python3-pil` brings."
+        )
+    return f"All of it: `python3 -m pip install numpy pillow {target.distribution}`."
 
 
 _PREDICT = """

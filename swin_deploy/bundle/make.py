@@ -20,7 +20,7 @@ from swin_deploy.bundle.references import (
     reference_of,
 )
 from swin_deploy.bundle.signing import read_private_key, sign
-from swin_deploy.bundle.source import Source, choose_graphs, read_source
+from swin_deploy.bundle.source import Source, choose_graphs, form_note, read_source
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import ConfigError
@@ -67,6 +67,8 @@ class Bundle:
         network: Name of the network.
         target: As asked for.
         precisions: Of the graphs in it.
+        notes: What has to be known of it.
+        bundle_sha256: Of its ``bundle.json``, which names the hash of every other file.
         files: Names of all files in it.
         signed: Whether it carries a signature.
     """
@@ -77,6 +79,8 @@ class Bundle:
     network: str
     target: str
     precisions: tuple[Precision, ...]
+    notes: tuple[str, ...]
+    bundle_sha256: str
     files: tuple[str, ...]
     signed: bool
 
@@ -121,9 +125,10 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
     if source.labels:
         files[LABELS] = source.run.checked(LABELS)
     files[PROGRAM] = make_zipapp()
-    files[GUIDE] = write_guide(source, target, tuple(graphs), name)
+    files[GUIDE] = write_guide(source, target, tuple(graphs))
+    notes = () if (note := form_note(source, target)) is None else (note,)
     started("writing the archive")
-    facts = _describe(source, target, graphs, references, files, classes)
+    facts = _describe(source, target, graphs, references, files, classes, notes)
     content = (json.dumps(facts, indent=2) + "\n").encode()
     files[BUNDLE] = content
     if key is not None:
@@ -136,6 +141,8 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
         network=source.config.name,
         target=target.name,
         precisions=tuple(graphs),
+        notes=notes,
+        bundle_sha256=hashlib.sha256(content).hexdigest(),
         files=tuple(sorted(files)),
         signed=key is not None,
     )
@@ -148,6 +155,7 @@ def _describe(
     references: dict[str, Reference],
     files: dict[str, bytes | Path],
     classes: int,
+    notes: tuple[str, ...],
 ) -> dict[str, Any]:
     """The content of ``bundle.json``; ``runtime.shipped`` has what it means."""
     return {
@@ -175,6 +183,7 @@ def _describe(
             for precision, name in graphs.items()
         },
         "references": {name: asdict(reference) for name, reference in references.items()},
+        "notes": list(notes),
         "photo": {"file": PHOTO, "tensor": TENSOR} if PHOTO in files else None,
         "files": {name: _fingerprint(files[name]) for name in sorted(files)},
     }

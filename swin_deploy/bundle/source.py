@@ -124,6 +124,17 @@ def _labels(run: FinishedRun) -> tuple[str, ...]:
     return read_class_names(run.checked(LABELS))
 
 
+def form_note(source: Source, target: Target) -> str | None:
+    """What to know of graphs that a GPU's compiler makes slower engines of; None of others."""
+    form = source.run.manifest.stages["export"].details.get("form")  # None of a ViT
+    if target.kind != "tensorrt" or form in (None, target.form(source.batch.static)):
+        return None
+    return (
+        "this run's graph is in the form for CPUs, which NVIDIA's compiler fuses less: "
+        f"swin-deploy export --target {target.name} makes the other"
+    )
+
+
 def choose_graphs(
     source: Source, target: Target, precisions: tuple[Precision, ...] | None
 ) -> dict[Precision, str]:

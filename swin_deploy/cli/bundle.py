@@ -82,6 +82,8 @@ def bundle(
     )
     with Progress().shown() as progress:
         made = make_bundle(request, progress.started)
+        for note in made.notes:
+            progress.note(note)
     if as_json:
         click.echo(json.dumps(made.as_dict(), indent=2))
         return
@@ -89,6 +91,7 @@ def bundle(
     stdout().print(
         f"{made.path}: {made.network} for {made.target} in {', '.join(made.precisions)}, "
         f"{len(made.files)} files, {made.size_bytes / 1e6:.1f} MB, {signed}\n"
-        f"sha256 {made.sha256}",
+        f"sha256 {made.sha256}\n"
+        f"sha256 {made.bundle_sha256} of its bundle.json, which build prints on the device",
         soft_wrap=True,
     )

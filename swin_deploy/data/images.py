@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from swin_deploy.data.pixels import normalise
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
 from swin_deploy.metrics import FloatArray
 from swin_deploy.preprocessing import Preprocessing, Size
+
+if TYPE_CHECKING:  # Pillow is imported by what uses it: a device that reads no photos needs none
+    from PIL import Image
 
 # Decoders that take untrusted files. Not EPS, which runs an interpreter, whatever the file's name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -20,6 +23,21 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 _RESAMPLING = {"bilinear": 2, "bicubic": 3}
 _MODES = {1: "L", 3: "RGB"}
 _16_BIT_TO_8 = 1 / 257  # 65535 -> 255
+
+
+def require_pillow() -> None:
+    """Check that photos can be read here.
+
+    Raises:
+        EnvironmentMissingError: There is no Pillow, or it does not load.
+    """
+    try:
+        import PIL.Image  # noqa: F401  # and its native part
+    except ImportError as error:
+        raise EnvironmentMissingError(
+            f"photos are read with Pillow, which is not here: {error}",
+            "sudo apt install python3-pil, or pip install pillow",
+        ) from error
 
 
 def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArray:
@@ -40,10 +58,16 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
     Raises:
         ConfigError: The network takes neither 1 nor 3 channels.
         InputError: The file is no photo, is damaged, or is too large to be one.
+        EnvironmentMissingError: There is no Pillow here.
     """
+    require_pillow()
+    from PIL import Image
+
     try:
         with Image.open(path, formats=FORMATS) as file:
             return prepare_photo(file, size, preprocessing)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a photo: {error}") from error
 
@@ -55,6 +79,8 @@ def prepare_photo(photo: Image.Image, size: Size, preprocessing: Preprocessing) 
         ConfigError: The network takes neither 1 nor 3 channels.
         OSError: The photo is damaged; of its many errors, one.
     """
+    from PIL import ImageOps
+
     channels = len(preprocessing.mean)
     if channels not in _MODES:
         raise ConfigError(
@@ -68,6 +94,8 @@ def prepare_photo(photo: Image.Image, size: Size, preprocessing: Preprocessing) 
 
 
 def _eight_bits(photo: Image.Image) -> Image.Image:
+    from PIL import Image
+
     if photo.mode.startswith("I"):  # 16-bit samples; Pillow's own conversion would clip them
         return Image.fromarray((np.asarray(photo) * _16_BIT_TO_8).clip(0, 255).astype(np.uint8))
     return photo
@@ -81,6 +109,8 @@ def _transparent(photo: Image.Image) -> bool:
 
 
 def _opaque(photo: Image.Image) -> Image.Image:
+    from PIL import Image
+
     if not _transparent(photo):
         return photo.convert("RGB")
     layer = photo.convert("RGBA")

@@ -34,6 +34,6 @@ def build_onnxruntime(source: Path, final: Path) -> str | None:
         raise ResourceError(
             f"onnxruntime could not write its engine: {free:,} bytes are free, about "
             f"{source.stat().st_size:,} are needed",
-            "free some space, or --out on another disk",
+            "free some space, or another disk",
         ) from error
     return package_version("onnxruntime")

@@ -42,6 +42,6 @@ def build_openvino(source: Path, final: Path) -> str | None:
         raise ResourceError(
             f"openvino could not write its engine: {free:,} bytes are free, about "
             f"{source.stat().st_size:,} are needed: {error}",
-            "free some space, or --out on another disk",
+            "free some space, or another disk",
         ) from error
     return package_version("openvino")

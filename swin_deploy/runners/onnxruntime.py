@@ -20,6 +20,9 @@ from swin_deploy.runners.base import batch_of, require_fit
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11: devices have 3.10
 
+# From 1.29 on it reports its use to Microsoft and keeps an identifier below ~/.cache/Microsoft. It
+# reads this when it is imported, and what imports it in here has imported this; see docs/device.md.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 CPU = "CPUExecutionProvider"
 GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from typing import TYPE_CHECKING, Any
 
 from swin_deploy.data.images import FORMATS
 from swin_deploy.errors import InputError
 from swin_deploy.files import atomic_path
 from swin_deploy.runtime.formats import printable, score_text
 from swin_deploy.runtime.predict import PhotoResult
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
 
 _LONGEST, _NARROWEST = 1280, 480  # pixels: larger photos are made smaller, smaller ones larger
 _INK, _FAINT, _PAPER = (28, 30, 34), (228, 232, 238), (255, 255, 255)
@@ -29,6 +30,8 @@ def annotate(result: PhotoResult, folder: Path, used: set[str]) -> Path:
     Raises:
         InputError: The photo cannot be read any more.
     """
+    from PIL import Image, ImageOps
+
     try:
         with Image.open(result.photo, formats=FORMATS) as file:
             photo = ImageOps.exif_transpose(file).convert("RGB")
@@ -47,6 +50,8 @@ def annotate(result: PhotoResult, folder: Path, used: set[str]) -> Path:
 
 def draw(photo: Image.Image, result: PhotoResult) -> Image.Image:
     """The photo above a bar for each class, with its name and score."""
+    from PIL import Image, ImageDraw
+
     width = max(photo.width, _NARROWEST)
     row = width // 22
     font, margin = _font(round(row * 0.62)), row // 2
@@ -82,6 +87,8 @@ def _fit(photo: Image.Image) -> Image.Image:
 
 
 def _font(size: int) -> Any:
+    from PIL import ImageFont
+
     try:
         return ImageFont.load_default(size)
     except TypeError:  # before Pillow 10.1 it takes no size; Ubuntu has this one
@@ -94,6 +101,8 @@ def _font(size: int) -> Any:
 
 def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, font: Any) -> None:
     """Text that begins at a place, in the middle of its height."""
+    from PIL import ImageFont
+
     if isinstance(font, ImageFont.FreeTypeFont):
         pen.text(place, text, fill=_INK, font=font, anchor="lm")
     else:  # bitmap fonts have no anchors
@@ -101,6 +110,8 @@ def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, font: An
 
 
 def _width(pen: ImageDraw.ImageDraw, text: str, font: Any) -> int:
+    from PIL import ImageFont
+
     if isinstance(font, ImageFont.FreeTypeFont):
         return round(pen.textlength(text, font=font))
     return round(pen.textlength(text.encode("latin-1", "replace").decode("latin-1"), font=font))

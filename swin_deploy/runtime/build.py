@@ -20,11 +20,18 @@ from swin_deploy.errors import BusyError, EnvironmentMissingError, InputError, U
 from swin_deploy.files import digest, require_writable, sha256, sync, write_json
 from swin_deploy.precisions import Precision
 from swin_deploy.runtime.check import check_photo, compare_engine
-from swin_deploy.runtime.record import RECORD, Record, read_record
+from swin_deploy.runtime.record import (
+    LOCK,
+    RECORD,
+    WORK,
+    Record,
+    find_strangers,
+    read_record,
+)
 from swin_deploy.runtime.shipped import ENGINES, Shipped
 from swin_deploy.verify import Verification
 
-_SCRATCH = ".building-"
+_SCRATCH = WORK[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +76,41 @@ def build_bundle(
     Raises:
         VerificationError: An engine, or a photo, is not what it has to be. Nothing of it was
             published; engines that were there before are as they were.
+        UnsafeError: Something lies among the engines that no build made; likewise.
         SwinDeployError: Something is missing here; likewise.
     """
     engines = shipped.folder / ENGINES
-    require_writable(engines)
+    require_writable(engines, "a copy of the bundle in a folder that you own")
     with _only_builder(engines):
-        for left in engines.glob(f"{_SCRATCH}*"):  # of a build that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        _clear(shipped, engines)
         started("reading the reference photo")
-        check_photo(shipped)
+        if (skipped := check_photo(shipped)) is not None:
+            started(f"note: {skipped}")
         return [_build(shipped, precision, started) for precision in precisions]
+
+
+def _clear(shipped: Shipped, engines: Path) -> None:
+    """Remove what a build that was killed left, and refuse what is none of ours to remove."""
+    for path in engines.iterdir():
+        if path.name.startswith(WORK) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+    for path in find_strangers(engines, Record(_former(shipped))):
+        if path != shipped.folder / RECORD and not _is_engine_folder(path, engines):
+            raise UnsafeError(f"{path} is listed in no {RECORD}", "move it elsewhere")
+
+
+def _sweep(shipped: Shipped, engines: Path) -> None:
+    """Remove the folders of engines that the record does not list."""
+    for path in find_strangers(engines, Record(_former(shipped))):
+        if _is_engine_folder(path, engines):
+            gone = engines / f"{_SCRATCH}{path.name}"  # at once, for those who load meanwhile
+            shutil.rmtree(path.rename(gone))
+
+
+def _is_engine_folder(path: Path, engines: Path) -> bool:
+    """Whether it may be what a build published, listed or not."""
+    plain = path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+    return plain and path.parent == engines
 
 
 def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None]) -> Published:
@@ -135,6 +167,8 @@ def _publish(
     final = engines / digest(hashes)[:16]
     for name in hashes:
         sync(folder / name)
+    if final.is_symlink():
+        final.unlink()
     if final.exists() and any(_hash(final / name) != value for name, value in hashes.items()):
         shutil.rmtree(final)  # the same engine, damaged since
     if not final.exists():
@@ -146,16 +180,15 @@ def _publish(
         "verification": verification.as_dict(),
     }
     record = Record(_former(shipped) | {precision: entry})
-    write_json(shipped.folder / RECORD, record.as_dict(shipped))
-    kept = {name.split("/")[1] for one in record.engines.values() for name in one["files"]}
-    for other in engines.iterdir():
-        if other.is_dir() and not other.name.startswith(".") and other.name not in kept:
-            shutil.rmtree(other)
+    try:
+        write_json(shipped.folder / RECORD, record.as_dict(shipped))
+    finally:  # an engine that no record lists would be refused, and its neighbours with it
+        _sweep(shipped, engines)
     return final / next(iter(hashes))
 
 
 def _hash(path: Path) -> str | None:
-    return sha256(path) if path.is_file() else None
+    return sha256(path) if path.is_file() and not path.is_symlink() else None
 
 
 def _former(shipped: Shipped) -> dict[str, dict[str, Any]]:
@@ -169,7 +202,7 @@ def _former(shipped: Shipped) -> dict[str, dict[str, Any]]:
 @contextmanager
 def _only_builder(engines: Path) -> Iterator[None]:
     """Hold the lock of a folder of engines; the kernel frees it if this process dies."""
-    with (engines / ".lock").open("a") as lock:
+    with (engines / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

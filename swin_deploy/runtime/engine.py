@@ -122,9 +122,11 @@ class SwinEngine:
         """Classify images.
 
         Args:
-            images: One or a sequence of: a path; a Pillow image; uint8 pixels (H, W, channels) of
-                any size. Or uint8 (b, H, W, channels). All of these are prepared as photos are, to
-                the bit. Or float32 (b, channels, H, W), normalised already, of the network's size.
+            images: One or a sequence of: a path; a Pillow image; uint8 pixels of any size, grey
+                (H, W) or (H, W, 1) or RGB (H, W, 3). Or uint8 (b, H, W, 1 or 3). All of these are
+                prepared as photos are, to the bit: grey becomes RGB, or RGB grey, where the network
+                takes that. Or float32 (b, channels, H, W), normalised already, of the network's
+                size.
             k: So many classes of each image, or all if there are fewer.
 
         Raises:

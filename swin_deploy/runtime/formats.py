@@ -7,9 +7,10 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from swin_deploy.runtime.predict import PhotoResult
+if TYPE_CHECKING:
+    from swin_deploy.runtime.predict import PhotoResult
 
 Format = Literal["table", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = ("table", "csv", "jsonl")

@@ -25,14 +25,14 @@ def list_images(images: Any) -> tuple[Sequence[Any], list[str | None]]:
         InputError: There are none, or it is of no kind that holds images.
     """
     if isinstance(images, np.ndarray):
-        if images.dtype == np.uint8 and images.ndim == 3:
+        if images.dtype == np.uint8 and images.ndim in (2, 3):
             items: Sequence[Any] = [images]
         elif images.ndim == 4 and images.dtype in (np.uint8, np.float32):
             items = images  # type: ignore[assignment]
         else:
             raise InputError(
                 f"an array of {images.dtype} {images.shape} is no images",
-                "uint8 (H, W, channels) or (b, H, W, channels), or float32 (b, channels, H, W)",
+                "uint8 (H, W), (H, W, 1 or 3) or (b, H, W, 1 or 3), or float32 (b, channels, H, W)",
             )
     elif isinstance(images, Sequence) and not isinstance(images, str):
         items = images
@@ -47,13 +47,14 @@ def prepare_images(items: Sequence[Any], size: Size, preprocessing: Preprocessin
     """What the network sees of them: (b, channels, H, W) float32.
 
     Args:
-        items: Paths, Pillow images and uint8 pixels (H, W, channels), which are all prepared as
-            photos; or float32 (channels, H, W), taken as they are.
+        items: Paths, Pillow images and uint8 pixels, grey (H, W) or (H, W, 1) or RGB (H, W, 3),
+            which are all prepared as photos; or float32 (channels, H, W), taken as they are.
         size: (H, W), in pixels.
         preprocessing: Of photos.
 
     Raises:
         InputError: One cannot be read, or is of another kind or shape.
+        EnvironmentMissingError: There is no Pillow here, and some have to be prepared.
     """
     if isinstance(items, np.ndarray) and items.dtype == np.float32:
         _require_shape(items[0], size, preprocessing)
@@ -71,22 +72,24 @@ def _require_shape(image: FloatArray, size: Size, preprocessing: Preprocessing) 
 
 
 def _prepare(item: Any, size: Size, preprocessing: Preprocessing) -> FloatArray:
-    channels = len(preprocessing.mean)
     if isinstance(item, np.ndarray) and item.dtype == np.float32:
         return _require_shape(item, size, preprocessing)
-    from PIL import Image
-
-    from swin_deploy.data.images import load_photo, prepare_photo
+    from swin_deploy.data.images import load_photo, prepare_photo, require_pillow
 
     if isinstance(item, str | Path):
         return load_photo(Path(item), size, preprocessing)
+    require_pillow()
+    from PIL import Image
+
     if isinstance(item, np.ndarray):
-        if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != channels:
+        colours = item.shape[2] if item.ndim == 3 else 1
+        if item.dtype != np.uint8 or item.ndim not in (2, 3) or colours not in (1, 3):
             raise InputError(
-                f"the network takes pixels of (H, W, {channels}) uint8, got {item.dtype} "
-                f"{item.shape}"
+                f"pixels are (H, W), (H, W, 1) or (H, W, 3) uint8, got {item.dtype} {item.shape}"
             )
-        item = Image.fromarray(item[:, :, 0] if channels == 1 else item)
+        if not item.size:
+            raise InputError(f"an array of {item.shape} has no pixels")
+        item = Image.fromarray(item[:, :, 0] if item.ndim == 3 and colours == 1 else item)
     if not isinstance(item, Image.Image):
         raise InputError(f"a {type(item).__name__} is no image", "a path, Pillow image or array")
     try:

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from swin_deploy.errors import ConfigError, SwinDeployError, UsageError
+from swin_deploy import __version__
+from swin_deploy.errors import (
+    ConfigError,
+    EnvironmentMissingError,
+    SwinDeployError,
+    UsageError,
+)
 from swin_deploy.outcome import leave, run_command
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.runtime.formats import FORMATS, comparison_lines
@@ -58,8 +64,12 @@ def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     opened = _Parser(add_help=False)
     opened.add_argument("--precision", choices=PRECISIONS, help="of the engine")
-    opened.add_argument("--threads", type=int, metavar="N", help="on a CPU")
-    parser = _Parser(prog=program, description=__doc__)
+    opened.add_argument("--threads", type=_positive, metavar="N", help="on a CPU")
+    parser = _Parser(
+        prog=program,
+        description="Build, measure, use and show the bundle that this program lies in.",
+    )
+    parser.add_argument("--version", action="version", version=f"swin-deploy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     build = commands.add_parser(
         "build", parents=[shared], help="compile, verify and publish engines for this machine"
@@ -74,7 +84,7 @@ def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
     predict.add_argument(
         "sources", nargs="+", metavar="PHOTO", help="files, folders, or - for a list"
     )
-    predict.add_argument("--top", type=int, default=5, metavar="K", help="default: 5")
+    predict.add_argument("--top", type=_positive, default=5, metavar="K", help="default: 5")
     predict.add_argument("--format", choices=FORMATS, default="table")
     predict.add_argument("--annotate", type=Path, metavar="DIR", help="write pictures there")
     info = commands.add_parser("info", parents=[shared], help="what the bundle is")
@@ -83,10 +93,27 @@ def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
 def _dispatch(options: argparse.Namespace) -> int:
+    if options.command != "info":  # which reads and compares files, and no more
+        _require_numpy()
     return {"build": _build, "bench": _bench, "predict": _predict, "info": _info}[options.command](
         options
     )
+
+
+def _require_numpy() -> None:
+    try:
+        import numpy  # noqa: F401
+    except ImportError as error:
+        raise EnvironmentMissingError(
+            f"numpy is not here: {error}", "pip install numpy, or sudo apt install python3-numpy"
+        ) from error
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -94,9 +121,9 @@ def _build(options: argparse.Namespace) -> int:
     from swin_deploy.runtime.trust import open_bundle
 
     shipped = open_bundle(options.bundle, options.verify_key)
-    published = build_bundle(
-        shipped, _precisions(shipped, options.precision), lambda text: print(text, file=sys.stderr)
-    )
+    precisions = _precisions(shipped, options.precision)
+    print(f"bundle.json has sha256 {shipped.sha256}", file=sys.stderr)  # to be compared by voice
+    published = build_bundle(shipped, precisions, lambda text: print(text, file=sys.stderr))
     if options.json:
         print(json.dumps([one.as_dict() for one in published], indent=2))
         return 0
@@ -167,13 +194,12 @@ def require_outside(bundle: Path, folder: Path | None) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from swin_deploy.runtime.info import describe
+    from swin_deploy.runtime.info import describe, summary_lines
     from swin_deploy.runtime.trust import open_bundle
 
     facts = describe(open_bundle(options.bundle, options.verify_key))
     if options.json:
         print(json.dumps(facts, indent=2))
         return 0
-    for name, value in facts.items():
-        print(f"{name:12} {value if isinstance(value, str) else json.dumps(value)}")
+    print("\n".join(summary_lines(facts)))
     return 0

@@ -72,7 +72,8 @@ def predict_photos(
         note: Told of every photo that cannot be read, and why.
 
     Raises:
-        InputError: At the end: none, or less than 95 % of them, could be read.
+        InputError: The only one cannot be read. Of several, at the end: none, or less than 95 %
+            of them, could be.
     """
     problems: list[str] = []
     for start in range(0, len(photos), engine.batch):
@@ -81,6 +82,8 @@ def predict_photos(
             try:
                 tensors.append(engine.prepare(path))
             except InputError as error:
+                if len(photos) == 1:
+                    raise
                 problems.append(error.problem)
                 note(f"left out: {error.problem}")
                 continue
@@ -89,8 +92,7 @@ def predict_photos(
             yield from _classify(engine, paths, np.concatenate(tensors), k)
     if len(problems) == len(photos) or len(problems) > MAX_UNREADABLE * len(photos):
         raise InputError(
-            f"{len(problems)} of {len(photos)} photos cannot be read: {problems[0]}",
-            "leave them out",
+            f"{len(problems)} of {len(photos)} photos cannot be read", "leave them out"
         )
 
 

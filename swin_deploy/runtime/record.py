@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swin_deploy.engine.fingerprint import fingerprint_here, mismatch, read_fingerprint
-from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.files import read_json
@@ -18,6 +19,9 @@ from swin_deploy.runtime.trust import require_hash
 
 SCHEMA_VERSION = 1
 RECORD = f"{ENGINES}/engine.json"
+LOCK = ".lock"  # in the folder of engines, as the next
+# What the names of the folders begin with that a build works in; the second is of ``atomic_path``.
+WORK = (".building-", ".engine.json.")
 REBUILD = "python3 swin.pyz build"
 
 
@@ -46,16 +50,13 @@ def read_record(shipped: Shipped) -> Record:
     """What was built of this bundle; empty where nothing was.
 
     Raises:
-        UnsafeError: There are engines without a record, or the record is of another bundle.
+        UnsafeError: The record is of another bundle, or a link.
         InputError: The record is damaged.
     """
     path = shipped.folder / RECORD
     if path.is_symlink() or path.parent.is_symlink():
         raise UnsafeError(f"{path} is a link, or lies in one", f"remove it, and {REBUILD}")
     if not path.exists():
-        strangers = sorted(path.parent.glob("[!.]*/*"))
-        if strangers:
-            raise UnsafeError(f"{strangers[0]} is listed in no {RECORD}", REBUILD)
         return Record({})
     data = read_json(path)
     if data is None or data.get("schema_version") != SCHEMA_VERSION:
@@ -71,6 +72,48 @@ def read_record(shipped: Shipped) -> Record:
     return Record(engines)
 
 
+def find_strangers(folder: Path, record: Record) -> list[Path]:
+    """What lies in a folder of engines and is in no record of them: files, folders and links.
+
+    The lock of a build does not count, nor do the folders that it works in, which it clears away
+    and nothing loads from.
+
+    Args:
+        folder: ``engines`` of a bundle; need not be there.
+        record: Of it.
+    """
+    listed: dict[str, set[str]] = {}
+    for entry in record.engines.values():
+        files = entry.get("files")
+        for name in files if isinstance(files, dict) else ():
+            inside, _, file = str(name).removeprefix(f"{ENGINES}/").partition("/")
+            listed.setdefault(inside, set()).add(file)
+    strangers: list[Path] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        link = path.is_symlink()
+        if path.is_file() and not link and path.name in (LOCK, Path(RECORD).name):
+            continue
+        if path.is_dir() and not link and path.name.startswith(WORK):
+            continue
+        if path.is_dir() and path.name in listed:  # links of these are told where they are opened
+            strangers += sorted(p for p in path.iterdir() if p.name not in listed[path.name])
+            continue
+        strangers.append(path)
+    return strangers
+
+
+def require_no_strangers(shipped: Shipped, record: Record) -> None:
+    """Check that all engines that lie in a bundle were built there.
+
+    Raises:
+        UnsafeError: Something else is among them.
+    """
+    if strangers := find_strangers(shipped.folder / ENGINES, record):
+        raise UnsafeError(
+            f"{strangers[0]} is listed in no {RECORD}", f"move it elsewhere, or {REBUILD}"
+        )
+
+
 def require_engine(shipped: Shipped, precision: str | None) -> tuple[Precision, Path]:
     """The engine of a precision, after all that can be said of it before it is opened.
 
@@ -81,10 +124,12 @@ def require_engine(shipped: Shipped, precision: str | None) -> tuple[Precision, 
     Raises:
         InputError: It was not built, or its record is damaged.
         EnvironmentMissingError: It was built for another version, GPU or platform; names both.
-        UnsafeError: It is not the file that was built, or of another bundle.
+        UnsafeError: It is not the file that was built, or of another bundle, or something lies
+            beside it that was not built here.
     """
     record = read_record(shipped)
     if not record.engines:
+        require_no_strangers(shipped, record)
         raise InputError(f"nothing was built in {shipped.folder} yet", REBUILD)
     chosen = shipped.choose(precision)
     if precision is None and chosen not in record.engines:
@@ -94,7 +139,9 @@ def require_engine(shipped: Shipped, precision: str | None) -> tuple[Precision, 
             f"{shipped.folder} has no engine in {chosen}, only in {', '.join(record.engines)}",
             f"{REBUILD} --precision {chosen}",
         )
-    return chosen, _require_own(shipped, record.engines[chosen])
+    path = _require_own(shipped, record.engines[chosen])
+    require_no_strangers(shipped, record)
+    return chosen, path
 
 
 def _require_own(shipped: Shipped, entry: Mapping[str, Any]) -> Path:
@@ -122,6 +169,8 @@ def _inside(name: str) -> bool:
 
 
 def _require_machine(shipped: Shipped, entry: Mapping[str, Any], path: Path) -> None:
+    from swin_deploy.engine.open import why_not_here  # numpy, which ``info`` does without
+
     target = find_target(shipped.target)
     if (problem := why_not_here(target)) is not None:
         raise EnvironmentMissingError(f"{path} cannot run here: {problem}", target.install)
@@ -129,5 +178,7 @@ def _require_machine(shipped: Shipped, entry: Mapping[str, Any], path: Path) -> 
     here = fingerprint_here(target.module, target.distribution)
     if (reason := mismatch(recorded, here)) is not None:
         raise EnvironmentMissingError(
-            f"{path} was built for {recorded}, here is {here}: {reason}", REBUILD
+            f"{path} was built for {recorded}, here is {here}: {reason}",
+            "build it again with the Python that predicts: "
+            f"{shlex.join([sys.executable, str(shipped.folder / 'swin.pyz'), 'build'])}",
         )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from swin_deploy.files import require_writable
 from swin_deploy.runtime.engine import SwinEngine
 from swin_deploy.runtime.formats import Format, format_results, printable
 from swin_deploy.runtime.predict import PhotoResult, expand_sources, predict_photos
@@ -24,9 +25,12 @@ def report_photos(
         pictures: A folder for pictures with the classes below them; None for none.
 
     Raises:
+        FileAccessError: ``pictures`` cannot be written to.
         InputError: As ``predict_photos``, after the rest was printed.
     """
     photos = expand_sources(sources, sys.stdin)
+    if pictures is not None:
+        require_writable(pictures, "--annotate with a folder that you own")
     results = predict_photos(engine, photos, top, _note)
     for line in format_results(_drawn(results, pictures), form):
         print(line)

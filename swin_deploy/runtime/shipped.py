@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.data.pixels import ImageInput
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.interface import OUTPUTS, Interface, Outputs
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.preprocessing import Preprocessing, Size, read_preprocessing
+
+if TYPE_CHECKING:
+    from swin_deploy.data.pixels import ImageInput
 
 SCHEMA_VERSION = 1
 BUNDLE, ENGINES = "bundle.json", "engines"  # the file, and the folder of what is built here
@@ -72,6 +74,7 @@ class Shipped:
         references: Name -> reference.
         photo: A photo, and the tensor that it has to become, (channels, H, W) float32 as .npy; None
             for a network that takes no photos.
+        notes: What the person at the device has to know.
         files: Every file but ``bundle.json`` and its signature -> SHA-256 and size in bytes.
     """
 
@@ -93,10 +96,13 @@ class Shipped:
     graphs: dict[Precision, Graph]
     references: dict[str, Reference]
     photo: tuple[str, str] | None
+    notes: tuple[str, ...]
     files: dict[str, tuple[str, int]]
 
     def image_input(self, precision: Precision) -> ImageInput:
         """What the graph of a precision takes."""
+        from swin_deploy.data.pixels import ImageInput  # numpy, which ``info`` does without
+
         steps = self.preprocessing
         return ImageInput(self.interface.io_of(precision), steps.mean, steps.std)
 
@@ -148,7 +154,20 @@ def parse_bundle(folder: Path, content: bytes, sha256: str) -> Shipped:
             graphs={p: Graph(**data["graphs"][p]) for p in PRECISIONS if p in data["graphs"]},
             references={name: Reference(**one) for name, one in data["references"].items()},
             photo=data["photo"] and (data["photo"]["file"], data["photo"]["tensor"]),
+            notes=tuple(map(str, data.get("notes", ()))),  # older bundles have none
             files={name: (one["sha256"], one["bytes"]) for name, one in data["files"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{where} is not JSON (line {error.lineno}, column {error.colno})",
+            "unpack the archive again",
+        ) from error
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        ConfigError,
+    ) as error:
         raise InputError(f"{where} describes no bundle: {error!r}", "unpack it again") from error
