@@ -56,13 +56,20 @@ def print_recommendations(found: Sequence[Recommendation], console: Console) -> 
         console.print(f"{verb} {one.target}: {one.precision}, {one.reason}", soft_wrap=True)
 
 
+BESIDE = {  # files that an engine comes with, by their ends
+    ".kernels.json": "its kernels: swin-deploy cost",
+    ".log": "what its compiler said",
+}
+
+
 def _print_stages(result: RunResult, console: Console) -> None:
     table = make_table("", "stage", "file", ">MB", "what", ">seconds")
     for name, record in result.stages.items():
         for path in record.outputs:
-            if path.endswith(".kernels.json"):
+            beside = next((text for end, text in BESIDE.items() if path.endswith(end)), None)
+            if beside is not None:
                 size = (result.path / path).stat().st_size / 1e6
-                table.add_row("", path, f"{size:.1f}", "its kernels: swin-deploy cost")
+                table.add_row("", path, f"{size:.1f}", beside)
                 continue
             table.add_row(
                 name.partition(":")[0],
