@@ -58,7 +58,9 @@ def speed_section(data: ReportData) -> Section:
     timings.sort(key=lambda row: row.timing.batch)
     compared = [row for row in timings if row.timing.role != "baseline"]
     figures = [plot_speedups(compared)] if compared else []
-    figures += [plot_throughput(timings), plot_latency(timings)]
+    if len({row.timing.batch for row in timings}) > 1:  # one batch size makes no curve
+        figures.append(plot_throughput(timings))
+    figures.append(plot_latency(timings))
     words = tuple(
         named(
             data, source, f"{bench.threads} threads of {bench.machine.cores} cores of "
