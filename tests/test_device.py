@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def test_another_version_names_the_python_and_the_folder(built: Path) -> None:
     edit_record(folder, lambda entry: entry["built_for"].update(version="99.1"))
     done = swin_pyz(sys.executable, folder, "predict", "x.png")
     assert done.returncode == 4
-    command = f"{sys.executable} '{folder}/swin.pyz' build"
+    command = shlex.join([sys.executable, f"{folder}/swin.pyz", "build"])
     assert done.stderr.endswith(f"build it again with the Python that predicts: {command}\n")
     subprocess.run(command, shell=True, check=True, capture_output=True, cwd=folder.parent)
     assert swin_pyz(sys.executable, folder, "bench", "--seconds", "0.1").returncode == 0

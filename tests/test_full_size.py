@@ -43,7 +43,7 @@ def test_every_attention_fuses_and_everything_agrees(case: Case, export_once: Ex
 
 
 @pytest.mark.parametrize("case", params(case for case in CASES if not case.whole_run))
-def test_large_batches_compile_as_recorded(case: Case) -> None:
+def test_large_ones_compile_as_recorded(case: Case) -> None:
     subject = compile_case(case)
     require_recorded(case, subject)
     assert subject.listing.fused_attentions == sum(summarise(EVERY[case.network].config).depths)

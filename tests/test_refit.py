@@ -77,7 +77,7 @@ def test_int8_is_refused_with_the_reason(fixed_run: Path, tmp_path: Path) -> Non
 
 def test_only_recorded_plans_are_refitted(fixed_run: Path, tmp_path: Path) -> None:
     plan = edited(fixed_run, tmp_path / "run", refittable)
-    with pytest.raises(UnsafeError, match="is not a plan that"):
+    with pytest.raises(UnsafeError, match="is not an engine that"):
         find_refittable(plan.with_suffix(".kernels.json"))
     plan.write_bytes(plan.read_bytes()[:-1])
     with pytest.raises(UnsafeError, match="was changed"):
@@ -198,3 +198,8 @@ def test_an_engine_takes_new_weights(
         result = refit_engine(found, refit_request(found, checkpoint, None, None), listener)
         compared = {row["candidate"] for row in result.verification["comparisons"]}
         assert "engine rtx-fp16" in compared
+
+
+def test_an_engine_of_another_runtime_is_not_refitted(pocket_run: RunResult) -> None:
+    with pytest.raises(ConfigError, match=r"is no plan of TensorRT.* --target cpu --weights NEW"):
+        find_refittable(pocket_run.path / "engines" / "cpu-fp32.onnx")

@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from swin_deploy.architecture import SwinConfig
+from swin_deploy.child import run_in_child
 from swin_deploy.cli import main as cli
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.traffic import GraphCost, cost_graph
@@ -365,14 +366,21 @@ class Hungry:
         np.ones(self.size, np.uint8)
 
 
-def test_memory_is_that_of_the_calls_alone() -> None:
-    """What loading took, and gave back, is not in it."""
-    mib = 2**20
+MIB = 2**20
+
+
+def take_and_give_back() -> dict[str, Any]:
+    """In a process of its own, as points are measured: a library may make malloc keep memory."""
     before = measure._resident("VmRSS")
-    np.ones(256 * mib, np.uint8)
-    turn = measure._clock(Hungry(64 * mib), SWIN.config, 1, before)
-    assert 60 * mib < turn["working_bytes"] < 128 * mib
-    assert turn["peak_bytes"] < 160 * mib
+    np.ones(256 * MIB, np.uint8)
+    return measure._clock(Hungry(64 * MIB), SWIN.config, 1, before)
+
+
+def test_memory_is_that_of_the_calls_alone(tmp_path: Path) -> None:
+    """What loading took, and gave back, is not in it."""
+    turn = run_in_child(take_and_give_back, tmp_path / "log", 120)
+    assert 60 * MIB < turn["working_bytes"] < 128 * MIB
+    assert turn["peak_bytes"] < 160 * MIB
 
 
 def test_memory_is_null_where_the_kernel_does_not_tell(

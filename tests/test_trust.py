@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -196,7 +197,7 @@ def test_a_plan_is_for_this_machine(
     with pytest.raises(EnvironmentMissingError, match=f"(?s){message}") as caught:
         SwinEngine.load(built)
     assert caught.value.exit_code == 4
-    again = f"{sys.executable} {built}/swin.pyz build"
+    again = shlex.join([sys.executable, f"{built}/swin.pyz", "build"])
     assert caught.value.hint == f"build it again with the Python that predicts: {again}"
 
 
@@ -414,7 +415,7 @@ def test_without_the_library_signatures_are_asked_for_in_vain(
     request = BundleRequest(
         run=digits_run, target="cpu", precisions=("fp32",), out=tmp_path / "x", sign=tmp_path / "k"
     )
-    with pytest.raises(EnvironmentMissingError, match=r"pip install 'swin-deploy\[sign\]'"):
+    with pytest.raises(EnvironmentMissingError, match="pip install cryptography"):
         make_bundle(request, quiet)
     assert files_of(tmp_path) == {}
 

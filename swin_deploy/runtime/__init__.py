@@ -7,13 +7,16 @@ if TYPE_CHECKING:
     from swin_deploy.runtime.prediction import Prediction
 
 __all__ = ["Prediction", "SwinEngine"]
-_MODULES = {"Prediction": "prediction", "SwinEngine": "engine"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for: ``swin.pyz info`` runs where there is no numpy."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    if name == "SwinEngine":
+        from swin_deploy.runtime.engine import SwinEngine
 
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return SwinEngine
+    if name == "Prediction":
+        from swin_deploy.runtime.prediction import Prediction
+
+        return Prediction
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
