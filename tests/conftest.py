@@ -256,6 +256,14 @@ def digits_folder(digits_archive: Path) -> Path:
     return folder
 
 
+def pythons_3_10() -> list[str | Path]:
+    """Those on the PATH and of pyenv, whose shim on the PATH may refuse to start."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    named = shutil.which("python3.10")
+    found = [*([named] if named else []), *pyenv.glob("versions/3.10.*/bin/python3.10")]
+    return [python for python in found if starts(python)]
+
+
 def starts(python: str | Path) -> bool:
     return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
 
@@ -263,11 +271,8 @@ def starts(python: str | Path) -> bool:
 @pytest.fixture(scope="session")
 def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python as on a device: numpy, Pillow and ONNX Runtime, 3.10 where there is one."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = [shutil.which("python3.10"), *pyenv.glob("versions/3.10.*/bin/python3.10")]
-    running = (old for old in found if old and starts(old))  # a shim of pyenv may refuse to
     folder = tmp_path_factory.mktemp("device")
-    subprocess.run([next(running, sys.executable), "-m", "venv", folder], check=True)
+    subprocess.run([*pythons_3_10(), sys.executable][:1] + ["-m", "venv", folder], check=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
     packages = ["numpy", "pillow", "onnxruntime"]
     subprocess.run([*pip, "--disable-pip-version-check", *packages], check=True)

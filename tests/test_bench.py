@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -31,7 +32,10 @@ from swin_deploy.errors import (
     UnsafeError,
     VerificationError,
 )
+from swin_deploy.graph.plain import Halved, export_plainly
 from swin_deploy.metrics import FloatArray
+from swin_deploy.model.build import build_model
+from swin_deploy.model.outputs import output_names, with_outputs
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
@@ -411,3 +415,15 @@ def test_a_speed_that_is_not_reached_is_an_error() -> None:
     require_speed(report, 1.2)
     with pytest.raises(VerificationError, match=r"engine x at batch 1 is 1.50 .* 1.20 to 1.80"):
         require_speed(report, 1.3)
+
+
+def test_the_plain_export_of_maps_in_half_has_their_names_and_float32_ends(tmp_path: Path) -> None:
+    """What a GPU is measured against; only its file can be looked at here."""
+    maps = with_outputs(build_model(POCKET.config), "stages", "pocket")
+    names, path = output_names(maps), tmp_path / "naive.onnx"
+    export_plainly(Halved(maps).eval(), POCKET.config, BatchRange(), path, outputs=names)
+    graph = onnx.load(path).graph
+    assert tuple(output.name for output in graph.output) == names
+    ends = [*graph.input, *graph.output]
+    assert {end.type.tensor_type.elem_type for end in ends} == {onnx.TensorProto.FLOAT}
+    assert onnx.TensorProto.FLOAT16 in {weight.data_type for weight in graph.initializer}

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from bundles import edit_record, engine_of, files_of, flip, rewrite, swin_pyz, unpack
-from conftest import DIGITS
+from conftest import DIGITS, pythons_3_10
 from swin_deploy.bundle.archive import make_zipapp, write_archive
 from swin_deploy.bundle.closure import runtime_closure
 from swin_deploy.bundle.make import BundleRequest, make_bundle
@@ -91,8 +91,9 @@ def test_the_whole_way_on_a_bare_device(
 def test_the_bare_device_has_python_3_10(device_python: Path) -> None:
     asked = [device_python, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
     version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    if version != "3.10":
+    if not pythons_3_10():
         pytest.skip(f"no Python 3.10 on the PATH or of pyenv: the device had Python {version}")
+    assert version == "3.10"
 
 
 def test_help_and_usage_of_the_program(folder: Path) -> None:

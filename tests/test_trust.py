@@ -20,6 +20,7 @@ from swin_deploy.bundle.make import BundleRequest, make_bundle
 from swin_deploy.cli import main as cli
 from swin_deploy.engine.fingerprint import Fingerprint
 from swin_deploy.errors import EnvironmentMissingError, InputError, SwinDeployError, UnsafeError
+from swin_deploy.files import sha256
 from swin_deploy.runtime import SwinEngine
 from swin_deploy.runtime import record as record_module
 from swin_deploy.runtime.build import build_bundle
@@ -434,4 +435,4 @@ def test_keys_of_openssl_are_read(digits_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(digits_folder, tmp_path / "copy"))
     content = (folder / "bundle.json").read_bytes()
     (folder / "bundle.json.sig").write_bytes(sign(read_private_key(private), content))
-    open_bundle(folder, public)
+    assert open_bundle(folder, public).sha256 == sha256(folder / "bundle.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from fusion.naive import MAKERS, export_plainly
+from fusion.naive import MAKERS
 from fusion.rows import Row
 from swin_deploy.batches import BatchRange
 from swin_deploy.engine.build import BuiltEngine, build_engine
@@ -17,6 +17,7 @@ from swin_deploy.export_form.choice import choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
+from swin_deploy.graph.plain import export_plainly
 from swin_deploy.model.build import build_model
 from swin_deploy.networks import NetworkConfig
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fusion.naive import export_plainly, holding_ours
+from fusion.naive import holding_ours
 from fusion.rows import Row
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.errors import VerificationError
 from swin_deploy.export_form.choice import FormName, choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
+from swin_deploy.graph.plain import export_plainly
 from swin_deploy.graph.simplify import simplify_graph
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.model.build import build_model

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fusion.naive import export_plainly, holding_ours
+from fusion.naive import holding_ours
 from fusion.rows import Row
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import find_photos, load_photos
@@ -20,6 +20,7 @@ from swin_deploy.export_form.choice import choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
+from swin_deploy.graph.plain import export_plainly
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.runners.onnxruntime import open_session, session_options

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fusion.rows import CIFAR, Row, from_tests
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.batches import BatchRange
-from swin_deploy.graph.export import OPSET
 from swin_deploy.model.build import build_model
 
 
@@ -64,36 +57,3 @@ def holding_ours(config: SwinConfig, model: nn.Module) -> nn.Module:
     assert wanted == set(weights), wanted ^ set(weights)  # buffers are computed, not trained
     network.load_state_dict(weights, strict=False)
     return network  # type: ignore[no-any-return]
-
-
-def export_plainly(
-    model: nn.Module, config: SwinConfig, batch: BatchRange, path: Path, opset: int = OPSET
-) -> None:
-    """Write ``model`` to ``path`` with PyTorch's exporter and nothing else.
-
-    Args:
-        model: Takes images of its attribute ``image_dtype``, or else of the dtype of its weights.
-        config: The size of its images.
-        batch: Static or dynamic.
-        path: Gets the graph, weights embedded.
-        opset: Of the graph.
-    """
-    dtype = getattr(model, "image_dtype", next(model.parameters()).dtype)
-    example = torch.zeros(batch.high, config.in_channels, *config.image_size, dtype=dtype)
-    options: dict[str, Any] = {}
-    if not batch.static:
-        sizes = torch.export.Dim("batch", min=batch.low, max=batch.high)
-        options["dynamic_shapes"] = ({0: sizes},)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (example,),
-            str(path),
-            dynamo=True,
-            opset_version=opset,
-            external_data=False,
-            verbose=False,
-            **options,
-        )

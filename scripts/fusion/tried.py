@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from fusion.compile import compile_frozen, compile_written
 from fusion.forms import TriedForm
-from fusion.naive import export_plainly
 from fusion.networks import figures
 from fusion.rows import Row, batch_range
 from swin_deploy.architecture import SwinConfig
@@ -19,26 +17,13 @@ from swin_deploy.data.inputs import make_noise
 from swin_deploy.engine.build import BuiltEngine
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.export import OPSET
+from swin_deploy.graph.plain import Halved, export_plainly
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.verify import FLOORS_DB
 
 NETWORKS = {1: "swin_t", 2: "swinv2_t_w8"}
 BATCHES = ("16", "1", "1:16")
-
-
-class InHalf(nn.Module):
-    """A network in FP16 with an FP32 image and FP32 logits, as ``convert_to_half`` leaves it.
-
-    That function knows the operators of our own forms only; ``.half()`` takes any.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network, self.image_dtype = network.half(), torch.float32
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.network(image.half()).float()  # type: ignore[no-any-return]
 
 
 def require_exact(form: TriedForm, config: SwinConfig) -> float:
@@ -64,7 +49,7 @@ def compile_form(form: TriedForm, config: SwinConfig, batch: BatchRange) -> Buil
     made = form.make(build_model(config))
     if form.ours:
         return compile_frozen(made, config, batch)
-    network = InHalf(made)
+    network = Halved(made)  # ``convert_to_half`` knows the operators of our own forms only
 
     def write(path: Path) -> None:
         export_plainly(network, config, batch, path, form.opset or OPSET)

@@ -13,11 +13,11 @@ from gpu_check.graphs import Graph, Reference
 from gpu_check.probe import require_gpu, require_torch_cuda
 from gpu_check.report import Report
 from gpu_check.slots import verify_slots
-from gpu_check.speed import Halved
 from swin_deploy.batches import BatchRange
 from swin_deploy.engine.build import BuiltEngine, build_engine
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import find_target
+from swin_deploy.graph.plain import Halved
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import CPU, GPU, OnnxRuntimeRunner

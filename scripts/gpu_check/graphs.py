@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fusion.naive import export_plainly, holding_ours
+from fusion.naive import holding_ours
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import make_noise_for
@@ -20,6 +20,7 @@ from swin_deploy.export_form.choice import choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
+from swin_deploy.graph.plain import export_plainly
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import build_model
 from swin_deploy.networks import NetworkConfig

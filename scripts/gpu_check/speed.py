@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor, nn
-
 from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
 from swin_deploy.bench.subject import runs_on_gpu
 from swin_deploy.data.inputs import InputSet
@@ -16,18 +14,6 @@ from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.tensorrt import TensorRtRunner
-
-
-class Halved(nn.Module):
-    """A network after ``.half()`` that takes and gives float32, as the others do."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.half()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(b, channels, H, W) float32 -> (b, classes) float32."""
-        return self.network(image.half()).float()  # type: ignore[no-any-return]
 
 
 def time_all(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fusion.exactness import default_photos
-from fusion.naive import export_plainly, holding_ours
+from fusion.naive import holding_ours
 from fusion.rows import Row
 from quantisation.graphs import (
     FORMS,
@@ -26,6 +26,7 @@ from swin_deploy.config import CALIBRATION_METHODS
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.inputs import list_photos
 from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.graph.plain import export_plainly
 from swin_deploy.graph.simplify import simplify_graph
 from swin_deploy.metrics import FloatArray, sqnr_db, top1_agreement
 from swin_deploy.model.build import build_model

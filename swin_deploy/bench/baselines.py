@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from swin_deploy.bench.names import Baseline
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.open import open_engine
 from swin_deploy.engine.target import Target
-from swin_deploy.graph.export import OPSET
+from swin_deploy.graph.plain import Halved, export_plainly
 from swin_deploy.model.outputs import output_names
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.precisions import HalfPrecision, Precision
@@ -106,58 +104,12 @@ def _naive(network: EagerNetwork, target: Target, batches: Sequence[int], folder
     graph = folder / f"naive.{precision}.onnx"
     batch = BatchRange(low=min(batches), high=max(batches))
     if not graph.exists():
-        export_plainly(network.model, network.config, batch, graph, half=on_gpu)
+        model = copy.deepcopy(network.model).cpu()
+        names = output_names(model)
+        plain = Halved(model).eval() if on_gpu else model
+        export_plainly(plain, network.config, batch, graph, outputs=names)
     engine = folder / Path(target.engine_name(precision)).name
     build_engine(target, graph, engine, batch, folder / "build.log")
     runner = open_engine(target, precision, engine, network.threads)
     runner.name = f"naive ONNX {target.name}-{precision}"
     return Entrant(runner, precision, "baseline", on_gpu)
-
-
-def export_plainly(
-    model: nn.Module, config: NetworkConfig, batch: BatchRange, path: Path, half: bool = False
-) -> None:
-    """Write the eager network to ``path`` as a user would without this package.
-
-    Args:
-        model: Gives its outputs by ``output_names``.
-        config: The size of its images.
-        batch: Static or dynamic.
-        path: Gets the graph, weights embedded; float32 in and out.
-        half: Convert the network with ``.half()`` first.
-    """
-    model = copy.deepcopy(model).cpu()
-    if half:
-        model = _Half(model.half()).eval()
-    example = torch.zeros(batch.high, config.in_channels, *config.image_size)
-    sizes = None if batch.static else torch.export.Dim("batch", min=batch.low, max=batch.high)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about graphs that are not ours
-        torch.onnx.export(
-            model,
-            (example,),
-            str(path),
-            dynamo=True,
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-            input_names=["image"],
-            output_names=list(output_names(model)),
-            dynamic_shapes=None if sizes is None else ({0: sizes},),
-        )
-
-
-class _Half(nn.Module):
-    """A network in float16 with float32 ends, as ours have them."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.names = output_names(model)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        outputs = self.model(image.half())
-        if isinstance(outputs, torch.Tensor):
-            return outputs.float()
-        return tuple(output.float() for output in outputs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from swin_deploy.cli.types import json_option, network_options, resolve_network
+from swin_deploy.cli.types import json_option, network_options, resolve_network, worker_options
 from swin_deploy.interrupts import import_torch
 
 
@@ -39,15 +39,7 @@ from swin_deploy.interrupts import import_torch
 @click.option("--limit", type=int, metavar="N", help="A sample of at most N photos.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that sample.")
 @click.option("--batch", type=int, default=16, show_default=True, help="Images at a time.")
-@click.option(
-    "--threads", type=int, default=1, show_default=True, help="CPU threads of every worker."
-)
-@click.option(
-    "--workers", type=int, metavar="N", help="Processes. Default: 1; on Ray, all it has room for."
-)
-@click.option(
-    "--ray", metavar="ADDRESS", help='Spread over a Ray cluster; "local" starts one here.'
-)
+@worker_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from swin_deploy.cli.types import json_option
+from swin_deploy.cli.types import json_option, worker_options
 from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 
 
@@ -72,15 +72,7 @@ from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
     metavar="DB",
     help="The same without labels: for DB of signal to noise on the worst image.",
 )
-@click.option(
-    "--threads", type=int, default=1, show_default=True, help="CPU threads of every worker."
-)
-@click.option(
-    "--workers", type=int, metavar="N", help="Processes. Default: 1; on Ray, all it has room for."
-)
-@click.option(
-    "--ray", metavar="ADDRESS", help='Spread over a Ray cluster; "local" starts one here.'
-)
+@worker_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),

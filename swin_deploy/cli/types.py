@@ -182,4 +182,24 @@ def load_options(function: F) -> F:
     return function
 
 
+def worker_options(function: F) -> F:
+    """Add ``--threads``, ``--workers`` and ``--ray``."""
+    for option in (
+        click.option(
+            "--ray", metavar="ADDRESS", help='Spread over a Ray cluster; "local" starts one here.'
+        ),
+        click.option(
+            "--workers",
+            type=int,
+            metavar="N",
+            help="Processes. Default: 1; on Ray, all it has room for.",
+        ),
+        click.option(
+            "--threads", type=int, default=1, show_default=True, help="CPU threads of every worker."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
