@@ -272,7 +272,8 @@ def starts(python: str | Path) -> bool:
 def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python as on a device: numpy, Pillow and ONNX Runtime, 3.10 where there is one."""
     folder = tmp_path_factory.mktemp("device")
-    subprocess.run([*pythons_3_10(), sys.executable][:1] + ["-m", "venv", folder], check=True)
+    python, *_ = [*pythons_3_10(), sys.executable]
+    subprocess.run([python, "-m", "venv", folder], check=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
     packages = ["numpy", "pillow", "onnxruntime"]
     subprocess.run([*pip, "--disable-pip-version-check", *packages], check=True)
