@@ -15,6 +15,10 @@ from swin_deploy.errors import InputError
 from swin_deploy.model.build import make_network
 from swin_deploy.networks import NetworkConfig
 
+_FLOATS = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz),
+}
 _SHOWN = 5  # names in an error, of possibly hundreds
 
 
@@ -27,7 +31,7 @@ def checked_values(path: Path, tensors: Tensors) -> tuple[Tensors, list[str]]:
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())
     checked: Tensors = {}
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if tensor.dtype not in _FLOATS:
             raise InputError(f"{path}: {name} is {tensor.dtype}, not a float type")
         value = tensor.to(torch.float32).contiguous()
         if bad := int((~torch.isfinite(value)).sum()):

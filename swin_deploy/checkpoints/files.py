@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import pickle
+import errno
 import re
-import zipfile
-from argparse import Namespace
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.checkpoints.archives import read_archive
+from swin_deploy.checkpoints.checks import some
+from swin_deploy.checkpoints.pickles import Inert, pairs_of
+from swin_deploy.errors import InputError, SwinDeployError, UnsafeError
 from swin_deploy.files import refuse_impostors
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -27,6 +27,19 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face f
 CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
 AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict", "ema")
 
+# What the pickle of plain tensors names, and what nobody names but to run something.
+_OURS = re.compile(
+    r"torch\.(_utils\._rebuild\w+|_tensor\._rebuild\w+|tensor\._rebuild\w+|(\w+\.)?\w+Storage"
+    r"|Size|device|dtype|nn\.parameter\.Parameter|u?int\d+|b?float\w+|bool)"
+    r"|collections\.OrderedDict|argparse\.Namespace|(builtins|__builtin__)\.(set|frozenset)"
+)
+_RUNS = re.compile(
+    r"(os|posix|nt|subprocess|commands|runpy|pty|socket|shutil|sys|ctypes|webbrowser|importlib|code)\..*"
+    r"|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__|input|breakpoint)"
+)
+_MOST_SHARED = 8  # bytes of tensors for each byte of their file, which several may share
+_LONGEST_NAME = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class RawCheckpoint:
@@ -36,11 +49,13 @@ class RawCheckpoint:
         tensors: By the names that the file gives them.
         opened: The containers around them, outermost first.
         left: Another container with weights of the same network, that was not asked for.
+        strangers: Names of classes and functions whose objects lie beside the tensors.
     """
 
     tensors: dict[str, Tensor]
     opened: tuple[str, ...]
     left: str = ""
+    strangers: tuple[str, ...] = ()
 
 
 def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
@@ -52,7 +67,8 @@ def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
 
     Raises:
         InputError: The file is missing, damaged, or no checkpoint, or holds no average.
-        UnsafeError: Reading it would run code; names what it asks for.
+        UnsafeError: Its pickle would run code, and there is nothing else in it, or nothing else
+            could be meant by it; names what it asks for.
     """
     path = checkpoint_file(path)
     refuse_impostors(path, "a checkpoint")
@@ -60,23 +76,70 @@ def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
         raise InputError(
             f"{path} has the suffix {path.suffix!r}", f"one of .safetensors, {', '.join(PICKLED)}"
         )
-    content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    with _damage_of(path):
+        if path.suffix == ".safetensors":
+            return _without_containers(path, load_file(path), ema, lambda value: value)
+        archive = read_archive(path)
+        strangers = tuple(name for name in archive.names if not _OURS.fullmatch(name))
+        if any(_RUNS.fullmatch(name) for name in strangers):
+            raise _unsafe(path, strangers)
+        try:
+            found = _without_containers(path, archive.content, ema, archive.tensor)
+        except _NoTensorsError as error:
+            if strangers:
+                raise _unsafe(path, strangers) from error
+            raise
+        held = sum(tensor.numel() * tensor.itemsize for tensor in found.tensors.values())
+        if held > _MOST_SHARED * len(archive.file):
+            raise InputError(f"{path} makes {held} bytes of tensors of {len(archive.file)}")
+        return replace(found, strangers=strangers)
+
+
+class _NoTensorsError(InputError):
+    """There are no tensors where they belong."""
+
+
+def _unsafe(path: Path, names: Sequence[str]) -> UnsafeError:
+    return UnsafeError(
+        f"{path} would run code to be read: {some(names)}", "save its tensors alone, as safetensors"
+    )
+
+
+def _without_containers(
+    path: Path, content: object, ema: bool, tensor_of: Callable[[Any], Tensor | None]
+) -> RawCheckpoint:
+    """The tensors in the innermost container."""
     opened, left = [], ""
+    entries = _entries(content)
     containers = (*AVERAGES, *CONTAINERS) if ema else (*CONTAINERS, *AVERAGES)
-    while (name := _container_of(content, containers)) is not None:
+    while entries is not None and (name := _container_in(entries, containers)) is not None:
         others = AVERAGES if name in CONTAINERS else CONTAINERS
-        left = left or (_container_of(content, others) or "")
-        content = content[name]
+        left = left or (_container_in(entries, others) or "")
+        entries = _entries(entries[name])
         opened.append(name)
+    if entries is None:
+        kind = content.name if isinstance(content, Inert) else type(content).__name__
+        raise _NoTensorsError(f"the checkpoint holds a {kind:.60}, not named tensors")
     if ema and not {*opened} & {*AVERAGES}:
         raise InputError(
             f"{path} holds no average of its weights: none of {', '.join(AVERAGES)}",
             "leave --ema out",
         )
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+    tensors = {}
+    for name, value in entries.items():
+        try:
+            tensor = tensor_of(value)
+        except InputError as error:
+            raise InputError(f"{path}: {name!r:.80}: {error.problem}", error.hint) from error
+        if tensor is None:
+            continue
+        if not isinstance(name, str):
+            key = name.arguments[0] if isinstance(name, Inert) and name.arguments else name
+            raise InputError(f"{path} has a tensor whose name is a {type(key).__name__}, no text")
+        tensors[name] = tensor
     if not tensors:
-        keys = ", ".join(map(str, list(content)[:5]))
-        raise InputError(f"{path} holds no tensors, only: {keys or 'nothing'}")
+        keys = ", ".join(f"{key:.40}" for key in list(entries)[:5] if isinstance(key, str))
+        raise _NoTensorsError(f"{path} holds no tensors, only: {keys or 'nothing'}")
     return RawCheckpoint(tensors, tuple(opened), left)
 
 
@@ -94,73 +157,58 @@ def checkpoint_file(path: Path) -> Path:
     raise InputError(f"{path} holds none of {', '.join(FOLDER_FILES)}")
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    """Whatever else the bytes of a file lead its readers to is a fault of the file."""
     try:
-        return load_file(path)
-    except safetensors.SafetensorError as error:
-        raise InputError(f"{path} is damaged: {error}", "download it again") from error
-
-
-def _read_torch(path: Path) -> Any:
-    """Read a PyTorch archive, tensors and plain containers only."""
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-                broken = archive.testzip()  # PyTorch itself does not compare checksums
-        except zipfile.BadZipFile as error:
-            raise InputError(f"{path} is damaged: {error}", "download it again") from error
-        if broken is not None:
-            raise InputError(f"{path} is damaged in {broken}", "download it again")
-        if any(name.endswith("/constants.pkl") for name in names):
-            raise InputError(
-                f"{path} is a TorchScript program, not a checkpoint", "its state_dict, saved"
-            )
-    try:
-        with torch.serialization.safe_globals(_inert_globals()):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        raise _refusal(path, zipped, error) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, UnicodeDecodeError) as error:
-        reason = str(error).partition(". ")[0]  # the rest is PyTorch's advice to itself
+        yield
+    except SwinDeployError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EOVERFLOW):
+            raise
+        kind = "safetensors file" if path.suffix == ".safetensors" else "PyTorch archive"
+        reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
         raise InputError(
-            f"{path} is not a complete PyTorch archive: {reason}", "download it again"
+            f"{path} is damaged, it is not a complete {kind}: {reason:.120}", "download it again"
         ) from error
 
 
-def _refusal(path: Path, zipped: bool, error: pickle.UnpicklingError) -> Exception:
-    """Told apart by what the archive asks for: code, or nothing that makes sense."""
-    try:
-        asked = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else []
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, pickle.UnpicklingError):
-        asked = []
-    asked = asked or re.findall(r"GLOBAL (\S+)", str(error))  # a bare pickle cannot be listed
-    if asked:
-        return UnsafeError(
-            f"{path} would run code to be read: {', '.join(asked)}",
-            "save its tensors alone, as safetensors",
-        )
-    return InputError(f"{path} is not a PyTorch checkpoint: {str(error).splitlines()[0]}")
+def _entries(value: object) -> Mapping[Any, Any] | None:
+    """What a mapping holds: a dict, what was one, or a network that was saved whole."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, Inert):
+        return None
+    if isinstance(value.state, dict) and "_parameters" in value.state:
+        return _entries_of_module(value)
+    if value.name == "collections.OrderedDict":
+        pairs = value.arguments[0] if value.arguments else []
+        return pairs_of([item for pair in pairs for item in pair]) | value.entries
+    return value.entries or None
 
 
-class InertConfig(dict[str, Any]):
-    """Stands in for the training configuration that the authors' checkpoints carry."""
+def _entries_of_module(module: Inert) -> dict[str, Any]:
+    """Parameters and buffers of a network, by their dotted names, as its state_dict has them."""
+    found: dict[str, Any] = {}
+    left: list[tuple[str, Inert]] = [("", module)]
+    while left:
+        prefix, part = left.pop()
+        if len(prefix) > _LONGEST_NAME:
+            raise ValueError("its network is nested without an end")
+        state = part.state
+        hidden = state.get("_non_persistent_buffers_set") or Inert("")
+        names = [*hidden.elements, *(name for made_of in hidden.arguments for name in made_of)]
+        for group in ("_parameters", "_buffers"):
+            for name, value in (_entries(state[group]) or {}).items():
+                if value is not None and (group == "_parameters" or name not in names):
+                    found[f"{prefix}{name}"] = value
+        for name, child in (_entries(state["_modules"]) or {}).items():
+            if child is not None:
+                left.append((f"{prefix}{name}.", child))
+    return found
 
 
-def _inert_globals() -> list[Any]:
-    return [(InertConfig, "yacs.config.CfgNode"), Namespace]
-
-
-def _container_of(content: Any, names: Iterable[str]) -> str | None:
-    """The one of ``names`` under which tensors lie; None if they lie here.
-
-    Raises:
-        InputError: The file holds something else than a mapping.
-    """
-    if not isinstance(content, Mapping):
-        raise InputError(f"the checkpoint holds a {type(content).__name__}, not named tensors")
-    for name in names:
-        if isinstance(content.get(name), Mapping):
-            return name
-    return None
+def _container_in(entries: Mapping[Any, Any], names: Iterable[str]) -> str | None:
+    """The one of ``names`` under which tensors lie; None if they lie here."""
+    return next((name for name in names if _entries(entries.get(name)) is not None), None)

@@ -79,6 +79,8 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
     checked, notes = checked_values(path, renamed)
     if raw.left:
         notes.append(f"{raw.left} was left alone" + ("" if options.ema else "; --ema takes it"))
+    if raw.strangers:
+        notes.append(f"left alone, and nothing of them run: objects of {some(raw.strangers)}")
     config: NetworkConfig
     if dialect.family == "ViT":
         config = _vit_config(path, checked, options)
