@@ -27,6 +27,7 @@ LAYERS = (
         "interrupts",
         "metrics",
         "precisions",
+        "records",
     ),
     ("preprocessing",),
     ("architecture",),

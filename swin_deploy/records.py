@@ -1,0 +1,222 @@
+"""JSON that anyone may have written: bounded when it is parsed, typed when it is read.
+
+Devices read records too, so this needs the standard library alone, and Python 3.10.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, TypeVar
+
+from swin_deploy.errors import ConfigError, InputError
+
+T = TypeVar("T")
+
+MAX_BYTES = 64 << 20  # the largest real record, of 50,000 images with every flip, has a tenth of it
+MAX_DEPTH = 64  # ours are 8 deep at most
+MAX_DIGITS = 20  # of an integer: 2^64 has as many
+
+# A string that is not closed matches too: else every quote in it would be tried again.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)', re.DOTALL)
+_DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(sorted(set(range(256)) - _DEEPER.keys()))
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SHOWN = 60  # characters of a value in a message
+
+
+def parse_json(content: bytes, where: object, hint: str = "") -> Any:
+    """A JSON value whose size, depth and numbers are those of an honest file.
+
+    Args:
+        content: UTF-8.
+        where: The file, for messages.
+        hint: What to try where it is none.
+
+    Raises:
+        InputError: It is no JSON, or more than ``MAX_BYTES``, ``MAX_DEPTH`` or ``MAX_DIGITS``, or
+            has numbers or characters that JSON has not: NaN, infinity, half of a surrogate pair.
+    """
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{where} has {len(content)} bytes, at most {MAX_BYTES} are read", hint)
+    brackets = _STRING.sub(b"", content).translate(None, _NO_BRACKETS)
+    if (depth := max(accumulate(_DEEPER[one] for one in brackets), default=0)) > MAX_DEPTH:
+        raise InputError(f"{where} is nested {depth} deep, at most {MAX_DEPTH} are read", hint)
+    try:
+        value = json.loads(
+            content.decode("utf-8-sig"),
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+        )
+        if _SURROGATE.search(content):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{where} is not JSON (line {error.lineno}, column {error.colno}): {error.msg}", hint
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{where} is not JSON that can be read: {error}", hint) from error
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits, at most {MAX_DIGITS} are read")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    if (value := float(text)) in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:_SHOWN]} is too large")
+    return value
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def load_json(path: Path, hint: str = "") -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        InputError: The file is missing, or holds anything else.
+        OSError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path} does not exist", hint) from error
+    value = parse_json(content, path, hint)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds {_show(value)}, not a JSON object", hint)
+    return value
+
+
+def decode(kind: type[T], value: object, where: object, hint: str = "", key: str = "") -> T:
+    """A value of ``parse_json`` as a dataclass, with every type in it checked.
+
+    What ``dataclasses.asdict`` made of one, and JSON has kept, comes back equal.
+
+    Args:
+        kind: A dataclass, or any type that its fields have.
+        value: What was parsed.
+        where: The file, for messages.
+        hint: What to try where it does not fit.
+        key: Its place in the file, for messages.
+
+    Raises:
+        InputError: It does not fit; names the key, what is there and what should be.
+    """
+    try:
+        return typing.cast(T, _decode(kind, value, key))
+    except _MisfitError as error:
+        raise InputError(f"{where}: {error}", hint) from error
+
+
+class _MisfitError(Exception):
+    def __init__(self, key: str, found: object, wanted: str) -> None:
+        self.key = key
+        super().__init__(f"{key or 'it'} is {_show(found)}, not {wanted}")
+
+
+def _decode(kind: Any, value: object, key: str) -> object:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _decode_union(arguments, value, key)
+    if origin is typing.Literal:
+        # By type too: True equals 1.
+        if any(value == one and type(value) is type(one) for one in arguments):
+            return value
+        raise _MisfitError(key, value, f"one of {', '.join(map(repr, arguments))}")
+    if is_dataclass(kind):
+        return _decode_dataclass(kind, value, key)
+    if origin in (tuple, list):
+        return _decode_array(origin, arguments, value, key)
+    if origin in (dict, Mapping):
+        if not isinstance(value, dict):
+            raise _MisfitError(key, value, "an object")
+        of, inner = arguments
+        return {
+            _decode(of, name, f"a key of {key}"): _decode(inner, one, _join(key, name))
+            for name, one in value.items()
+        }
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not (type(None) if kind is None else kind):
+        raise _MisfitError(key, value, _NAMES.get(kind, str(kind)))
+    return value
+
+
+_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    dict: "an object",
+    float: "a number",
+    int: "an integer",
+    list: "an array",
+    str: "a string",
+    type(None): "null",
+}
+
+
+def _decode_union(kinds: tuple[Any, ...], value: object, key: str) -> object:
+    problems = []
+    for kind in kinds:
+        try:
+            return _decode(kind, value, key)
+        except _MisfitError as error:
+            problems.append(error)
+    raise max(problems, key=lambda problem: len(problem.key))  # within it, rather than not null
+
+
+def _decode_array(origin: Any, kinds: tuple[Any, ...], value: object, key: str) -> object:
+    if not isinstance(value, list):
+        raise _MisfitError(key, value, "an array")
+    if origin is list or kinds[1:] == (...,):
+        each = [kinds[0]] * len(value)
+    elif len(kinds) == len(value):
+        each = list(kinds)
+    else:
+        raise _MisfitError(key, value, f"an array of {len(kinds)}")
+    found = (
+        _decode(kind, one, f"{key}[{i}]")
+        for i, (kind, one) in enumerate(zip(each, value, strict=True))
+    )
+    return origin(found)
+
+
+def _decode_dataclass(kind: Any, value: object, key: str) -> object:
+    if not isinstance(value, dict):
+        raise _MisfitError(key, value, "an object")
+    hints = typing.get_type_hints(kind)
+    names = {field.name: field for field in fields(kind) if field.init}
+    if unknown := sorted(value.keys() - names.keys()):
+        raise _MisfitError(_join(key, unknown[0]), value[unknown[0]], "a key of this version")
+    read = {}
+    for name, field in names.items():
+        if name in value:
+            read[name] = _decode(hints[name], value[name], _join(key, name))
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise _MisfitError(_join(key, name), "missing", "there")
+    try:
+        return kind(**read)
+    except ConfigError as error:  # what its own check refused
+        raise _MisfitError(key, value, f"allowed: {error.problem}") from error
+
+
+def _join(key: str, name: object) -> str:
+    return f"{key}.{str(name)[:_SHOWN]}" if key else str(name)[:_SHOWN]
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,125 @@
+"""JSON from anywhere: what is no honest file is refused by kind, and every type is checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from swin_deploy.batches import BatchRange
+from swin_deploy.errors import InputError
+from swin_deploy.records import MAX_DEPTH, decode, load_json, parse_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    sizes: tuple[int, int]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    kind: Literal["a", "b"]
+    share: float
+    batch: BatchRange
+    inner: Inner | None = None
+    by_name: dict[str, Inner] | None = None
+    rest: Any = None
+
+
+WHOLE = Outer(
+    kind="a",
+    share=0.5,
+    batch=BatchRange(low=1, high=4),
+    inner=Inner(sizes=(1, 2), names=("x",)),
+    by_name={"y": Inner(sizes=(3, 4))},
+    rest={"free": [1, None]},
+)
+
+
+def as_json() -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(json.dumps(asdict(WHOLE)))
+    return value
+
+
+def test_what_was_written_comes_back_equal() -> None:
+    assert decode(Outer, as_json(), "file") == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("kind",), "c", "kind is \"c\", not one of 'a', 'b'"),
+        (("kind",), None, "kind is null"),
+        (("share",), "0.5", 'share is "0.5", not a number'),
+        (("share",), True, "share is true"),
+        (("batch",), 7, "batch is 7, not an object"),
+        (("batch", "low"), 9, "batch is"),  # above high
+        (("batch", "low"), 1.5, "batch.low is 1.5, not an integer"),
+        (("batch", "x"), 1, "batch.x is 1, not a key"),
+        (("inner", "sizes"), [1], "inner.sizes is [1], not an array of 2"),
+        (("inner", "sizes"), [1, "2"], 'inner.sizes[1] is "2"'),
+        (("by_name", "y", "names"), {}, "by_name.y.names is {}"),
+        (("by_name",), [], "by_name is []"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_both_values(
+    path: tuple[str, ...], value: object, words: str
+) -> None:
+    data = as_json()
+    place = data
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    with pytest.raises(InputError) as caught:
+        decode(Outer, data, "file")
+    assert caught.value.problem.startswith("file: ")
+    assert words in caught.value.problem
+
+
+@pytest.mark.parametrize("key", ["kind", "share", "batch"])
+def test_a_missing_key_is_named(key: str) -> None:
+    data = as_json()
+    del data[key]
+    with pytest.raises(InputError, match=f"{key} is"):
+        decode(Outer, data, "file")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b'"\\ud800"',
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"9" * 5000,
+        b"[" * 100_000,
+        b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
+        b'"' + b'\\"' * 2_000_000,  # never closed, and read once
+    ],
+    ids=lambda content: content[:12].decode("latin-1"),
+)
+def test_what_is_no_honest_json_is_refused(content: bytes) -> None:
+    with pytest.raises(InputError, match="file"):
+        parse_json(content, "file")
+
+
+def test_brackets_in_strings_are_not_nesting() -> None:
+    deep = "[" * 1000 + '\\"' + "{" * 1000
+    assert parse_json(json.dumps({"a": deep}).encode(), "file") == {"a": deep}
+    assert parse_json(b'"\\ud83d\\ude00"', "file") == "\U0001f600"  # a whole pair
+
+
+@pytest.mark.parametrize("content", ["[]", "1", "null"])
+def test_a_record_is_an_object(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError, match="object"):
+        load_json(tmp_path / "a.json")
+    with pytest.raises(InputError, match="exist"):
+        load_json(tmp_path / "none.json")
