@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.errors import FileAccessError, InputError
+from swin_deploy.records import load_json
 
 
 def sha256(path: Path) -> str:
@@ -55,10 +56,9 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in ``path``; None if the file is missing or holds anything else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        return load_json(path, finite=False)
+    except InputError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def share(path: Path) -> None:

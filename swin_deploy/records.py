@@ -31,13 +31,14 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SHOWN = 60  # characters of a value in a message
 
 
-def parse_json(content: bytes, where: object, hint: str = "") -> Any:
+def parse_json(content: bytes, where: object, hint: str = "", *, finite: bool = True) -> Any:
     """A JSON value whose size, depth and numbers are those of an honest file.
 
     Args:
         content: UTF-8.
         where: The file, for messages.
         hint: What to try where it is none.
+        finite: Refuse NaN and infinity, which JSON has not and Python writes all the same.
 
     Raises:
         InputError: It is no JSON, or more than ``MAX_BYTES``, ``MAX_DEPTH`` or ``MAX_DIGITS``, or
@@ -52,14 +53,14 @@ def parse_json(content: bytes, where: object, hint: str = "") -> Any:
         value = json.loads(
             content.decode("utf-8-sig"),
             parse_int=_integer,
-            parse_float=_finite,
-            parse_constant=_refuse_constant,
+            parse_float=_finite if finite else float,
+            parse_constant=_refuse_constant if finite else float,
         )
         if _SURROGATE.search(content):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{where} is not JSON (line {error.lineno}, column {error.colno}): {error.msg}", hint
+            f"{where} is not JSON (line {error.lineno}, column {error.colno})", hint
         ) from error
     except ValueError as error:
         raise InputError(f"{where} is not JSON that can be read: {error}", hint) from error
@@ -82,8 +83,8 @@ def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def load_json(path: Path, hint: str = "") -> dict[str, Any]:
-    """The JSON object in a file.
+def load_json(path: Path, hint: str = "", *, finite: bool = True) -> dict[str, Any]:
+    """The JSON object in a file; arguments as of ``parse_json``.
 
     Raises:
         InputError: The file is missing, or holds anything else.
@@ -94,7 +95,7 @@ def load_json(path: Path, hint: str = "") -> dict[str, Any]:
             content = stream.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path} does not exist", hint) from error
-    value = parse_json(content, path, hint)
+    value = parse_json(content, path, hint, finite=finite)
     if not isinstance(value, dict):
         raise InputError(f"{path} holds {_show(value)}, not a JSON object", hint)
     return value

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -160,3 +161,25 @@ def operators(graph: Path, folder: Path) -> Counter[str]:
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     open_session(graph, options)
     return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+
+
+def test_integer_products_are_exact_on_any_processor(tmp_path: Path) -> None:
+    """Large ones of uint8 with int8, whose sums saturate where the processor has no VNNI."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(200, 256, (4, 64))
+    weight = rng.integers(-127, 128, (64, 8)).astype(np.int8)
+    text = """<ir_version: 9, opset_import: ["" : 17]>
+        g (float[4, 64] x, int8[64, 8] w) => (float[4, 8] y)
+          <float s = {1.0}, uint8 z = {0}, int8 zero = {0}> {
+            q = QuantizeLinear(x, s, z)
+            image = DequantizeLinear(q, s, z)
+            weight = DequantizeLinear(w, s, zero)
+            y = MatMul(image, weight)
+        }"""
+    model = onnx.parser.parse_model(text)
+    del model.graph.input[1]  # the weight is a constant
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    onnx.save(model, tmp_path / "x.onnx")
+    session = open_session(tmp_path / "x.onnx", session_options(None))
+    (found,) = session.run(None, {"x": image.astype(np.float32)})
+    np.testing.assert_array_equal(found, image @ weight.astype(np.int64))

@@ -17,7 +17,7 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
-    ("outcome",),
+    ("outcome", "records"),
     (
         "batches",
         "build_options",
@@ -27,7 +27,6 @@ LAYERS = (
         "interrupts",
         "metrics",
         "precisions",
-        "records",
     ),
     ("preprocessing",),
     ("architecture",),

@@ -110,7 +110,7 @@ def test_a_dynamic_batch_has_no_bytes() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "another layout"),
+        ("", "not JSON"),
         ("[]", "another layout"),
         ('{"Layers": []}', "another layout"),  # neither of the lists of engine tensors
         ('{"Layers": ["a", "b"], "Bindings": []}', "only names of layers"),

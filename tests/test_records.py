@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import onnx
 import pytest
 
 from swin_deploy.batches import BatchRange
+from swin_deploy.checkpoints.sidecar import is_timm
+from swin_deploy.data.classes import read_class_names
+from swin_deploy.data.synsets import read_class_map
+from swin_deploy.engine.listing_inspector import read_inspector
 from swin_deploy.errors import InputError
+from swin_deploy.evaluate.journal import journal_path, open_journal
+from swin_deploy.files import read_json
+from swin_deploy.graph.dress import read_image_input
 from swin_deploy.records import MAX_DEPTH, decode, load_json, parse_json
+from swin_deploy.runtime.shipped import parse_bundle
+from swin_deploy.verify.saved import HEADER, read_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,3 +135,59 @@ def test_a_record_is_an_object(tmp_path: Path, content: str) -> None:
         load_json(tmp_path / "a.json")
     with pytest.raises(InputError, match="exist"):
         load_json(tmp_path / "none.json")
+
+
+def read_saved(path: Path) -> None:
+    np.savez(path.with_suffix(".npz"), **{HEADER: np.frombuffer(path.read_bytes(), np.uint8)})
+    read_outputs(path.with_suffix(".npz"))
+
+
+def read_metadata(path: Path) -> None:
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1, 2, 2, 3])
+    nodes = [onnx.helper.make_node("Identity", ["image"], ["same"])]
+    same = onnx.helper.make_tensor_value_info("same", onnx.TensorProto.UINT8, [1, 2, 2, 3])
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [image], [same]))
+    said = {"image.mean": path.read_bytes().decode("latin-1"), "image.std": "[1.0]"}
+    onnx.helper.set_model_props(model, said)
+    onnx.save(model, path.with_suffix(".onnx"))
+    read_image_input(path.with_suffix(".onnx"))
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "names of classes": read_class_names,
+    "a class map": lambda path: read_class_map(path, 2),
+    "what lies beside a checkpoint": is_timm,
+    "the inspector": lambda path: read_inspector(path.read_bytes().decode("latin-1")),
+    "a bundle": lambda path: parse_bundle(path.parent, path.read_bytes(), ""),
+    "saved outputs": read_saved,
+    "a graph of pixels": read_metadata,
+}
+DISHONEST = {
+    "digits": b'{"a": ' + b"9" * 5000 + b"}",
+    "depth": b"[" * 20_000 + b"]" * 20_000,
+    "cut off": b'{"a": 1',
+    "another kind": b"7",
+}
+
+
+@pytest.mark.parametrize("content", DISHONEST.values(), ids=DISHONEST.keys())
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS.keys())
+def test_every_reader_of_json_refuses_what_is_none(
+    tmp_path: Path, read: Callable[[Path], object], content: bytes
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        read(path)
+
+
+@pytest.mark.parametrize("content", DISHONEST.values(), ids=DISHONEST.keys())
+def test_records_of_ours_that_are_damaged_are_made_again(tmp_path: Path, content: bytes) -> None:
+    report, notes = tmp_path / "evaluate.json", list[str]()
+    report.write_bytes(content)
+    assert read_json(report) is None
+    report.unlink()
+    journal_path(report).write_bytes(content + b"\n")
+    with open_journal(report, {"of": "this"}, notes.append) as journal:
+        assert not journal.done
+    assert any("starting again" in note for note in notes)

@@ -376,7 +376,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "an array is missing": (lambda a: without(a, LOGITS), "lacks"),
     "no inputs": (lambda a: without(a, "input.0"), "lacks"),
     "no header": (lambda a: without(a, "header"), "has no header"),
-    "no JSON": (lambda a: a | {"header": np.frombuffer(b"{", np.uint8)}, "no JSON"),
+    "no JSON": (lambda a: a | {"header": np.frombuffer(b"{", np.uint8)}, "not JSON"),
     "a list": (lambda a: a | {"header": np.frombuffer(b"[1]", np.uint8)}, "version None"),
     "another version": (lambda a: with_header(a, schema_version=9), "version 9"),
     "no sides": (lambda a: with_header(a, sides={}), "holds no outputs"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import signal
 import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -16,6 +17,7 @@ from swin_deploy.config import LoadOptions
 from swin_deploy.errors import SwinDeployError
 from swin_deploy.model.build import build_model
 
+LIMIT_S = 20  # of one file: reading a whole one takes some milliseconds
 SMALLEST = SwinConfig(
     name="smallest",
     image_size=(16, 16),
@@ -99,10 +101,15 @@ def read(path: Path) -> str:
 
 
 def fuzz(folder: Path, count: int, seed: int = 0) -> Counter[str]:
-    """Read ``count`` damaged files; what is no typed error comes out with the file left there."""
+    """Read ``count`` damaged files; what is no typed error comes out, and so does a hang.
+
+    The file that did it is left in ``folder``.
+    """
     choose, outcomes, whole = random.Random(seed), Counter[str](), list(seeds().values())
     path = folder / "damaged.pth"
     for _ in range(count):
         path.write_bytes(damaged(choose.choice(whole), choose))
+        signal.alarm(LIMIT_S)  # whose signal ends the process
         outcomes[read(path)] += 1
+        signal.alarm(0)
     return outcomes

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import errno
 import re
+import struct
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import safetensors
 from safetensors.torch import load_file
 from torch import Tensor
 
 from swin_deploy.checkpoints.archives import read_archive
 from swin_deploy.checkpoints.checks import some
 from swin_deploy.checkpoints.pickles import Inert, pairs_of
-from swin_deploy.errors import InputError, SwinDeployError, UnsafeError
+from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.files import refuse_impostors
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -36,6 +39,12 @@ _OURS = re.compile(
 _RUNS = re.compile(
     r"(os|posix|nt|subprocess|commands|runpy|pty|socket|shutil|sys|ctypes|webbrowser|importlib|code)\..*"
     r"|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__|input|breakpoint)"
+)
+# What readers raise over bytes that no writer wrote; what else they raise is no fault of the file.
+_DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError),
+    *(RuntimeError, TypeError, ValueError),
+    *(safetensors.SafetensorError, struct.error, zipfile.BadZipFile),
 )
 _MOST_SHARED = 8  # bytes of tensors for each byte of their file, which several may share
 _LONGEST_NAME = 1000
@@ -162,10 +171,11 @@ def _damage_of(path: Path) -> Iterator[None]:
     """Whatever else the bytes of a file lead its readers to is a fault of the file."""
     try:
         yield
-    except SwinDeployError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EOVERFLOW):
+    except _DAMAGE as error:
+        odd = (errno.EINVAL, errno.EOVERFLOW)  # what the offsets in a damaged archive lead to
+        if isinstance(error, OSError) and error.errno not in odd:
+            raise
+        if "can't allocate memory" in str(error):  # PyTorch's RuntimeError: no fault of the file
             raise
         kind = "safetensors file" if path.suffix == ".safetensors" else "PyTorch archive"
         reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 STORED = "persistent id"  # name of what stands for a storage; a global has a dot in its name
 _MOST_STEPS = 4_000_000  # a checkpoint of Swin-L with its optimizer has a hundredth of that
@@ -68,7 +69,14 @@ class Reader:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # stacks under the marks
         self._memo: dict[int, Any] = {}
-        for opcode, argument, _ in pickletools.genops(self._stream):  # type: ignore[arg-type]
+        with warnings.catch_warnings():  # of escapes in a text: they are the file's
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._run()
+        return self._stack.pop()
+
+    def _run(self) -> None:
+        # It takes ``read`` and ``readline`` alone, though its annotation asks for more.
+        for opcode, argument, _ in pickletools.genops(cast(IO[bytes], self._stream)):
             self._steps += 1
             if self._steps > _MOST_STEPS:
                 raise ValueError(f"its pickle has more than {_MOST_STEPS} steps")
@@ -78,7 +86,6 @@ class Reader:
                 self._stack.append(argument)
             else:
                 raise ValueError(f"its pickle has a step {opcode.name}")
-        return self._stack.pop()
 
     def _push_since_mark(self, make: Callable[[list[Any]], Any]) -> None:
         value = make(self._since_mark())

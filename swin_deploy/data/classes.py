@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from swin_deploy.errors import InputError
+from swin_deploy.records import decode, parse_json
 
 _SHOWN = 5  # mismatches in a message
 WITHOUT_LABELS = "the same images without labels measure agreement with FP32: --images"
@@ -20,13 +20,8 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: It holds something else.
     """
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is no JSON: {error}", "export again") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path} is no list of names", "export again")
-    return tuple(names)
+    names = parse_json(path.read_bytes(), path, "export again")
+    return decode(tuple[str, ...], names, path, "export again")
 
 
 def match_classes(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from swin_deploy.data.photo_list import read_lines
 from swin_deploy.errors import InputError
+from swin_deploy.records import load_json
 
 _SYNSET = re.compile(r"n\d{8}")
 _SHOWN = 5  # mismatches in a message
@@ -88,10 +88,10 @@ def order_synsets(texts: Sequence[str], classes: int, where: str) -> tuple[dict[
 
 
 def _from_json(path: Path) -> list[str]:
+    found = load_json(path, CLASS_MAP_HINT)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
         return [str(found[str(index)][0]) for index in range(len(found))]
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         raise InputError(
             f'{path} is no JSON object like {{"0": ["n01440764", "tench"], ...}}: {error!r}',
             CLASS_MAP_HINT,

@@ -8,7 +8,6 @@ IEngineInspector Usage from TensorRT 10.x to 11.x"). One reader takes either.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from swin_deploy.engine.listing import NOT_KERNELS, UNKNOWN, Kernel, Listing, Tensor
 from swin_deploy.engine.listing_log import read_onnx_nodes
 from swin_deploy.errors import InputError
+from swin_deploy.records import parse_json
 
 _DTYPES = {
     "float": "Float",
@@ -48,8 +48,8 @@ def read_inspector(text: str) -> Listing:
     Raises:
         InputError: It is neither of the two schemas, or has less detail.
     """
+    data = parse_json(text.encode(errors="replace"), "the engine inspector's answer", finite=False)
     try:
-        data = json.loads(text)
         layers = data["Layers"]
         if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
             raise InputError(
@@ -59,7 +59,7 @@ def read_inspector(text: str) -> Listing:
         written = {output["Name"] for layer in layers for output in layer["Outputs"]}
         activations = written | set(_engine_tensors(data))
         kernels = [_kernel(layer, activations) for layer in layers]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"the engine inspector's answer has another layout than those of TensorRT 10 and 11: "
             f"{error!r}"

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from swin_deploy.errors import BusyError, FileAccessError
+from swin_deploy.errors import BusyError, FileAccessError, InputError
 from swin_deploy.evaluate.shards import ShardResult
 from swin_deploy.files import digest, read_json, write_json
+from swin_deploy.records import parse_json
 
 KIND = "evaluate"
 
@@ -93,11 +94,11 @@ def _read(
     if not whole:
         return {}
     try:
-        header, *rows = (json.loads(line) for line in whole)
+        header, *rows = (parse_json(line.encode(), path, finite=False) for line in whole)
         found = header["identity"]
         changed = [key for key in found | identity if found.get(key) != identity.get(key)]
         results = [ShardResult.from_dict(row) for row in rows]
-    except (ValueError, KeyError, TypeError):
+    except (InputError, ValueError, KeyError, TypeError):
         note(f"{path} cannot be used: starting again")
         return {}
     if changed:

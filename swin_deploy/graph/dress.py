@@ -17,6 +17,7 @@ from swin_deploy.graph.export import check_graph, read_ends
 from swin_deploy.interface import Interface, Io
 from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing
+from swin_deploy.records import decode, parse_json
 
 
 def dress_graph(
@@ -80,8 +81,9 @@ def read_image_input(path: Path) -> ImageInput:
         return ImageInput("fp16" if dtype == "float16" else "fp32")
     said = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
     try:
-        mean, std = (tuple(json.loads(said[f"image.{name}"])) for name in ("mean", "std"))
-    except (KeyError, ValueError, TypeError) as error:
+        texts = [said[f"image.{name}"].encode() for name in ("mean", "std")]
+        mean, std = (decode(tuple[float, ...], parse_json(text, path), path) for text in texts)
+    except (KeyError, InputError) as error:
         raise InputError(
             f"{path} takes pixels, and its metadata does not say with what mean and std"
         ) from error

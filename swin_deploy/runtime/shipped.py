@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.interface import OUTPUTS, Interface, Outputs
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.preprocessing import Preprocessing, Size, read_preprocessing
+from swin_deploy.records import parse_json
 
 if TYPE_CHECKING:
     from swin_deploy.data.pixels import ImageInput
@@ -128,7 +128,7 @@ def parse_bundle(folder: Path, content: bytes, sha256: str) -> Shipped:
     """
     where = folder / BUNDLE
     try:
-        data = json.loads(content)
+        data = parse_json(content, where, "unpack the archive again")
         if (version := data["schema_version"]) != SCHEMA_VERSION:
             raise InputError(
                 f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}",
@@ -157,17 +157,11 @@ def parse_bundle(folder: Path, content: bytes, sha256: str) -> Shipped:
             notes=tuple(map(str, data.get("notes", ()))),  # older bundles have none
             files={name: (one["sha256"], one["bytes"]) for name, one in data["files"].items()},
         )
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{where} is not JSON (line {error.lineno}, column {error.colno})",
-            "unpack the archive again",
-        ) from error
     except (
         KeyError,
         TypeError,
         ValueError,
         AttributeError,
-        RecursionError,
         ConfigError,
     ) as error:
         raise InputError(f"{where} describes no bundle: {error!r}", "unpack it again") from error

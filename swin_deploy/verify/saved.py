@@ -18,6 +18,7 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import atomic_path, refuse_impostors
 from swin_deploy.metrics import FloatArray
+from swin_deploy.records import parse_json
 
 SCHEMA_VERSION = 1
 HEADER = "header"
@@ -110,10 +111,7 @@ def _read_header(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     if f"{HEADER}.npy" not in archive.namelist():
         raise InputError(f"{path} has no {HEADER}: it was not saved by this command", _HINT)
     content = _read(archive, path, HEADER, {np.dtype("u1")}, MAX_HEADER_BYTES)
-    try:
-        header = json.loads(content.tobytes())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: its header is no JSON: {error}", _HINT) from error
+    header = parse_json(content.tobytes(), f"the header of {path}", _HINT, finite=False)
     version = header.get("schema_version") if isinstance(header, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has version {version}, not {SCHEMA_VERSION}", _HINT)
