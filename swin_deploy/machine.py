@@ -47,6 +47,17 @@ def describe_machine() -> Machine:
     )
 
 
+def integer_sums_saturate() -> bool:
+    """Whether products of uint8 and int8 are summed in 16 bits here, which are too few for two.
+
+    So it is on x86-64 before VNNI and AMX; a runtime has to be told to go another way.
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    return not flags & {"avx512_vnni", "avx_vnni", "amx_int8"}
+
+
 def _processor() -> str:
     """The kernel's name for the CPU; on Jetson there is none, and the board's name says more."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

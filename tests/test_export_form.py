@@ -108,14 +108,18 @@ def test_it_equals_the_eager_network_stage_by_stage(
     variant: Variant, batch: int, qkv_bias: bool, form: FormName, noise: Noise
 ) -> None:
     eager = build_model(replace(variant.config, qkv_bias=qkv_bias))
+    images, floor = torch.from_numpy(noise(variant, batch)), FLOORS_DB["fp32"]
+    if variant.config.version == 2:
+        # Its logit scales amplify FP32's rounding, which differs from one processor to the next: one
+        # of these is at 109.8 dB with AVX2 alone. In FP64 the worst of them is at 287 dB.
+        eager, images, floor = eager.double(), images.double(), 250.0
     frozen = freeze_swin(eager, FORMS[form])
-    images = torch.from_numpy(noise(variant, batch))
     with torch.inference_mode():
         pairs = [*zip(eager.stages(images), frozen.stages(images), strict=True)]
         pairs.append((eager(images), frozen(images)))
     assert len(pairs) == len(stage_geometry(variant.config)) + 1
     for reference, candidate in pairs:
-        assert sqnr_db(reference.numpy(), candidate.numpy()) >= FLOORS_DB["fp32"]
+        assert sqnr_db(reference.numpy(), candidate.numpy()) >= floor
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -65,7 +65,7 @@ def test_a_right_graph_gets_smaller_and_keeps_its_matrix_products(
     ("stub", "reason", "error"),
     [
         (crash, "died of SIGSEGV; its log ends: about to crash", ResourceError),
-        (hang, "was stopped after 4 s", ResourceError),
+        (hang, "was stopped after 12 s", ResourceError),
         (perturb, "onnxsim changed the numbers: SQNR", VerificationError),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_bad_simplifier_leaves_the_graph_as_exported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(simplify, "_simplify", stub)
-    monkeypatch.setattr(simplify, "TIMEOUT_S", 4.0 if stub is hang else 30.0)
+    monkeypatch.setattr(simplify, "TIMEOUT_S", 12.0 if stub is hang else 30.0)
     source, final = pocket_run.path / "model.raw.onnx", tmp_path / "model.onnx"
     result = simplify_graph(source, final, images, tmp_path / "log")
     assert reason in result.failure

@@ -182,7 +182,7 @@ def test_the_quantised_network_agrees_and_a_wrong_range_does_not(
         round_every_result(final, wide)
         logits = []
         for path in (source, wide):
-            with OnnxRuntimeRunner(path) as runner:
+            with OnnxRuntimeRunner(path, simulated_int8=kind == "tensorrt") as runner:
                 logits.append(runner.run(images[:2])["logits"])
         return sqnr_db(*logits)
 

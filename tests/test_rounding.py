@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from conftest import COSINE, POCKET, Silent
 from damage import DAMAGES
+from swin_deploy.batches import BatchRange
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.errors import VerificationError
@@ -71,10 +72,13 @@ def test_damage_still_fails_it(name: str, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_network_that_cannot_be_told_from_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    """At seven times the weights even FP64 and FP32 of the same program disagree."""
-    asked = request(authors(POCKET), tmp_path)
+    """At five times the weights even FP64 and FP32 of the same program disagree on some images.
+
+    On which ones depends on the processor, so there are many.
+    """
+    asked = replace(request(authors(POCKET), tmp_path), batch=BatchRange(low=16, high=16))
     tensors = dict(build_model(POCKET.config).named_parameters())
-    save_file({k: 7 * v for k, v in tensors.items()}, tmp_path / "x.safetensors")
+    save_file({k: 5 * v for k, v in tensors.items()}, tmp_path / "x.safetensors")
     with pytest.raises(VerificationError, match=f"needs {LOWEST_DB:.0f} dB"):
         run_export(asked, Silent())
 

@@ -81,8 +81,9 @@ def _graphs(
         for method in CALIBRATION_METHODS:
             whole = folder / f"{kind}.int8.onnx"
             found.quantised(method, whole)
-            on_ort = whole if kind == "onnxruntime" else rounded(whole)
-            calls = (on_onnxruntime(on_ort), on_openvino(whole, "f32"))
+            ours = kind == "onnxruntime"
+            here = on_onnxruntime(whole if ours else rounded(whole), simulated=not ours)
+            calls = (here, on_openvino(whole, "f32"))
             yield f"INT8 for {'CPUs' if kind == 'onnxruntime' else 'TensorRT'}", method, calls
 
 

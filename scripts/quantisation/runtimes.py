@@ -15,9 +15,17 @@ from swin_deploy.runners.onnxruntime import open_session, session_options
 Call = Callable[[FloatArray], FloatArray]  # images (b, channels, H, W) -> logits (b, classes)
 
 
-def on_onnxruntime(graph: Path, spinning: bool = True) -> Call:
-    """A call of ONNX Runtime, a thread per usable core; they wait busily if ``spinning``."""
+def on_onnxruntime(graph: Path, spinning: bool = True, simulated: bool = False) -> Call:
+    """A call of ONNX Runtime, a thread per usable core.
+
+    Args:
+        graph: ONNX file.
+        spinning: Whether they wait busily.
+        simulated: Products in FP32 of what Q/DQ pairs leave: of graphs for another runtime.
+    """
     options = session_options(None)
+    if simulated:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = open_session(graph, options)

@@ -46,6 +46,7 @@ _DAMAGE = (
     *(RuntimeError, TypeError, ValueError),
     *(safetensors.SafetensorError, struct.error, zipfile.BadZipFile),
 )
+_MOST_BYTES = 4 << 30  # of tensors, whatever the file: the largest Swin in FP64 has 1.6 GB
 _MOST_SHARED = 8  # bytes of tensors for each byte of their file, which several may share
 _LONGEST_NAME = 1000
 
@@ -99,7 +100,7 @@ def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
                 raise _unsafe(path, strangers) from error
             raise
         held = sum(tensor.numel() * tensor.itemsize for tensor in found.tensors.values())
-        if held > _MOST_SHARED * len(archive.file):
+        if held > max(_MOST_SHARED * len(archive.file), _MOST_BYTES):
             raise InputError(f"{path} makes {held} bytes of tensors of {len(archive.file)}")
         return replace(found, strangers=strangers)
 

@@ -70,7 +70,7 @@ def rank_places(
         alone = Path(folder) / graph.name
         for name in names:
             quantize_graph(graph, alone, thresholds, recipe, batch, options.keep, only=(name,))
-            with OnnxRuntimeRunner(alone) as runner:
+            with OnnxRuntimeRunner(alone, simulated_int8=True) as runner:
                 outputs = run_all(runner, images)
             found[name] = min(sqnr_db(expected[key], outputs[key]) for key in expected)
     return dict(sorted(found.items(), key=lambda item: item[1]))

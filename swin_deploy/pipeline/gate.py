@@ -86,7 +86,9 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
     for name, precision, label in graphs:
         if name in present:
             path, taken = _runnable(context, name), context.image_input(io(precision))
-            yield OnnxRuntimeRunner(path, name=label, image_input=taken), precision
+            ours = name != INT8_GRAPHS["tensorrt"]
+            runner = OnnxRuntimeRunner(path, None, label, taken, simulated_int8=not ours)
+            yield runner, precision
     for stage, record in context.folder.current.stages.items():
         if not stage.startswith("engine:"):
             continue

@@ -45,7 +45,7 @@ def judge(
     Raises:
         VerificationError: It collapsed; lists the worst of what was quantised.
     """
-    candidate = quantised
+    candidate, ours = quantised, recipe_for(kind, context.request.int8.also).integer_bias
     if recipe_for(kind, context.request.int8.also).surrounding == "fp16":
         candidate = context.folder.scratch("int8.rounding.onnx")
         round_every_result(quantised, candidate)
@@ -54,12 +54,12 @@ def judge(
     inputs += [photos for photos in context.inputs if photos.natural and context.photos]
     rows = compare_runners(
         OnnxRuntimeRunner(full, name="FP32"),
-        [(OnnxRuntimeRunner(candidate, name=quantised.name), "int8")],
+        [(OnnxRuntimeRunner(candidate, name=quantised.name, simulated_int8=not ours), "int8")],
         inputs,
     )
     accuracy = None
     if context.labelled is not None:
-        accuracy = measure_accuracy(context, context.labelled, full, candidate)
+        accuracy = measure_accuracy(context, context.labelled, full, candidate, not ours)
         rows = tuple(map(without_floor, rows))
     worst = min(rows, key=lambda row: row.sqnr_db)
     drop = 0.0 if accuracy is None else accuracy["drop"]
@@ -95,14 +95,23 @@ def _some(context: RunContext, labelled: LabelledSet | None) -> InputSet:
 
 
 def measure_accuracy(
-    context: RunContext, labelled: LabelledSet, full: Path, candidate: Path
+    context: RunContext, labelled: LabelledSet, full: Path, candidate: Path, simulated: bool
 ) -> dict[str, Any]:
-    """Top-1 of both graphs on labelled images, each with its 95 % interval, in percent."""
+    """Top-1 of both graphs on labelled images, each with its 95 % interval, in percent.
+
+    Args:
+        context: Of the run.
+        labelled: The images.
+        full: The FP32 graph.
+        candidate: The INT8 graph.
+        simulated: As ``simulated_int8`` of ``OnnxRuntimeRunner``, of the latter.
+    """
     variant, batch = context.request.variant, context.request.batch
     at_once = batch.high if batch.static else _AT_ONCE
     right = {"fp32": 0, "int8": 0}
     count = 0
-    with OnnxRuntimeRunner(full) as exact, OnnxRuntimeRunner(candidate) as rounded:
+    quantised = OnnxRuntimeRunner(candidate, simulated_int8=simulated)
+    with OnnxRuntimeRunner(full) as exact, quantised as rounded:
         runners = {"fp32": exact, "int8": rounded}
         for images, classes in read_labelled(
             labelled, variant.config.image_size, variant.preprocessing, at_once

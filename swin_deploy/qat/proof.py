@@ -90,7 +90,7 @@ def compare_places(network: RoundedNetwork, graph: Path, images: FloatArray) -> 
     """
     worst: dict[str, float] = {}
     alone = []
-    with OnnxRuntimeRunner(graph) as runner, torch.no_grad():
+    with OnnxRuntimeRunner(graph, simulated_int8=True) as runner, torch.no_grad():
         for image in images:
             batch = np.repeat(image[None], runner.batch.low, axis=0)
             expected, rows = runner.run(batch), torch.from_numpy(batch)

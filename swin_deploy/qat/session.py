@@ -178,7 +178,8 @@ class Session:
         found = []
         for name in names:
             self.listener.started(f"measuring {name}")
-            found.append(measure_accuracy(self.folder.scratch(name), val))
+            simulated = not self.maker.recipe.integer_bias
+            found.append(measure_accuracy(self.folder.scratch(name), val, simulated))
         return found
 
     def _write(

@@ -37,7 +37,8 @@ class OnnxRuntimeRunner:
         name: What tables call it; by default the runtime and the file.
         image_input: What its input is.
         simulated_int8: Compute the products of a graph with Q/DQ pairs in FP32 on the numbers that
-            those pairs leave, instead of with the INT8 kernels of this CPU.
+            those pairs leave, instead of with the INT8 kernels of this CPU: for graphs that are
+            meant for another runtime, of whose products the kernels here would be no likeness.
         provider: As ``find_provider`` takes it. That one runs the file, or nothing does; nodes that
             it cannot compute are computed on the CPU, and noted.
 

@@ -14,6 +14,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import batch_of, require_fit
@@ -125,8 +126,13 @@ def runtime_settings(
     }
     if requests not in (None, 1):
         settings["PERFORMANCE_HINT_NUM_REQUESTS"] = requests
-    hint = HINTS[precision]
-    return settings if hint is None else settings | {"INFERENCE_PRECISION_HINT": hint}
+    if (hint := HINTS[precision]) is not None:
+        settings["INFERENCE_PRECISION_HINT"] = hint
+    if precision == "int8" and integer_sums_saturate():
+        # Its INT8 kernels are wrong on such a CPU, without a word (2026.4: by up to a quarter of
+        # the largest result). Without this step of its it multiplies the same numbers in floats.
+        settings["LP_TRANSFORMS_MODE"] = "NO"
+    return settings
 
 
 def compile_engine(path: Path, settings: dict[str, Any]) -> Any:

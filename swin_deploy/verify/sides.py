@@ -147,7 +147,11 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
         if isinstance(runner, str):
             raise EnvironmentMissingError(f"{side.name} cannot run here: {runner}")
         return runner
-    return OnnxRuntimeRunner(runnable(side, scratch), name=side.name, image_input=side.image_input)
+    graph = runnable(side, scratch)
+    # What is rounded for it to run here is meant for another runtime.
+    return OnnxRuntimeRunner(
+        graph, None, side.name, side.image_input, simulated_int8=graph != side.graph
+    )
 
 
 def runnable(side: Side, scratch: Path) -> Path:

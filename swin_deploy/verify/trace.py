@@ -46,6 +46,7 @@ def trace_graph(
         return {}
     with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
         looked_into = observe(graph, list(dict.fromkeys(tensors.values())), Path(folder) / "x.onnx")
-        with OnnxRuntimeRunner(looked_into, image_input=image_input) as runner:
+        observed = OnnxRuntimeRunner(looked_into, image_input=image_input, simulated_int8=True)
+        with observed as runner:
             values = runner.run(runner.prepare(images))
     return {node: values[name] for node, name in tensors.items()}
