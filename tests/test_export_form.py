@@ -110,8 +110,8 @@ def test_it_equals_the_eager_network_stage_by_stage(
     eager = build_model(replace(variant.config, qkv_bias=qkv_bias))
     images, floor = torch.from_numpy(noise(variant, batch)), FLOORS_DB["fp32"]
     if variant.config.version == 2:
-        # Its logit scales amplify FP32's rounding, which differs from one processor to the next: one
-        # of these is at 109.8 dB with AVX2 alone. In FP64 the worst of them is at 287 dB.
+        # Its logit scales amplify FP32's rounding, which differs from one processor to the next:
+        # one of these is at 109.8 dB with AVX2 alone. In FP64 the worst of them is at 287 dB.
         eager, images, floor = eager.double(), images.double(), 250.0
     frozen = freeze_swin(eager, FORMS[form])
     with torch.inference_mode():
