@@ -17,7 +17,8 @@ from quantisation.placements import NETWORKS, Pair
 from quantisation.speed import require_near, speed_table
 from quantisation.tried import TRIED
 from swin_deploy.config import CALIBRATION_METHODS
-from swin_deploy.errors import InputError, VerificationError
+from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
+from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.model.build import build_model
 
 DOC = (ROOT / "docs" / "int8.md").read_text()
@@ -78,6 +79,10 @@ def test_photos_and_speed_print_every_graph(config: str) -> None:
     _, _, *rows = photos_table(row)
     assert len(rows) == 3 + 2 * len(CALIBRATION_METHODS) + 1
     assert rows[-1].startswith(f"| {STOCK} | minmax |")
+    if integer_sums_saturate():
+        with pytest.raises(EnvironmentMissingError, match="VNNI"):
+            next(speed_table(row, turns=3, form="packed"))
+        return
     _, _, *times, _, last = speed_table(row, turns=3, form="packed")
     assert len(times) == 3 * 4
     assert last.startswith("3 turns; load of the machine ")

@@ -37,6 +37,9 @@ SCIKIT_IMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.p
 STOCK = "`quantize_static` with its defaults, of timm's export"
 
 TENSORRT = "INT8 for TensorRT"
+# That of another runtime; and of the stock one ONNX Runtime makes no exact form on a CPU without
+# VNNI: it fails over weights that two products share.
+_SIMULATED = (TENSORRT, STOCK)
 HEADER = (
     "| graph | method | 4 photos of ImageNet, dB | same class | 45 others, dB | same class |",
     "|---|---|---:|---:|---:|---:|",
@@ -60,7 +63,7 @@ def photos_table(row: Row = ROW) -> Iterator[str]:
     yield from HEADER
     with tempfile.TemporaryDirectory() as folder:
         for graph, method, path in _graphs(row, eager, calibration, Path(folder)):
-            call = on_onnxruntime(path, simulated=graph == TENSORRT)
+            call = on_onnxruntime(path, simulated=graph in _SIMULATED)
             cells = [graph, method]
             for images, reference in zip(checked, expected, strict=True):
                 logits = run_each(call, images)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.onnxruntime import open_session, session_options
 
@@ -49,6 +50,8 @@ def on_openvino(graph: Path, precision: str | None = None) -> Call:
     }
     if precision is not None:
         settings["INFERENCE_PRECISION_HINT"] = precision
+    if integer_sums_saturate():
+        settings["LP_TRANSFORMS_MODE"] = "NO"  # as ``runtime_settings`` of our runner says
     compiled = openvino.Core().compile_model(str(graph), "CPU", settings)
     request = compiled.create_infer_request()
     return lambda images: request.infer([images])[0]  # type: ignore[no-any-return]

@@ -16,10 +16,11 @@ from fusion.rows import Row
 from quantisation.graphs import calibrate, write_simplified
 from quantisation.photos import as_inputs, find_photos, write_stock
 from quantisation.runtimes import Call, on_onnxruntime, on_openvino
-from swin_deploy.errors import VerificationError
+from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.verify import FLOORS_DB
@@ -40,7 +41,10 @@ def speed_table(row: Row, turns: int, form: FormName) -> Iterator[str]:
 
     Raises:
         VerificationError: A graph does not compute what eager PyTorch does.
+        EnvironmentMissingError: On this CPU integer products as fast as they go are wrong.
     """
+    if integer_sums_saturate():
+        raise EnvironmentMissingError("INT8 is timed on a CPU with VNNI, and this one has none")
     seen, held, _ = find_photos()
     calibration, photo = as_inputs(row, seen), as_inputs(row, held[:1])
     eager = build_model(row.config, seed=0)
