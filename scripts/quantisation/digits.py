@@ -25,6 +25,7 @@ from swin_deploy.config import CALIBRATION_METHODS
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.metrics import FloatArray, sqnr_db, wilson_interval
 from swin_deploy.model.load import load_model
 from swin_deploy.variants import VARIANTS
@@ -81,8 +82,8 @@ def _graphs(
         for method in CALIBRATION_METHODS:
             whole = folder / f"{kind}.int8.onnx"
             found.quantised(method, whole)
-            ours = kind == "onnxruntime"
-            here = on_onnxruntime(whole if ours else rounded(whole), simulated=not ours)
+            there = RECIPES[kind].simulated
+            here = on_onnxruntime(rounded(whole) if there else whole, simulated=there)
             calls = (here, on_openvino(whole, "f32"))
             yield f"INT8 for {'CPUs' if kind == 'onnxruntime' else 'TensorRT'}", method, calls
 

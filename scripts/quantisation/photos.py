@@ -35,10 +35,9 @@ ROW = Row("swin_t", "1", ("timm",))
 CALIBRATED_ON = 16  # of the 20 photos of ImageNet
 SCIKIT_IMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 STOCK = "`quantize_static` with its defaults, of timm's export"
-
 TENSORRT = "INT8 for TensorRT"
-# That of another runtime; and of the stock one ONNX Runtime makes no exact form on a CPU without
-# VNNI: it fails over weights that two products share.
+# That of another runtime; and the stock one, of which ONNX Runtime makes no exact form on a CPU
+# without VNNI: it refuses products that share a weight or its zero point.
 _SIMULATED = (TENSORRT, STOCK)
 HEADER = (
     "| graph | method | 4 photos of ImageNet, dB | same class | 45 others, dB | same class |",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.onnxruntime import open_session, session_options
+from swin_deploy.runners.openvino import runtime_settings
 
 Call = Callable[[FloatArray], FloatArray]  # images (b, channels, H, W) -> logits (b, classes)
 
@@ -22,11 +20,9 @@ def on_onnxruntime(graph: Path, spinning: bool = True, simulated: bool = False) 
     Args:
         graph: ONNX file.
         spinning: Whether they wait busily.
-        simulated: Products in FP32 of what Q/DQ pairs leave: of graphs for another runtime.
+        simulated: As ``simulated_int8`` of ``OnnxRuntimeRunner``.
     """
-    options = session_options(None)
-    if simulated:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options = session_options(None, simulated)
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = open_session(graph, options)
@@ -44,14 +40,9 @@ def on_openvino(graph: Path, precision: str | None = None) -> Call:
     """
     import openvino
 
-    settings: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
-    }
+    settings = runtime_settings("int8", None)  # without a hint, as it is left to itself
     if precision is not None:
         settings["INFERENCE_PRECISION_HINT"] = precision
-    if integer_sums_saturate():
-        settings["LP_TRANSFORMS_MODE"] = "NO"  # as ``runtime_settings`` of our runner says
     compiled = openvino.Core().compile_model(str(graph), "CPU", settings)
     request = compiled.create_infer_request()
     return lambda images: request.infer([images])[0]  # type: ignore[no-any-return]

@@ -83,12 +83,14 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         for precision, name in GRAPHS.items()
     ]
     graphs += [(name, "int8", f"onnx, int8 for {kind}") for kind, name in INT8_GRAPHS.items()]
+    there = {name for kind, name in INT8_GRAPHS.items() if RECIPES[kind].simulated}
     for name, precision, label in graphs:
         if name in present:
             path, taken = _runnable(context, name), context.image_input(io(precision))
-            ours = name != INT8_GRAPHS["tensorrt"]
-            runner = OnnxRuntimeRunner(path, None, label, taken, simulated_int8=not ours)
-            yield runner, precision
+            yield (
+                OnnxRuntimeRunner(path, None, label, taken, simulated_int8=name in there),
+                precision,
+            )
     for stage, record in context.folder.current.stages.items():
         if not stage.startswith("engine:"):
             continue

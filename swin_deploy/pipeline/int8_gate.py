@@ -45,21 +45,22 @@ def judge(
     Raises:
         VerificationError: It collapsed; lists the worst of what was quantised.
     """
-    candidate, ours = quantised, recipe_for(kind, context.request.int8.also).integer_bias
-    if recipe_for(kind, context.request.int8.also).surrounding == "fp16":
+    candidate, recipe = quantised, recipe_for(kind, context.request.int8.also)
+    if recipe.surrounding == "fp16":
         candidate = context.folder.scratch("int8.rounding.onnx")
         round_every_result(quantised, candidate)
     images = context.calibration_images(GATE_IMAGES)
     inputs = [InputSet(f"calibration x{len(images)}", images, natural=True)]
     inputs += [photos for photos in context.inputs if photos.natural and context.photos]
+    rounded = OnnxRuntimeRunner(candidate, name=quantised.name, simulated_int8=recipe.simulated)
     rows = compare_runners(
         OnnxRuntimeRunner(full, name="FP32"),
-        [(OnnxRuntimeRunner(candidate, name=quantised.name, simulated_int8=not ours), "int8")],
+        [(rounded, "int8")],
         inputs,
     )
     accuracy = None
     if context.labelled is not None:
-        accuracy = measure_accuracy(context, context.labelled, full, candidate, not ours)
+        accuracy = measure_accuracy(context, context.labelled, full, candidate, recipe.simulated)
         rows = tuple(map(without_floor, rows))
     worst = min(rows, key=lambda row: row.sqnr_db)
     drop = 0.0 if accuracy is None else accuracy["drop"]

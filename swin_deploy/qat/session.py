@@ -178,7 +178,7 @@ class Session:
         found = []
         for name in names:
             self.listener.started(f"measuring {name}")
-            simulated = not self.maker.recipe.integer_bias
+            simulated = self.maker.recipe.simulated
             found.append(measure_accuracy(self.folder.scratch(name), val, simulated))
         return found
 

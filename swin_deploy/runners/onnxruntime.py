@@ -26,6 +26,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 CPU = "CPUExecutionProvider"
 GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+# What it says on x86-64 without VNNI: each product turns its weights into uint8, under one name.
+_SHARED = "Attempt to replace the existing tensor"
 
 
 class OnnxRuntimeRunner:
@@ -69,9 +71,7 @@ class OnnxRuntimeRunner:
         self._session: Any = None
 
     def __enter__(self) -> Self:
-        options = session_options(self.threads)
-        if self.simulated_int8:
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options = session_options(self.threads, self.simulated_int8)
         provider = find_provider(self.provider)
         if provider != CPU:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -112,8 +112,13 @@ class OnnxRuntimeRunner:
         return {n: as_float32(array) for n, array in zip(self._outputs, arrays, strict=True)}
 
 
-def session_options(threads: int | None) -> Any:
-    """Quiet, threads for the cores of this process, and integer products that are exact."""
+def session_options(threads: int | None, simulated_int8: bool = False) -> Any:
+    """Quiet, threads for the cores of this process, and integer products that are exact.
+
+    Args:
+        threads: As of ``OnnxRuntimeRunner``.
+        simulated_int8: Likewise.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -123,6 +128,8 @@ def session_options(threads: int | None) -> Any:
     # is wrong without a word (1.31: by up to a quarter of the largest). This makes it uint8 alone,
     # which is exact; on processors that have VNNI it changes nothing.
     options.add_session_config_entry("session.x64quantprecision", "1")
+    if simulated_int8:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
 
 
@@ -181,6 +188,12 @@ def open_session(path: Path, options: Any, provider: str = CPU) -> Any:
         if provider != CPU:
             raise EnvironmentMissingError(
                 f"{provider} does not run {path} here: {error}", advice
+            ) from error
+        if _SHARED in str(error):
+            raise InputError(
+                f"{path} has integer products that share a weight or its zero point, which ONNX "
+                "Runtime does not multiply exactly on this CPU: it has no VNNI",
+                "constants of its own for each product, or a CPU with VNNI",
             ) from error
         raise InputError(f"{path} is not an ONNX model that ONNX Runtime runs: {error}") from error
     session.disable_fallback()  # a call that fails would be repeated on the CPU

@@ -43,6 +43,14 @@ class Recipe:
     surrounding: Literal["fp32", "fp16"]
     integer_bias: bool
 
+    @property
+    def simulated(self) -> bool:
+        """Whether its products are those of another runtime, for which ONNX Runtime stands in.
+
+        It multiplies in FP32 then: its own kernels want integer biases, and would be no likeness.
+        """
+        return not self.integer_bias
+
 
 RECIPES: dict[str, Recipe] = {
     "tensorrt": Recipe(attention=True, mlp="smaller", surrounding="fp16", integer_bias=False),
