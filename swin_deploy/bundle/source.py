@@ -14,13 +14,13 @@ from swin_deploy.data.pixels import ImageInput
 from swin_deploy.engine.target import Target
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
 from swin_deploy.interface import OUTPUTS, Interface, Outputs
+from swin_deploy.judge import FLOORS_DB
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.pipeline.context import LABELS, WEIGHTS
 from swin_deploy.pipeline.engines import graph_of
 from swin_deploy.pipeline.int8 import INT8_RECIPES
 from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing, read_preprocessing
-from swin_deploy.verify import FLOORS_DB
 
 _MARGIN_DB = 6.0  # twice the error: what another runtime may add to INT8 that accuracy has judged
 

@@ -24,14 +24,8 @@ from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify import (
-    FLOORS_DB,
-    Comparison,
-    Verification,
-    compare,
-    compare_runners,
-    without_floor,
-)
+from swin_deploy.verify import Comparison, Verification, compare, compare_runners
+from swin_deploy.verify.comparison import BY_ACCURACY
 
 
 def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
@@ -50,7 +44,7 @@ def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
     )
     if context.labelled is not None:  # their accuracy has decided on INT8
         comparisons = tuple(
-            without_floor(row) if row.floor_db == FLOORS_DB["int8"] else row for row in comparisons
+            row.not_judged(BY_ACCURACY) if row.precision == "int8" else row for row in comparisons
         )
     if context.request.outputs == LOGITS:  # else the stages are the outputs
         comparisons = _compare_landmarks(context, inputs[0]) + comparisons

@@ -18,7 +18,8 @@ from swin_deploy.pipeline.collapse import explain_collapse
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
-from swin_deploy.verify import compare_runners, without_floor
+from swin_deploy.verify import compare_runners
+from swin_deploy.verify.comparison import BY_ACCURACY
 
 GATE_IMAGES = 32  # of the calibration that every INT8 graph is compared with FP32 on
 _AT_ONCE = 16  # labelled images that a graph of a dynamic batch gets at a time
@@ -61,7 +62,7 @@ def judge(
     accuracy = None
     if context.labelled is not None:
         accuracy = measure_accuracy(context, context.labelled, full, candidate, recipe.simulated)
-        rows = tuple(map(without_floor, rows))
+        rows = tuple(row.not_judged(BY_ACCURACY) for row in rows)
     worst = min(rows, key=lambda row: row.sqnr_db)
     drop = 0.0 if accuracy is None else accuracy["drop"]
     allowed = context.request.int8.max_drop

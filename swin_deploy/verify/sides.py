@@ -15,26 +15,16 @@ from swin_deploy.files import refuse_impostors, sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
 from swin_deploy.graph.widen import round_every_result
+from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import Network
 from swin_deploy.model.outputs import with_outputs
-from swin_deploy.precisions import Precision
+from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify.comparison import FLOORS_DB
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
 EAGER = "eager"
-# As ``FLOORS_DB``, on the images of ``make_extremes``. FP16: logits are at 44.6 dB at worst, but
-# scores of classes between which swin_pocket is torn, on a checkerboard, are at 35.4; the floor is
-# about 6 dB below.
-EXTREME_FLOORS_DB: dict[Precision, float] = FLOORS_DB | {"fp16": 30.0}
-# Lowest SQNR of a tensor between blocks on one image, in dB. FP32 and FP16: the worst maps that
-# scripts/measure_floors.py found, in the smallest Swin V2, are at 103.6 and 36.0 dB; FP16 has 6 dB
-# less, twice that error. BF16: 15.2 dB there, and 6 less. INT8: 32.6 dB in swin_pocket on photos,
-# the only one that was looked at; the floor is that of its logits, 20, less 6 dB: a choice, since
-# logits are averages of what stands before them.
-TENSOR_FLOORS_DB: dict[Precision, float] = {"fp32": 100.0, "fp16": 30.0, "bf16": 9.0, "int8": 14.0}
 GRAPHS = {
     "raw": "model.raw.onnx",
     "onnx": "model.onnx",
@@ -181,12 +171,12 @@ def floor_between(
         own_db: Floor of the run's FP32 files, where it is lower than the usual one.
         extreme: Whether on images that no camera takes.
     """
-    return _add_up(sides, EXTREME_FLOORS_DB if extreme else FLOORS_DB, own_db)
+    return _add_up(sides, FLOORS["extreme" if extreme else "output"], own_db)
 
 
 def tensor_floor(sides: Sequence[Side], own_db: float | None = None) -> float:
     """As ``floor_between``, for tensors between blocks."""
-    return _add_up(sides, TENSOR_FLOORS_DB, own_db)
+    return _add_up(sides, FLOORS["tensor"], own_db)
 
 
 def _add_up(
@@ -202,5 +192,5 @@ def _add_up(
 
 
 def coarser(sides: Sequence[Side]) -> Precision:
-    """The precision of the two that has the lower floor."""
-    return min((side.precision for side in sides), key=lambda precision: FLOORS_DB[precision])
+    """The precision of the two that keeps less."""
+    return max((side.precision for side in sides), key=PRECISIONS.index)
