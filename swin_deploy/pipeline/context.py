@@ -19,6 +19,7 @@ from swin_deploy.metrics import FloatArray
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 CHECKED = 8  # calibration images that INT8 is compared on where there are no photos
+ROUNDED = "rounding"  # a folder for what ``as_computed`` writes
 LABELS = "labels.json"  # of its classes, by index, where they came with it
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current

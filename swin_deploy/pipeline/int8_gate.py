@@ -11,11 +11,11 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.data.labelled import LabelledSet, read_labelled
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.recipe import recipe_for
-from swin_deploy.graph.widen import round_every_result
+from swin_deploy.graph.widen import as_computed
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.pipeline.collapse import explain_collapse
-from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.context import ROUNDED, RunContext
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.verify import compare_runners
@@ -46,10 +46,8 @@ def judge(
     Raises:
         VerificationError: It collapsed; lists the worst of what was quantised.
     """
-    candidate, recipe = quantised, recipe_for(kind, context.request.int8.also)
-    if recipe.surrounding == "fp16":
-        candidate = context.folder.scratch("int8.rounding.onnx")
-        round_every_result(quantised, candidate)
+    recipe = recipe_for(kind, context.request.int8.also)
+    candidate = as_computed(quantised, context.folder.scratch(ROUNDED))
     images = context.calibration_images(GATE_IMAGES)
     inputs = [InputSet(f"calibration x{len(images)}", images, natural=True)]
     inputs += [photos for photos in context.inputs if photos.natural and context.photos]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -14,7 +14,7 @@ from swin_deploy.errors import ConfigError, EnvironmentMissingError
 from swin_deploy.files import refuse_impostors, sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
-from swin_deploy.graph.widen import round_every_result
+from swin_deploy.graph.widen import as_computed
 from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import Network
 from swin_deploy.model.outputs import with_outputs
@@ -67,24 +67,33 @@ def list_sides(opened: OpenedRun) -> dict[str, Side]:
     Raises:
         UnsafeError: A graph is not the one that was recorded.
     """
-    listed = opened.run.manifest.outputs()
-    sides = {EAGER: Side(EAGER, "fp32", exact=True)}
-    for name, file in GRAPHS.items():
-        if file in listed:
-            sides[name] = _graph(opened, name, file)
+    graphs = list_graphs(opened.run.manifest.outputs(), opened.run.checked, opened.image_input)
+    sides = {EAGER: Side(EAGER, "fp32", exact=True)} | {side.name: side for side in graphs}
     for engine, (_, target, precision) in opened.engines.items():
-        file = f"model.{precision}.onnx" if precision != "fp32" else "model.onnx"
+        origin: str = "onnx" if precision == "fp32" else precision
         if precision == "int8" and target.kind != "tensorrt":
-            file = "model.int8.cpu.onnx"
-        origin = _graph(opened, engine, file)
-        sides[engine] = Side(engine, precision, origin.graph, origin.image_input, engine)
+            origin = "int8-cpu"
+        sides[engine] = replace(sides[origin], name=engine, engine=engine)
     return sides
 
 
-def _graph(opened: OpenedRun, name: str, file: str) -> Side:
-    precision = GRAPH_FILES[file]
-    taken = FP32_INPUT if file in AS_EXPORTED_FILES else opened.image_input(precision)
-    return Side(name, precision, opened.run.checked(file), taken)
+def list_graphs(
+    present: Container[str],
+    path: Callable[[str], Path],
+    image_input: Callable[[Precision], ImageInput],
+) -> Iterator[Side]:
+    """The graphs of a run, in the order in which one is made from another.
+
+    Args:
+        present: Files that the run has.
+        path: Where a file lies.
+        image_input: What the graph of a precision takes, where it has not the ends of the export.
+    """
+    for name, file in GRAPHS.items():
+        if file in present:
+            precision = GRAPH_FILES[file]
+            taken = FP32_INPUT if file in AS_EXPORTED_FILES else image_input(precision)
+            yield Side(name, precision, path(file), taken)
 
 
 def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
@@ -137,25 +146,29 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
         if isinstance(runner, str):
             raise EnvironmentMissingError(f"{side.name} cannot run here: {runner}")
         return runner
+    return open_graph(side, scratch)
+
+
+def open_graph(side: Side, scratch: Path, name: str | None = None) -> Runner:
+    """ONNX Runtime on the graph of a side, as it computes what the types of the file say.
+
+    Args:
+        side: Not eager.
+        scratch: A folder for the rounded graph.
+        name: For the tables, where it is not that of the side.
+    """
     graph = runnable(side, scratch)
     # What is rounded for it to run here is meant for another runtime.
+    rounded = graph != side.graph
     return OnnxRuntimeRunner(
-        graph, None, side.name, side.image_input, simulated_int8=graph != side.graph
+        graph, None, name or side.name, side.image_input, simulated_int8=rounded
     )
 
 
 def runnable(side: Side, scratch: Path) -> Path:
-    """The graph of a side as ONNX Runtime computes what the types of the file say."""
-    graph = side.graph
-    assert graph is not None  # eager has none
-    model = onnx.load(graph, load_external_data=False)
-    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if not any(tensor.data_type in halves for tensor in model.graph.initializer):
-        return graph
-    rounding = scratch / f"{sha256(graph)}.onnx"
-    if not rounding.exists():
-        round_every_result(graph, rounding)
-    return rounding
+    """``as_computed`` of the graph of a side."""
+    assert side.graph is not None  # eager has none
+    return as_computed(side.graph, scratch)
 
 
 def floor_between(
