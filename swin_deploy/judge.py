@@ -14,13 +14,7 @@ from typing import Literal
 import numpy as np
 
 from swin_deploy.interface import CLASSES
-from swin_deploy.metrics import (
-    FloatArray,
-    cosine_similarity,
-    max_abs_error,
-    mean_power,
-    sqnr_db,
-)
+from swin_deploy.metrics import FloatArray, cosine_similarity, max_abs_error, mean_power, sqnr_db
 from swin_deploy.precisions import Precision
 
 Compared = Literal["output", "extreme", "tensor", "slot", "simplified", "place"]
@@ -99,7 +93,7 @@ def difference(
         return Numbers(problem=f"shape {candidate.shape}, expected {reference.shape}")
     if not reference.size:
         return Numbers(problem=f"shape {reference.shape} holds nothing to compare")
-    if not np.isfinite(reference).all() or (power is not None and not math.isfinite(power)):
+    if not (np.isfinite(reference).all() and math.isfinite(power or 0.0)):
         return Numbers(problem="the reference itself gives NaN or infinity")
     if bad := int(np.count_nonzero(~np.isfinite(candidate))):
         return Numbers(problem=f"{bad} of {candidate.size} outputs are NaN or infinite")

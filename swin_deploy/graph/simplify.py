@@ -63,7 +63,7 @@ def simplify_graph(
         try:
             run_in_child(_simplify, log, TIMEOUT_S, source, scratch)
             check_graph(scratch)
-            _require_same(source, scratch, images)
+            require_same_numbers(source, scratch, images)
         except (InputError, ResourceError, VerificationError) as error:
             if strict:
                 raise
@@ -89,7 +89,12 @@ def _simplify(source: Path, final: Path) -> None:
     onnx.save(model, final)
 
 
-def _require_same(source: Path, simplified: Path, images: FloatArray) -> None:
+def require_same_numbers(source: Path, simplified: Path, images: FloatArray) -> None:
+    """Check that both graphs have the same outputs with the same numbers.
+
+    Raises:
+        VerificationError: They have not.
+    """
     with OnnxRuntimeRunner(source) as before, OnnxRuntimeRunner(simplified) as after:
         reference, candidate = before.run(images), after.run(images)
     for name in dict.fromkeys((*reference, *candidate)):

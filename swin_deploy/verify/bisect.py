@@ -116,13 +116,13 @@ def _compare(
         for point in points:
             if any(point.label not in side for side in held):
                 continue
-            row = _row(point, [side[point.label] for side in held], sides, name, floor_db)
+            row = compare_tensor(point, [side[point.label] for side in held], sides, name, floor_db)
             if point.label not in worst or row.sqnr_db < worst[point.label].sqnr_db:
                 worst[point.label] = row
     return worst
 
 
-def _row(
+def compare_tensor(
     point: Point, held: Sequence[Held], sides: tuple[Side, Side], name: str, floor_db: float | None
 ) -> TensorRow:
     """One tensor; all of it counts as one image, since the batch is not its first axis."""
