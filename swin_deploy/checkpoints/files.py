@@ -19,11 +19,8 @@ from torch import Tensor
 from swin_deploy.checkpoints.archives import read_archive
 from swin_deploy.checkpoints.checks import some
 from swin_deploy.checkpoints.pickles import Inert, pairs_of
+from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.errors import InputError, UnsafeError
-from swin_deploy.files import refuse_impostors
-
-PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
-FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
 
 # Containers in which checkpoints wrap their tensors, outermost first, and those of the exponential
 # moving average of the same weights, which many recipes evaluate.
@@ -81,11 +78,6 @@ def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
             could be meant by it; names what it asks for.
     """
     path = checkpoint_file(path)
-    refuse_impostors(path, "a checkpoint")
-    if path.suffix not in (".safetensors", *PICKLED):
-        raise InputError(
-            f"{path} has the suffix {path.suffix!r}", f"one of .safetensors, {', '.join(PICKLED)}"
-        )
     with _damage_of(path):
         if path.suffix == ".safetensors":
             return _without_containers(path, load_file(path), ema, lambda value: value)
@@ -151,20 +143,6 @@ def _without_containers(
         keys = ", ".join(f"{key:.40}" for key in list(entries)[:5] if isinstance(key, str))
         raise _NoTensorsError(f"{path} holds no tensors, only: {keys or 'nothing'}")
     return RawCheckpoint(tensors, tuple(opened), left)
-
-
-def checkpoint_file(path: Path) -> Path:
-    """The file itself, of a file or a folder.
-
-    Raises:
-        InputError: A folder without a checkpoint.
-    """
-    if not path.is_dir():
-        return path
-    for name in FOLDER_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise InputError(f"{path} holds none of {', '.join(FOLDER_FILES)}")
 
 
 @contextmanager

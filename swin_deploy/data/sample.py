@@ -12,7 +12,7 @@ import numpy as np
 
 from swin_deploy.data.arrays import ImageArray, find_images
 from swin_deploy.data.images import load_photo
-from swin_deploy.data.inputs import MAX_UNREADABLE, list_photos
+from swin_deploy.data.inputs import MAX_UNREADABLE, list_photos, require_photos
 from swin_deploy.data.photo_list import read_list
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import digest, sha256
@@ -23,6 +23,7 @@ from swin_deploy.preprocessing import Preprocessing, Size
 # Farthest that 8 bits go once normalised with ImageNet's mean and std is 2.64; this tells those
 # from pixels of 0 to 255 whatever the mean and std.
 MAX_NORMALISED = 30.0
+ARRAYS = (".npy", ".npz")
 _HINT = "a folder of photos, a text file that lists them, or an .npy or .npz"
 
 
@@ -103,15 +104,40 @@ def find_sample(
         UnsafeError: An array holds pickled objects.
     """
     require_count(purpose, count, seed)
+    found = _look_at(source, purpose)
+    if isinstance(found, ImageArray):
+        return _sample_array(found, purpose, count, seed, few)
+    if found is None:
+        found = [path.relative_to(source).as_posix() for path in list_photos(source)]
+    return sample_files(source, found, purpose, count, seed, few)
+
+
+def require_images(source: Path, purpose: str, shape: tuple[int, int, int] | None = None) -> None:
+    """Check that there are images in ``source``, without reading one.
+
+    Args:
+        source: As of ``find_sample``.
+        purpose: Likewise.
+        shape: (channels, height, width) that those in an array must have; None for any.
+
+    Raises:
+        InputError: As ``find_sample``, or an array has another shape.
+        UnsafeError: An array holds pickled objects.
+    """
+    found = _look_at(source, purpose)
+    if found is None:
+        require_photos(source)
+    if isinstance(found, ImageArray) and shape is not None:
+        require_shape(found, shape)
+
+
+def _look_at(source: Path, purpose: str) -> ImageArray | list[str] | None:
+    """The header of an array, or the names in a list; None of a folder."""
     if not source.exists():
         raise InputError(f"{source} does not exist", f"for the {purpose}: {_HINT}")
-    if source.suffix.lower() in (".npy", ".npz") and not source.is_dir():
-        return _sample_array(source, purpose, count, seed, few)
     if source.is_dir():
-        names = [path.relative_to(source).as_posix() for path in list_photos(source)]
-    else:
-        names = read_list(source)
-    return sample_files(source, names, purpose, count, seed, few)
+        return None
+    return find_images(source) if source.suffix.lower() in ARRAYS else read_list(source)
 
 
 def sample_files(
@@ -165,7 +191,7 @@ def read_images(
     """
     if sample.array is None:
         return _read_photos(sample, size, preprocessing, note)
-    _require_shape(sample.array, (len(preprocessing.mean), *size))
+    require_shape(sample.array, (len(preprocessing.mean), *size))
     return enumerate(sample.array.read(sample.positions))
 
 
@@ -189,7 +215,12 @@ def _read_photos(
         yield position, image
 
 
-def _require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
+def require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
+    """Check that the images in an array are (channels, height, width) as ``expected``.
+
+    Raises:
+        InputError: They are not.
+    """
     if array.shape == expected:
         return
     channels, height, width = expected
@@ -203,8 +234,9 @@ def _require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
     )
 
 
-def _sample_array(path: Path, purpose: str, count: int | None, seed: int, few: int) -> ImageSample:
-    array = find_images(path)
+def _sample_array(
+    array: ImageArray, purpose: str, count: int | None, seed: int, few: int
+) -> ImageSample:
     positions = _sample(array.count, count, seed)
     images, largest = [], 0.0
     for index, image in zip(positions, array.read(positions), strict=True):
@@ -213,10 +245,10 @@ def _sample_array(path: Path, purpose: str, count: int | None, seed: int, few: i
         largest = max(largest, float(np.abs(image).max()))
     notes = _notes(purpose, tuple(images), array.count, count, few)
     if largest > MAX_NORMALISED:
-        notes += (f"{path} holds values up to {largest:g}: are its images normalised?",)
+        notes += (f"{array.path} holds values up to {largest:g}: are its images normalised?",)
     return ImageSample(
         purpose=purpose,
-        source=path,
+        source=array.path,
         found=array.count,
         seed=seed,
         images=tuple(images),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import swin_deploy
-from swin_deploy.checkpoints.files import checkpoint_file
+from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.data.calibration import CalibrationSet, find_calibration
 from swin_deploy.files import digest, sha256
 from swin_deploy.installed import package_version
