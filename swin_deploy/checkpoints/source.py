@@ -14,6 +14,7 @@ from swin_deploy.preprocessing import Preprocessing, Size
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"  # beside them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.config import ExportRequest
+from swin_deploy.config import ExportOptions, ExportRequest
 from swin_deploy.engine.build import build_engine, effective_options
 from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.target import Target
@@ -35,7 +35,7 @@ def graph_of(target: Target, precision: Precision) -> str:
     return INT8_GRAPHS[INT8_RECIPES[target.kind]] if precision == "int8" else GRAPHS[precision]
 
 
-def plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
+def plan_engines(request: ExportOptions) -> list[tuple[Target, Precision]]:
     """The engines of a run, those that only their device can build too.
 
     Raises:
@@ -56,7 +56,7 @@ def plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:
     return engines
 
 
-def _require_gpu_for_refitting(request: ExportRequest, targets: list[Target]) -> None:
+def _require_gpu_for_refitting(request: ExportOptions, targets: list[Target]) -> None:
     """TensorRT-RTX builds without a GPU, but not engines whose weights can be replaced."""
     rtx = [target.name for target in targets if target.module == "tensorrt_rtx"]
     if rtx and request.build.refits and (problem := device_problem()) is not None:
@@ -66,7 +66,7 @@ def _require_gpu_for_refitting(request: ExportRequest, targets: list[Target]) ->
         )
 
 
-def _require_taken(request: ExportRequest, targets: list[Target]) -> None:
+def _require_taken(request: ExportOptions, targets: list[Target]) -> None:
     names = dict.fromkeys(target.name for target in targets)
     given, folder = request.build.given(), request.build.timing_cache
     if folder not in (None, default_folder()):

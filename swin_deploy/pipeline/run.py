@@ -14,14 +14,13 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
-from swin_deploy.engine.build import require_installed
-from swin_deploy.engine.targets import find_targets
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.files import read_json
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.engines import built_elsewhere, plan_form, target_notes
+from swin_deploy.pipeline.engines import plan_form, target_notes
+from swin_deploy.pipeline.inputs import require_inputs
 from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
 
 
@@ -82,9 +81,7 @@ def run_export(
             published is as it was.
     """
     start = time.monotonic()
-    for target in find_targets(request.targets or ()):
-        if not built_elsewhere(target):
-            require_installed(target)
+    require_inputs(request, request.variant, request.out)
     photos = None if request.images is None else find_photos(request.images)
     options = request.int8
     calibration = labelled = None

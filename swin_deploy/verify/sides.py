@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
-from swin_deploy.errors import ConfigError, EnvironmentMissingError
-from swin_deploy.files import refuse_impostors, sha256
+from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.files import sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
 from swin_deploy.graph.widen import round_every_result
@@ -22,9 +22,9 @@ from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify.comparison import FLOORS_DB
+from swin_deploy.verify.names import EAGER, GRAPHS, require_side
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
-EAGER = "eager"
 # As ``FLOORS_DB``, on the images of ``make_extremes``. FP16: logits are at 44.6 dB at worst, but
 # scores of classes between which swin_pocket is torn, on a checkerboard, are at 35.4; the floor is
 # about 6 dB below.
@@ -35,14 +35,6 @@ EXTREME_FLOORS_DB: dict[Precision, float] = FLOORS_DB | {"fp16": 30.0}
 # the only one that was looked at; the floor is that of its logits, 20, less 6 dB: a choice, since
 # logits are averages of what stands before them.
 TENSOR_FLOORS_DB: dict[Precision, float] = {"fp32": 100.0, "fp16": 30.0, "bf16": 9.0, "int8": 14.0}
-GRAPHS = {
-    "raw": "model.raw.onnx",
-    "onnx": "model.onnx",
-    "fp16": "model.fp16.onnx",
-    "bf16": "model.bf16.onnx",
-    "int8": "model.int8.onnx",
-    "int8-cpu": "model.int8.cpu.onnx",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +96,12 @@ def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
         ConfigError: The run has none of that name.
         InputError: The file is no ONNX file.
     """
+    require_side(opened.run, name)
     if name in sides:
         return sides[name]
-    if name.endswith(".onnx"):
-        path = Path(name)
-        refuse_impostors(path, "an ONNX model")
-        check_graph(path)
-        return Side(name, precision_of_graph(path), path, read_image_input(path))
-    raise ConfigError(
-        f"{opened.run.path} has nothing called {name}",
-        f"{', '.join(sides)}, or the path of an ONNX file",
-    )
+    path = Path(name)
+    check_graph(path)
+    return Side(name, precision_of_graph(path), path, read_image_input(path))
 
 
 def precision_of_graph(path: Path) -> Precision:
