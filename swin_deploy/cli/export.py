@@ -258,14 +258,14 @@ def export(
     )
     from swin_deploy.checkpoints.hub import require_source
     from swin_deploy.cli.weights import fetch_network, load_options_of
-    from swin_deploy.pipeline.inputs import require_inputs
+    from swin_deploy.pipeline.inputs import missing_inputs
     from swin_deploy.pipeline.run import run_export
     from swin_deploy.report.console import Progress, stdout
     from swin_deploy.report.run_tables import print_recommendations, print_run
 
     said: dict[str, Any] = {}
     if weights is not None:
-        looks = caught(require_inputs, options, None, out), caught(require_source, weights, variant)
+        looks = missing_inputs(options, None, out), caught(require_source, weights, variant)
         raise_all(chain(*looks))
         load = load_options_of(network, image, window, ema)
         network, source, load = fetch_network(weights, variant, network, load)

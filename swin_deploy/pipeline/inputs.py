@@ -34,12 +34,13 @@ def require_inputs(
         InputError: Photos, lists or arrays are missing, empty, or of another shape.
         SwinDeployError: Of several that are wrong, all in one: see ``raise_all``.
     """
-    raise_all(_problems(options, network, out))
+    raise_all(missing_inputs(options, network, out))
 
 
-def _problems(
-    options: ExportOptions, network: Variant | None, out: Path | None
+def missing_inputs(
+    options: ExportOptions, network: Variant | None = None, out: Path | None = None
 ) -> Iterator[SwinDeployError]:
+    """What ``require_inputs`` finds wrong."""
     unknown = [e for name in options.targets or () for e in caught(_require_target, name)]
     yield from unknown
     if not unknown:
