@@ -229,6 +229,11 @@ class ExportRequest(ExportOptions):
                 f"--topk {topk}: {config.name} has {config.num_classes} classes",
                 f"--topk {config.num_classes}",
             )
+        if self.interface.softmax and config.num_classes == 1:
+            yield ConfigError(
+                f"--softmax: {config.name} has one output, whose softmax is 1 whatever it sees",
+                "no --softmax",
+            )
         if self.outputs != LOGITS and isinstance(config, VitConfig):
             yield ConfigError(
                 f"{config.name} has no stages whose maps it could give", "--outputs logits"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from swin_deploy.config import Hints, LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.interface import Head
 from swin_deploy.preprocessing import Preprocessing, Size
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -44,6 +45,7 @@ class Facts:
         pretrained_window_sizes: Of Swin V2, per stage, in tokens; the coordinates of its position
             network are scaled by them. Empty where it was trained at its own window size.
         labels: Name of each class, by its index.
+        head: What the outputs of its head mean.
         claims: Checked against the tensors once those are read.
     """
 
@@ -51,6 +53,7 @@ class Facts:
     window_size: int | None = None
     pretrained_window_sizes: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
+    head: Head = "choice"
     claims: tuple[Claim, ...] = ()
 
 

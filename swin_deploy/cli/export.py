@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -275,6 +275,7 @@ def export(
             "provenance": source.provenance,
             "labels": source.facts.labels,
         }
+        options = replace(options, interface=replace(options.interface, head=source.facts.head))
     assert network is not None  # or it was refused above
     out = out or Path("artifacts") / network.name
     request = ExportRequest(variant=network, out=out, **said, **values_of(options))
