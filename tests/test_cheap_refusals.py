@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import measure_refusals
 import refusals
 from refusals import DEVICE_REFUSALS, REFUSALS, Refusal
 from swin_deploy.errors import (
@@ -89,3 +90,9 @@ def test_bugs_are_not_caught() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(caught(broken))
+
+
+def test_refusals_are_timed(tmp_path: Path) -> None:
+    code, seconds = measure_refusals.measure("export --variant swim_t", tmp_path)
+    assert code == 2
+    assert seconds > 0
