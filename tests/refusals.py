@@ -85,6 +85,7 @@ REFUSALS = (
     refusal("verify RUN --between eager,fp17 --images empty", 2, "fp17", "empty"),
     refusal("verify RUN --limit 0 --batches 0", 2, "3 things"),
     refusal("verify RUN --against nowhere.npz", 3, "nowhere.npz"),
+    refusal("verify RUN --against small.npz", 3, "small.npz", "header"),
     refusal("verify RUN --bisect --plot depth.gif", 2, "depth.gif"),
     refusal("bench nowhere", 3, "nowhere does not exist"),
     refusal("bench photos", 3, "no finished run"),
@@ -135,6 +136,7 @@ def make_folder(folder: Path) -> None:
     (folder / "unsized.toml").write_text(f"{sizes.replace('[1]', '[3]')}window_size = 4\n")
     np.save(folder / "double.npy", np.zeros((2, 1, 28, 28)))
     np.save(folder / "small.npy", np.zeros((2, 3, 8, 8), np.float32))
+    np.savez(folder / "small.npz", images=np.zeros((2, 3, 8, 8), np.float32))
     np.save(folder / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
 
 

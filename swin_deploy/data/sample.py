@@ -85,7 +85,12 @@ class ImageSample:
 
 
 def find_sample(
-    source: Path, purpose: str, count: int | None = None, seed: int = 0, few: int = 0
+    source: Path,
+    purpose: str,
+    count: int | None = None,
+    seed: int = 0,
+    few: int = 0,
+    shape: tuple[int, int, int] | None = None,
 ) -> ImageSample:
     """Draw a sample of the images in ``source``, the same for the same seed.
 
@@ -97,6 +102,7 @@ def find_sample(
         count: At most so many images; None for all.
         seed: A smaller sample of the same seed is part of a larger one.
         few: A sample smaller than this has a note that says so.
+        shape: (channels, height, width) that images in an array must have; None for any.
 
     Raises:
         ConfigError: ``count`` or ``seed`` means nothing.
@@ -104,7 +110,7 @@ def find_sample(
         UnsafeError: An array holds pickled objects.
     """
     require_count(purpose, count, seed)
-    found = _look_at(source, purpose)
+    found = _look_at(source, purpose, shape)
     if isinstance(found, ImageArray):
         return _sample_array(found, purpose, count, seed, few)
     if found is None:
@@ -118,26 +124,30 @@ def require_images(source: Path, purpose: str, shape: tuple[int, int, int] | Non
     Args:
         source: As of ``find_sample``.
         purpose: Likewise.
-        shape: (channels, height, width) that those in an array must have; None for any.
+        shape: Likewise.
 
     Raises:
         InputError: As ``find_sample``, or an array has another shape.
         UnsafeError: An array holds pickled objects.
     """
-    found = _look_at(source, purpose)
-    if found is None:
+    if _look_at(source, purpose, shape) is None:
         require_photos(source)
-    if isinstance(found, ImageArray) and shape is not None:
-        require_shape(found, shape)
 
 
-def _look_at(source: Path, purpose: str) -> ImageArray | list[str] | None:
+def _look_at(
+    source: Path, purpose: str, shape: tuple[int, int, int] | None
+) -> ImageArray | list[str] | None:
     """The header of an array, or the names in a list; None of a folder."""
     if not source.exists():
         raise InputError(f"{source} does not exist", f"for the {purpose}: {_HINT}")
     if source.is_dir():
         return None
-    return find_images(source) if source.suffix.lower() in ARRAYS else read_list(source)
+    if source.suffix.lower() not in ARRAYS:
+        return read_list(source)
+    array = find_images(source)
+    if shape is not None:
+        _require_shape(array, shape)
+    return array
 
 
 def sample_files(
@@ -191,7 +201,7 @@ def read_images(
     """
     if sample.array is None:
         return _read_photos(sample, size, preprocessing, note)
-    require_shape(sample.array, (len(preprocessing.mean), *size))
+    _require_shape(sample.array, (len(preprocessing.mean), *size))
     return enumerate(sample.array.read(sample.positions))
 
 
@@ -215,12 +225,7 @@ def _read_photos(
         yield position, image
 
 
-def require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
-    """Check that the images in an array are (channels, height, width) as ``expected``.
-
-    Raises:
-        InputError: They are not.
-    """
+def _require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
     if array.shape == expected:
         return
     channels, height, width = expected

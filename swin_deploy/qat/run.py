@@ -50,7 +50,7 @@ def run_qat(request: QatRequest, listener: Listener) -> QatResult:
     variant, int8 = request.variant, request.int8
     assert int8.calibration is not None  # or there is no request
     listener.started("reading the lists of photos")
-    calibration = find_calibration(int8.calibration, int8.images, int8.seed)
+    calibration = find_calibration(int8.calibration, int8.images, int8.seed, variant.input_shape)
     train = find_labelled_photos(request.data, variant, request.labels)
     val = None
     if request.val is not None:

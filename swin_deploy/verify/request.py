@@ -9,9 +9,8 @@ from pathlib import Path
 from swin_deploy.artifacts.reader import require_run
 from swin_deploy.data.inputs import require_photos
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
-from swin_deploy.files import refuse_impostors
 from swin_deploy.verify.names import require_side
-from swin_deploy.verify.saved import require_npz
+from swin_deploy.verify.saved import require_npz, require_saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ class VerifyRequest:
         if self.images is not None:
             yield from caught(require_photos, self.images)
         if self.against is not None:
-            yield from caught(refuse_impostors, self.against, "saved outputs")
+            yield from caught(require_saved, self.against)
 
     @property
     def report(self) -> Path:
