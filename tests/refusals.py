@@ -106,7 +106,7 @@ REFUSALS = (
     refusal("bundle nowhere --target orin", 2, "2 things", "orin", "nowhere"),
     refusal("bundle RUN --target cpu --sign gone.pem", 3, "gone.pem"),
     refusal("report nowhere photos", 3, "2 things", "nowhere"),
-    refusal("predict nowhere gone.jpg", 3, "gone.jpg"),
+    refusal("predict nowhere gone.jpg", 3, "2 things", "nowhere", "gone.jpg"),
     refusal("predict photos photos --annotate photos/drawn", 2, "lies in photos"),
 )
 # Of ``python -m swin_deploy.runtime``, which is ``swin.pyz``.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
+from swin_deploy.errors import caught, raise_all
 from swin_deploy.files import require_outside, require_writable
 from swin_deploy.runtime.engine import SwinEngine
 from swin_deploy.runtime.formats import Format, format_results, printable
 from swin_deploy.runtime.predict import PhotoResult, expand_sources, predict_photos
+from swin_deploy.runtime.trust import require_bundle
 
 
 def find_work(bundle: Path, sources: Sequence[str], pictures: Path | None) -> list[Path]:
@@ -23,10 +26,15 @@ def find_work(bundle: Path, sources: Sequence[str], pictures: Path | None) -> li
     Raises:
         ConfigError: ``pictures`` lies in the bundle, which would be refused from then on.
         FileAccessError: ``pictures`` cannot be written to.
-        InputError: There are no photos.
+        InputError: There are no photos, or no bundle.
     """
-    require_outside(pictures, bundle, "--annotate with a folder elsewhere")
-    photos = expand_sources(sources, sys.stdin)
+    photos: list[Path] = []
+    looks = (
+        caught(require_bundle, bundle),
+        caught(require_outside, pictures, bundle, "--annotate with a folder elsewhere"),
+        caught(lambda: photos.extend(expand_sources(sources, sys.stdin))),
+    )
+    raise_all(chain(*looks))
     if pictures is not None:
         require_writable(pictures, "--annotate with a folder that you own")
     return photos
