@@ -7,6 +7,7 @@ import json
 import math
 import tomllib
 import typing
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import ONE_IMAGE, BatchRange
 from swin_deploy.build_options import DEFAULT_OPTIONS, BuildOptions
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError, InputError, SwinDeployError, caught, raise_all
 from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, require_size
 from swin_deploy.precisions import DEFAULT_PRECISIONS, HALF_PRECISIONS, Precision
@@ -101,16 +102,11 @@ class Int8Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportRequest:
-    """One run of the whole way, from a network to verified engines.
+class ExportOptions:
+    """What is said of a run whatever the network turns out to be.
 
     Attributes:
-        variant: The network.
         seed: Of the random weights; without meaning where ``weights`` is given.
-        weights: Checkpoint file or folder; None for random weights.
-        load: How to read it.
-        provenance: Where it comes from, for the manifest.
-        labels: Name of each class, where they are known.
         batch: The batch sizes that the graph accepts.
         outputs: The logits, or the map of every stage without the head that makes logits of them.
         interface: What the deployed graphs take and give.
@@ -121,22 +117,15 @@ class ExportRequest:
         build: What compilers are told beside the graph, as far as they take it.
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
-        out: The run folder.
         strict: Fail where the simplifier fails, rather than go on with the graph as exported.
         wait_s: How long to wait for another process that writes the same run.
 
     Raises:
-        ConfigError: The network does not take images of its size, or a setting means nothing.
+        ConfigError: A setting means nothing, or two contradict each other; says all of it.
         InputError: INT8 is asked for without images.
     """
 
-    variant: Variant
-    out: Path
     seed: int = 0
-    weights: Path | None = None
-    load: LoadOptions = LoadOptions()
-    provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
-    labels: tuple[str, ...] = ()
     batch: BatchRange = ONE_IMAGE
     outputs: Outputs = LOGITS
     interface: Interface = AS_EXPORTED
@@ -150,63 +139,111 @@ class ExportRequest:
     wait_s: float = 0
 
     def __post_init__(self) -> None:
+        raise_all(self.problems())
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
         if not 0 <= self.seed < 2**31:
-            raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+            yield ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
         if self.outputs not in OUTPUTS:
-            raise ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
+            yield ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
-            raise ConfigError(f"wait = {self.wait_s} is no number of seconds")
-        if self.int8.calibration is None and self.int8 != Int8Options():
-            asked = "" if "int8" in self.precisions else "--precision int8 and "
-            raise ConfigError("options of INT8 are given, and no images", f"{asked}--calibration")
-        if self.int8.labelled is not None and self.outputs != LOGITS:
-            raise ConfigError("maps of stages have no classes to judge on", "no --labelled")
-        if (self.int8.calibration is not None) != ("int8" in self.precisions):
-            if "int8" not in self.precisions:
-                raise ConfigError(
-                    f"calibration is for INT8, which is not among {', '.join(self.precisions)}",
-                    f"--precision {','.join((*self.precisions, 'int8'))}",
-                )
-            raise InputError(
-                "INT8 needs images to calibrate on, and none are given: ranges of noise or of "
-                "nothing would make a network that runs and is wrong",
-                "--calibration with a few hundred images like those of the deployment",
-            )
+            yield ConfigError(f"wait = {self.wait_s} is no number of seconds")
+        yield from self._int8_problems()
         if self.fp32_nodes and not set(HALF_PRECISIONS) & set(self.precisions):
-            raise ConfigError(
+            yield ConfigError(
                 f"--fp32-nodes {','.join(self.fp32_nodes)} is for graphs in half precision, and "
                 f"--precision {','.join(self.precisions)} makes none",
                 "--precision fp16",
             )
-        config = self.variant.config
-        if self.outputs == LOGITS and not config.num_classes:
-            raise ConfigError(
-                f"{config.name} has no head, so it gives no logits", "--outputs stages"
-            )
-        self._require_interface()
-        if self.outputs != LOGITS and isinstance(config, VitConfig):
-            raise ConfigError(
-                f"{config.name} has no stages whose maps it could give", "--outputs logits"
-            )
-        require_size(config)
-
-    def _require_interface(self) -> None:
-        interface, config = self.interface, self.variant.config
+        if "" in self.fp32_nodes or "" in self.int8.keep:
+            option = "--fp32-nodes" if "" in self.fp32_nodes else "--int8-keep"
+            yield ConfigError(f"{option} has a name that is empty", "names or patterns as *.fc2")
+        interface = self.interface
         if (interface.softmax or interface.topk is not None) and self.outputs != LOGITS:
-            raise ConfigError(
+            yield ConfigError(
                 f"--softmax and --topk are of logits, and --outputs {self.outputs} gives none",
                 "--outputs logits",
             )
-        if interface.topk is not None and interface.topk > config.num_classes:
-            raise ConfigError(
-                f"--topk {interface.topk}: {config.name} has {config.num_classes} classes",
-                f"--topk {config.num_classes}",
-            )
         if interface.io == "fp16" and ("fp16" not in self.precisions or "bf16" in self.precisions):
-            raise ConfigError(
+            yield ConfigError(
                 f"--io fp16 is for FP16 graphs, not for --precision {','.join(self.precisions)}",
                 "--precision fp32,fp16",
             )
+
+    def _int8_problems(self) -> Iterator[SwinDeployError]:
+        calibrated, wanted = self.int8.calibration is not None, "int8" in self.precisions
+        if self.int8.labelled is not None and self.outputs != LOGITS:
+            yield ConfigError("maps of stages have no classes to judge on", "no --labelled")
+        if not calibrated and self.int8 != Int8Options():
+            asked = "" if wanted else "--precision int8 and "
+            yield ConfigError("options of INT8 are given, and no images", f"{asked}--calibration")
+        elif calibrated and not wanted:
+            yield ConfigError(
+                f"calibration is for INT8, which is not among {', '.join(self.precisions)}",
+                f"--precision {','.join((*self.precisions, 'int8'))}",
+            )
+        elif wanted and not calibrated:
+            yield InputError(
+                "INT8 needs images to calibrate on, and none are given: ranges of noise or of "
+                "nothing would make a network that runs and is wrong",
+                "--calibration with a few hundred images like those of the deployment",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest(ExportOptions):
+    """One run of the whole way, from a network to verified engines.
+
+    Attributes:
+        variant: The network.
+        out: The run folder.
+        weights: Checkpoint file or folder; None for random weights.
+        load: How to read it.
+        provenance: Where it comes from, for the manifest.
+        labels: Name of each class, where they are known.
+
+    Raises:
+        ConfigError: As ``ExportOptions``, or the network does not take images of its size, or does
+            not give what is asked for.
+        InputError: As ``ExportOptions``.
+    """
+
+    variant: Variant
+    out: Path
+    weights: Path | None = None
+    load: LoadOptions = LoadOptions()
+    provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
+    labels: tuple[str, ...] = ()
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
+        yield from ExportOptions.problems(self)
+        config, topk = self.variant.config, self.interface.topk
+        if self.outputs == LOGITS and not config.num_classes:
+            yield ConfigError(
+                f"{config.name} has no head, so it gives no logits", "--outputs stages"
+            )
+        elif topk is not None and topk > config.num_classes:
+            yield ConfigError(
+                f"--topk {topk}: {config.name} has {config.num_classes} classes",
+                f"--topk {config.num_classes}",
+            )
+        if self.interface.softmax and config.num_classes == 1:
+            yield ConfigError(
+                f"--softmax: {config.name} has one output, whose softmax is 1 whatever it sees",
+                "no --softmax",
+            )
+        if self.outputs != LOGITS and isinstance(config, VitConfig):
+            yield ConfigError(
+                f"{config.name} has no stages whose maps it could give", "--outputs logits"
+            )
+        yield from caught(require_size, config)
+
+
+def values_of(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, for one that has them too."""
+    return {f.name: getattr(options, f.name) for f in fields(options)}
 
 
 def read_config(path: Path, image_size: Size | None = None) -> Variant:

@@ -17,6 +17,7 @@ with 128 + the signal's number: 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP).
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 
@@ -112,6 +113,38 @@ class FileAccessError(SwinDeployError):
 
     exit_code = 9
     code = "E_ACCESS"
+
+
+def raise_all(problems: Iterable[SwinDeployError]) -> None:
+    """Raise what was found, so that whoever asked can mend all of it at once.
+
+    Args:
+        problems: What is wrong, in the order in which it shall be told; none if all is well.
+
+    Raises:
+        SwinDeployError: The problem itself where there is one. Of several, one error that says all
+            of them: an ``UnsafeError`` if one is that, else a ``ConfigError`` if one is, else of
+            the class of the first; ``details["problems"]`` has each by itself.
+    """
+    found = list({str(problem): problem for problem in problems}.values())
+    if not found:
+        return
+    if len(found) == 1:
+        raise found[0]
+    leading = (p for kind in (UnsafeError, ConfigError) for p in found if isinstance(p, kind))
+    texts = [f"({number}) {problem}" for number, problem in enumerate(found, 1)]
+    raise type(next(leading, found[0]))(
+        f"{len(found)} things are wrong: {'; '.join(texts)}",
+        details={"problems": [problem.as_dict() for problem in found]},
+    )
+
+
+def caught(check: Callable[..., object], *arguments: object) -> Iterator[SwinDeployError]:
+    """Call a check, and yield what it raises, for ``raise_all``."""
+    try:
+        check(*arguments)
+    except SwinDeployError as error:
+        yield error
 
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

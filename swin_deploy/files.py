@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import FileAccessError, InputError
+from swin_deploy.errors import ConfigError, FileAccessError, InputError
 from swin_deploy.records import load_json
 
 
@@ -93,6 +93,25 @@ def require_writable(folder: Path, hint: str = "--out with a folder that you own
             pass
     except OSError as error:
         raise FileAccessError(f"cannot write in {folder}: {error.strerror}", hint) from error
+
+
+def require_outside(out: Path | None, folder: Path | None, hint: str, below: bool = True) -> None:
+    """Check that what is written does not come to lie among what is read.
+
+    Args:
+        out: Where files will be written; None for nowhere.
+        folder: With what is read; None for none.
+        hint: What to try: the option that names ``out``.
+        below: Whether folders below ``folder`` count as well.
+
+    Raises:
+        ConfigError: It would.
+    """
+    if out is None or folder is None:
+        return
+    found, inside = folder.resolve(), out.resolve()
+    if inside == found or (below and found in inside.parents):
+        raise ConfigError(f"{out} lies in {folder}, which is read", hint)
 
 
 def refuse_impostors(path: Path, wanted: str) -> None:

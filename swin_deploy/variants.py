@@ -43,6 +43,11 @@ class Variant:
         return self if size is None else replace(self, config=replace(self.config, image_size=size))
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image that the network takes."""
+        return (self.config.in_channels, *self.config.image_size)
+
+    @property
     def name(self) -> str:
         """The name of the architecture and of its default run folder."""
         return self.config.name

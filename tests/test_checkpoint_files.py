@@ -6,8 +6,13 @@ import argparse
 import collections
 import datetime
 import functools
+import gzip
+import io
+import lzma
 import sys
+import tarfile
 import types
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -113,6 +119,13 @@ def called(kind: type, name: str) -> Iterator[None]:
             del sys.modules[added]
 
 
+def _others() -> Iterator[tuple[str, Tensor]]:
+    yield "complex", torch.ones(3).cfloat()
+    yield "sparse", torch.eye(3).to_sparse()
+    yield "quantised", torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8)
+    yield "float8", torch.ones(3).to(torch.float8_e4m3fn)
+
+
 BESIDE: dict[str, tuple[str, type | None, Callable[[], object]]] = {
     "yacs": ("yacs.config.CfgNode", Config, lambda: Config(A=Config(B=[1]))),
     "mmengine": (
@@ -125,12 +138,18 @@ BESIDE: dict[str, tuple[str, type | None, Callable[[], object]]] = {
     "a NumPy array": ("numpy._core.multiarray._reconstruct", None, lambda: np.arange(3)),
     "a part of a call": ("functools.partial", None, lambda: functools.partial(max, 1)),
     "counts": ("collections.defaultdict", None, lambda: collections.defaultdict(list, a=[1])),
+    "a count": ("collections.Counter", None, lambda: collections.Counter("ab")),
+    "a queue": ("collections.deque", None, lambda: collections.deque([1], 3)),
+    "a generator": ("numpy.random._pickle.__generator_ctor", None, np.random.default_rng),
+    "an optimizer": ("torch.optim.sgd.SGD", None, lambda: torch.optim.SGD([torch.ones(1)])),
+    "other tensors": ("torch.per_tensor_affine", None, lambda: dict(_others())),
     "a date": ("datetime.datetime", None, lambda: datetime.datetime(2020, 1, 1)),
     "a path": ("pathlib.PosixPath", None, lambda: argparse.Namespace(data=Path("/data"))),
 }
 
 
 @BOTH
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
 @pytest.mark.parametrize(("name", "kind", "make"), BESIDE.values(), ids=BESIDE.keys())
 def test_what_recipes_leave_beside_the_weights_is_left_alone(
     tmp_path: Path, name: str, kind: type | None, make: Callable[[], object], zipped: bool
@@ -199,3 +218,83 @@ def test_types_that_no_weight_has_are_refused(tmp_path: Path, dtype: str) -> Non
 def test_names_that_are_no_text(tmp_path: Path, key: object, kind: str, zipped: bool) -> None:
     with pytest.raises(InputError, match=f"is a {kind}"):
         read_tensors(save(tmp_path / "x.pth", {key: torch.ones(2)}, zipped))
+
+
+@BOTH
+def test_the_shape_of_lightning(tmp_path: Path, zipped: bool) -> None:
+    tensors = dict(build_model(POCKET.config).named_parameters())
+    content = {
+        "epoch": 1,
+        "pytorch-lightning_version": "2.4.0",
+        "state_dict": {f"model.{name}": value for name, value in tensors.items()},
+        "callbacks": {"ModelCheckpoint{'monitor': 'val'}": {"best_model_score": torch.ones(())}},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}],
+        "hyper_parameters": {"lr": 1e-4},
+    }
+    found = load_checkpoint(
+        save(tmp_path / "x.ckpt", content, zipped), LoadOptions(image_size=POCKET.config.image_size)
+    )
+    assert found.tensors.keys() == tensors.keys()
+    assert found.opened == ("state_dict", "model.")
+
+
+@BOTH
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+@pytest.mark.parametrize("make", [dict, lambda x: nn.DataParallel(nn.Linear(2, 2))])
+def test_the_one_container_of_whatever_name(
+    tmp_path: Path, make: Callable[[object], Any], zipped: bool
+) -> None:
+    inside = make({"weight": torch.ones(2, 2)})
+    content = {"net": inside, "acc": 81.2, "optimizer": {"state": {0: {"avg": torch.ones(2)}}}}
+    found = read_tensors(save(tmp_path / "x.pth", content, zipped))
+    assert found.opened == ("net",)
+    assert "weight" in {name.rpartition(".")[2] for name in found.tensors}
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"generator": {"w": torch.ones(2)}, "discriminator": {"w": torch.ones(2)}},
+        {"optimizer": {"state": {0: {"avg": torch.ones(2)}}}},
+    ],
+)
+def test_no_one_container(tmp_path: Path, content: object, zipped: bool) -> None:
+    with pytest.raises(InputError, match="holds no tensors"):
+        read_tensors(save(tmp_path / "x.pth", content, zipped))
+
+
+def _tar(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        member = tarfile.TarInfo("x.pth")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _zip(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("x.pth", content)
+    return stream.getvalue()
+
+
+OTHERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "tar archive": ("x.tar", _tar),
+    "file of gzip": ("x.pth", gzip.compress),
+    "file of xz": ("x.pth", lzma.compress),
+    "zip archive without a data.pkl": ("x.pth", _zip),
+    "safetensors file": ("x.pth", lambda _: safetensors.torch.save({"w": torch.ones(2)})),
+    "archive of PyTorch": ("x.safetensors", bytes),
+}
+
+
+@pytest.mark.parametrize(("kind", "name", "make"), [(k, *v) for k, v in OTHERS.items()])
+def test_what_is_something_else_is_called_so(
+    tmp_path: Path, kind: str, name: str, make: Callable[[bytes], bytes]
+) -> None:
+    whole = save(tmp_path / "whole.pth", {"w": torch.ones(2)}).read_bytes()
+    (tmp_path / name).write_bytes(make(whole))
+    with pytest.raises(InputError, match=f"is an? {kind}"):
+        read_tensors(tmp_path / name)

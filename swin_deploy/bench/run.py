@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from swin_deploy.batches import BatchRange
-from swin_deploy.bench.baselines import EagerNetwork, eager_entrant, other_baselines
 from swin_deploy.bench.conditions import condition_warnings, describe_conditions
 from swin_deploy.bench.energy import PowerMeter, find_rails
 from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
 from swin_deploy.bench.names import DEFAULT_BASELINES, Baseline
 from swin_deploy.bench.subject import Subject, open_subject, runs_on_gpu
 from swin_deploy.data.inputs import make_noise_for
-from swin_deploy.errors import ConfigError, VerificationError
+from swin_deploy.errors import (
+    ConfigError,
+    SwinDeployError,
+    VerificationError,
+    caught,
+    raise_all,
+)
 from swin_deploy.files import write_json
+from swin_deploy.interrupts import import_torch
 from swin_deploy.machine import describe_machine
-from swin_deploy.model.load import load_model
-from swin_deploy.model.outputs import with_outputs
 from swin_deploy.runners.onnxruntime import CPU
 from swin_deploy.variants import Variant
 
@@ -39,6 +42,9 @@ class BenchRequest:
         threads: On the CPU, for every runner alike; None for one per usable core.
         variant: The network of an ONNX file that belongs to no run.
         provider: The execution provider that an ONNX file runs on, in full or short.
+
+    Raises:
+        ConfigError: A setting means nothing.
     """
 
     engine: Path
@@ -50,8 +56,13 @@ class BenchRequest:
     provider: str = CPU
 
     def __post_init__(self) -> None:
+        raise_all(self._problems())
+
+    def _problems(self) -> Iterator[SwinDeployError]:
         if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads = {self.threads} must be at least 1")
+            yield ConfigError(f"threads = {self.threads} must be at least 1")
+        for kept in ({"rounds": self.rounds}, {"batches": self.batches or (1,)}):
+            yield from caught(partial(BenchSpec, **kept))
 
 
 def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -69,6 +80,13 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     config = subject.config
     conditions = describe_conditions(threads)
     progress("building the eager network")
+    import_torch()  # here and not above: what cannot be measured is refused before
+    import torch
+
+    from swin_deploy.bench.baselines import EagerNetwork, eager_entrant, other_baselines
+    from swin_deploy.model.load import load_model
+    from swin_deploy.model.outputs import with_outputs
+
     torch.set_num_threads(threads)
     device = "cuda" if subject.on_gpu and torch.cuda.is_available() else "cpu"
     model = load_model(config, subject.weights, subject.seed)

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 RESAMPLES = 9999
 SHOWN, DECIDES = 0.95, 0.99  # confidence of the interval in a table, and of a verdict
@@ -161,6 +160,8 @@ def interval_of_median(
         values: One per turn.
         confidence: 0 to 1.
     """
+    from scipy import stats  # here: it takes longer than all that a request is checked with
+
     found = stats.bootstrap(
         (np.asarray(values),),
         np.median,

@@ -112,14 +112,11 @@ def open_subject(
         UnsafeError: The file is not the one in the manifest, or a plan without one.
         EnvironmentMissingError: Nothing of it can run on this machine.
     """
+    run = look_at(path, variant)
     provider = find_provider(provider)
-    if not path.exists():
-        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
-    run = require_run(path) if path.is_dir() else find_run(path)
     if run is None:
+        assert variant is not None  # or it was refused
         return _foreign(path, threads, variant, provider)
-    if variant is not None:
-        raise ConfigError(f"{path} belongs to a run, whose manifest names the network already")
     subject, opened = _from_run(run)
     engines = list(opened.engines)
     if not path.is_dir():
@@ -163,6 +160,42 @@ def open_subject(
     return subject
 
 
+def look_at(path: Path, variant: Variant | None) -> FinishedRun | None:
+    """The run that ``path`` is or lies in; None of an ONNX file from elsewhere. Opens nothing.
+
+    Args:
+        path: As of ``open_subject``.
+        variant: Likewise.
+
+    Raises:
+        InputError: There is nothing at ``path`` that can be measured, as far as a look tells.
+        ConfigError: The network is not known, or named twice.
+        UnsafeError: It is no ONNX file, and belongs to no run.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
+    run = require_run(path) if path.is_dir() else find_run(path)
+    if run is not None:
+        if variant is not None:
+            raise ConfigError(f"{path} belongs to a run, whose manifest names the network already")
+        return run
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty", "export again")
+    if path.suffix != ".onnx":
+        raise UnsafeError(
+            f"{path} is listed in no manifest; an engine is native code and runs only if this "
+            "tool recorded its hash",
+            "export again on this machine",
+        )
+    refuse_impostors(path, "an ONNX model")
+    if variant is None:
+        raise ConfigError(
+            f"{path} belongs to no run, so its network is unknown",
+            "--variant NAME or --config FILE, for the eager baseline",
+        )
+    return None
+
+
 def _from_run(run: FinishedRun) -> tuple[Subject, OpenedRun]:
     opened = read_run(run)
     subject = Subject(
@@ -189,25 +222,11 @@ def _add_engine(subject: Subject, opened: OpenedRun, name: str, threads: int | N
         subject.targets.append(target)
 
 
-def _foreign(path: Path, threads: int | None, variant: Variant | None, provider: str) -> Subject:
+def _foreign(path: Path, threads: int | None, variant: Variant, provider: str) -> Subject:
     from swin_deploy.graph.dress import read_image_input
     from swin_deploy.graph.export import check_graph, read_outputs
 
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty", "export again")
-    if path.suffix != ".onnx":
-        raise UnsafeError(
-            f"{path} is listed in no manifest; an engine is native code and runs only if this "
-            "tool recorded its hash",
-            "export again on this machine",
-        )
-    refuse_impostors(path, "an ONNX model")
     check_graph(path)  # by path: it also refuses external data outside the file's own folder
-    if variant is None:
-        raise ConfigError(
-            f"{path} belongs to no run, so its network is unknown",
-            "--variant NAME or --config FILE, for the eager baseline",
-        )
     taken = read_image_input(path)
     label = "onnxruntime" if provider == CPU else provider
     runner = OnnxRuntimeRunner(path, threads, f"{label} {path.name}", taken, provider=provider)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import swin_deploy
+from swin_deploy.artifacts.reader import require_run
 from swin_deploy.bundle.archive import make_zipapp, require_new, write_archive
 from swin_deploy.bundle.guide import write_guide
 from swin_deploy.bundle.references import (
@@ -21,9 +22,10 @@ from swin_deploy.bundle.references import (
 )
 from swin_deploy.bundle.signing import read_private_key, sign
 from swin_deploy.bundle.source import Source, choose_graphs, form_note, read_source
+from swin_deploy.data.sample import require_images
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import find_target
-from swin_deploy.errors import ConfigError
+from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.files import sha256
 from swin_deploy.pipeline.context import LABELS
 from swin_deploy.precisions import Precision
@@ -102,6 +104,7 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
         FileAccessError: The archive exists.
         SwinDeployError: As ``read_source``, ``make_references`` and ``read_private_key``.
     """
+    raise_all(_missing(request))
     source, target = read_source(request.run), find_target(request.target)
     if source.random and not request.allow_random:
         raise ConfigError(
@@ -146,6 +149,18 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
         files=tuple(sorted(files)),
         signed=key is not None,
     )
+
+
+def _missing(request: BundleRequest) -> Iterator[SwinDeployError]:
+    """What a look finds wrong."""
+    yield from caught(find_target, request.target)
+    yield from caught(require_run, request.run)
+    if request.out is not None:
+        yield from caught(require_new, request.out)
+    if request.calibration is not None:
+        yield from caught(require_images, request.calibration, "calibration")
+    if request.sign is not None:
+        yield from caught(read_private_key, request.sign)
 
 
 def _describe(

@@ -19,6 +19,15 @@ from swin_deploy.errors import InputError, UnsafeError
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # how files begin that are no zip archives
 _LARGEST_PICKLE = 2**28  # bytes; tensors lie beside it
+ZIP = b"PK\x03\x04"
+# What else goes by these suffixes: where its mark stands, the mark, and what to do.
+_OTHERS = {
+    "tar archive": (257, b"ustar", "tar -xf; one of PyTorch 0.1.9, saved again by PyTorch 1"),
+    "file of gzip": (0, b"\x1f\x8b", "gunzip"),
+    "file of xz": (0, b"\xfd7zXZ", "unxz"),
+    "file of HDF5": (0, b"\x89HDF", "weights of PyTorch"),
+    "safetensors file": (8, b'{"', "the suffix .safetensors"),
+}
 _LOCAL_HEADER = 30  # bytes of a zip entry before its name
 _DTYPES = {f"torch.{name}": d for name, d in vars(torch).items() if isinstance(d, torch.dtype)}
 _STORAGES: dict[str, torch.dtype] = {
@@ -120,9 +129,12 @@ def read_archive(path: Path) -> Archive:
     """
     with path.open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        if zipfile.is_zipfile(stream):
+        if mapped[:4] == ZIP:  # at its start, as PyTorch has it: others may have one inside
             with zipfile.ZipFile(stream) as archive:
                 return _read_zip(path, archive, mapped)
+    for kind, (start, mark, hint) in _OTHERS.items():
+        if mapped[start : start + len(mark)] == mark:
+            raise InputError(f"{path} is a {kind}, not a checkpoint of PyTorch", hint)
     return _read_stream(path, mapped)
 
 
@@ -141,6 +153,10 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, mapped: mmap.mmap) -> Archiv
     if broken is not None:
         raise InputError(f"{path} is damaged in {broken!r:.60}", "download it again")
     roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")]
+    if not roots:
+        raise InputError(
+            f"{path} is a zip archive without a data.pkl, not a checkpoint of PyTorch", "unzip"
+        )
     if len(roots) != 1:
         raise ValueError(f"it has {len(roots)} data.pkl")
     root = roots[0]

@@ -41,6 +41,11 @@ _REFUSED = (
         refusal="the releases that are supported add no position to the patches (ape=False)",
     ),
     Dialect(
+        name="quantised",
+        mark=r".*\.(zero_point|_packed_params\.dtype)",
+        refusal="its weights are integers; INT8 is made here, of the network before that",
+    ),
+    Dialect(
         name="masked image model",
         mark=r"(.*\.)?mask_token",
         refusal="it reconstructs images; fine-tune it to a classifier first",

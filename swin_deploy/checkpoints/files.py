@@ -16,14 +16,11 @@ import safetensors
 from safetensors.torch import load_file
 from torch import Tensor
 
-from swin_deploy.checkpoints.archives import read_archive
+from swin_deploy.checkpoints.archives import ZIP, read_archive
 from swin_deploy.checkpoints.checks import some
 from swin_deploy.checkpoints.pickles import Inert, pairs_of
+from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.errors import InputError, UnsafeError
-from swin_deploy.files import refuse_impostors
-
-PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
-FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
 
 # Containers in which checkpoints wrap their tensors, outermost first, and those of the exponential
 # moving average of the same weights, which many recipes evaluate.
@@ -81,13 +78,11 @@ def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
             could be meant by it; names what it asks for.
     """
     path = checkpoint_file(path)
-    refuse_impostors(path, "a checkpoint")
-    if path.suffix not in (".safetensors", *PICKLED):
-        raise InputError(
-            f"{path} has the suffix {path.suffix!r}", f"one of .safetensors, {', '.join(PICKLED)}"
-        )
     with _damage_of(path):
         if path.suffix == ".safetensors":
+            with path.open("rb") as stream:
+                if stream.read(4) == ZIP:
+                    raise InputError(f"{path} is an archive of PyTorch", "the suffix .pth")
             return _without_containers(path, load_file(path), ema, lambda value: value)
         archive = read_archive(path)
         strangers = tuple(name for name in archive.names if not _OURS.fullmatch(name))
@@ -122,7 +117,12 @@ def _without_containers(
     opened, left = [], ""
     entries = _entries(content)
     containers = (*AVERAGES, *CONTAINERS) if ema else (*CONTAINERS, *AVERAGES)
-    while entries is not None and (name := _container_in(entries, containers)) is not None:
+
+    def inner(entries: Mapping[Any, Any]) -> str | None:
+        found = _container_in(entries, containers)
+        return found or (None if ema else _only_tensors_in(entries, tensor_of))
+
+    while entries is not None and (name := inner(entries)) is not None:
         others = AVERAGES if name in CONTAINERS else CONTAINERS
         left = left or (_container_in(entries, others) or "")
         entries = _entries(entries[name])
@@ -151,20 +151,6 @@ def _without_containers(
         keys = ", ".join(f"{key:.40}" for key in list(entries)[:5] if isinstance(key, str))
         raise _NoTensorsError(f"{path} holds no tensors, only: {keys or 'nothing'}")
     return RawCheckpoint(tensors, tuple(opened), left)
-
-
-def checkpoint_file(path: Path) -> Path:
-    """The file itself, of a file or a folder.
-
-    Raises:
-        InputError: A folder without a checkpoint.
-    """
-    if not path.is_dir():
-        return path
-    for name in FOLDER_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise InputError(f"{path} holds none of {', '.join(FOLDER_FILES)}")
 
 
 @contextmanager
@@ -218,6 +204,28 @@ def _entries_of_module(module: Inert) -> dict[str, Any]:
             if child is not None:
                 left.append((f"{prefix}{name}.", child))
     return found
+
+
+def _only_tensors_in(
+    entries: Mapping[Any, Any], tensor_of: Callable[[Any], Tensor | None]
+) -> str | None:
+    """Where none lie here: the one entry, of whatever name, with tensors named by text in it."""
+
+    def is_tensor(value: object) -> bool:
+        try:
+            return tensor_of(value) is not None
+        except InputError:  # one that is refused once it is read
+            return True
+
+    if any(is_tensor(value) for value in entries.values()):
+        return None
+    found = [
+        name
+        for name, value in entries.items()
+        if isinstance(name, str)
+        and any(isinstance(k, str) and is_tensor(v) for k, v in (_entries(value) or {}).items())
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _container_in(entries: Mapping[Any, Any], names: Iterable[str]) -> str | None:

@@ -24,8 +24,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
-from swin_deploy.checkpoints.sidecar import CONFIG, PROCESSOR, is_timm, read_sidecars
-from swin_deploy.checkpoints.source import Listener, Source
+from swin_deploy.checkpoints.sidecar import is_timm, read_sidecars
+from swin_deploy.checkpoints.source import CONFIG, PROCESSOR, Listener, Source
 from swin_deploy.errors import EnvironmentMissingError, FileAccessError, InputError, UnsafeError
 from swin_deploy.files import sha256
 

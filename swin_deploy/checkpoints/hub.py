@@ -16,9 +16,15 @@ import re
 from pathlib import Path
 
 from swin_deploy.checkpoints.bundled import bundled_weights
-from swin_deploy.checkpoints.source import Listener, Source
+from swin_deploy.checkpoints.source import (
+    CONFIG,
+    FOLDER_FILES,
+    PROCESSOR,
+    Listener,
+    Source,
+    checkpoint_file,
+)
 from swin_deploy.errors import ConfigError
-from swin_deploy.interrupts import import_torch
 
 _PART = r"\w(?:[\w.-]{0,94}\w)?"  # ASCII letters, digits and _; inside also - and .
 _FORMS = {
@@ -46,16 +52,9 @@ def resolve_source(text: str, variant: str | None, listener: Listener) -> Source
     """
     if text == "bundled":
         return Source(path=bundled_weights(variant), provenance={"source": "bundled"})
-    kind, _, rest = text.partition(":")
-    if kind not in _FORMS:
+    if (found := _name_in(text)) is None:
         return _local(Path(text), listener)
-    pattern, example = _FORMS[kind]
-    match = re.fullmatch(pattern, rest, re.ASCII)
-    if match is None or re.search(r"\.\.|--|\.git$", match["name"]) or ".." in rest:
-        raise ConfigError(
-            f"--weights {text!r} names nothing that there can be",
-            f"a name as in {example}, or ./{kind}:... for a file that is called so",
-        )
+    kind, match = found
     if kind == "torchvision":
         from swin_deploy.checkpoints.from_torchvision import fetch_torchvision
 
@@ -66,17 +65,45 @@ def resolve_source(text: str, variant: str | None, listener: Listener) -> Source
     return fetch_huggingface(kind, repository, match["revision"], listener)
 
 
-def _local(path: Path, listener: Listener) -> Source:
-    provenance = {"source": "file"}
-    if not path.is_dir():
-        return Source(path=path, provenance=provenance)
-    import_torch()
-    from swin_deploy.checkpoints.files import checkpoint_file
-    from swin_deploy.checkpoints.sidecar import CONFIG, PROCESSOR, read_sidecars
+def require_source(text: str, variant: str | None) -> None:
+    """Check what can be told of ``text`` by a look, with nothing downloaded or read.
 
-    file = checkpoint_file(path)
-    config, processor = (
-        path / name if (path / name).exists() else None for name in (CONFIG, PROCESSOR)
-    )
+    Arguments and errors of ``resolve_source``.
+    """
+    if text == "bundled":
+        bundled_weights(variant)
+    elif _name_in(text) is None:
+        checkpoint_file(Path(text))
+
+
+def _name_in(text: str) -> tuple[str, re.Match[str]] | None:
+    """The kind of a name and its parts; None of a path."""
+    kind, _, rest = text.partition(":")
+    if kind not in _FORMS:
+        return None
+    pattern, example = _FORMS[kind]
+    match = re.fullmatch(pattern, rest, re.ASCII)
+    if match is None or re.search(r"\.\.|--|\.git$", match["name"]) or ".." in rest:
+        raise ConfigError(
+            f"--weights {text!r} names nothing that there can be",
+            f"a name as in {example}, or ./{kind}:... for a file that is called so",
+        )
+    return kind, match
+
+
+def _local(path: Path, listener: Listener) -> Source:
+    """A folder as transformers and timm write them, by its own name or that of its checkpoint."""
+    file, provenance = checkpoint_file(path), {"source": "file"}
+    beside = [file.parent / name for name in (CONFIG, PROCESSOR)]
+    config, processor = (other if other.exists() else None for other in beside)
+    if file.name not in FOLDER_FILES:
+        if config is not None or processor is not None:
+            listener.note(
+                f"{config or processor} lies beside {file.name} and is not read, as it may be of "
+                f"another: with {' or '.join(FOLDER_FILES)} it would be"
+            )
+        return Source(path=file, provenance=provenance)
+    from swin_deploy.checkpoints.sidecar import read_sidecars
+
     preprocessing, facts = read_sidecars(config, processor, listener)
     return Source(path=file, provenance=provenance, preprocessing=preprocessing, facts=facts)

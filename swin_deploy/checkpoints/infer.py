@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS
 
 _BLOCK = "layers.{}.blocks.0."
+_TRAINED = ("window_size", "pretrained_window_sizes")  # what shapes of a V2 leave open
 _FREE = ("name", "image_size", "num_classes", "stage_norms", "semantics")  # not of the network
 
 
@@ -23,7 +25,8 @@ def infer_config(
     tensors: Mapping[str, Tensor],
     hints: Hints,
     wanted: SwinConfig | None,
-    image_size: Size | None = None,
+    image_size: Size | None,
+    notes: list[str],
 ) -> SwinConfig:
     """The architecture that a checkpoint in our names was trained with.
 
@@ -32,6 +35,7 @@ def infer_config(
         hints: What else is known.
         wanted: The network that the user named; fills in what nothing else tells.
         image_size: Taken where nothing tells the trained one.
+        notes: Gets what nothing but a name tells.
 
     Raises:
         InputError: A tensor that tells the architecture is missing or has an odd shape, the
@@ -50,7 +54,7 @@ def infer_config(
     elif hints.pretrained_window_sizes is not None:
         known["pretrained_window_sizes"] = hints.pretrained_window_sizes
     fitting = _fitting(known, wanted)
-    network = _agreed(known, fitting)
+    network = _agreed(known, fitting, notes)
     image_size = hints.image_size or (fitting[0].image_size if fitting else image_size)
     if image_size is None:
         raise InputError(
@@ -112,11 +116,22 @@ def _largest_window(rows: list[int]) -> int:
 
     Where a grid is smaller than a window, the window and its table shrink, maybe along one axis.
     """
-    sides = [math.isqrt(count) for count in rows if math.isqrt(count) ** 2 == count]
-    odd = [side for side in sides if side % 2]
-    if not odd:
+    sides = [math.isqrt(count) if math.isqrt(count) ** 2 == count else 0 for count in rows]
+    windows = [(side + 1) // 2 if side % 2 else None for side in sides]
+    known = [window for window in windows if window is not None]
+    if not known:
         raise InputError(f"position bias tables of {rows} rows belong to no square window")
-    return (max(odd) + 1) // 2
+    largest = max(known)
+    for here, after in pairwise(windows):
+        # A window that is smaller is a whole grid, and the next one is half of it.
+        halves = (None, here // 2, (here + 1) // 2) if here is not None else ()
+        if here not in (None, largest) and after not in halves:
+            raise InputError(
+                f"its windows are {', '.join(map(str, windows))} from stage to stage: one size for "
+                "all makes them at no image size, and networks with several are not supported",
+                "a network with one window size",
+            )
+    return largest
 
 
 def _fitting(known: Mapping[str, Any], wanted: SwinConfig | None) -> list[SwinConfig]:
@@ -145,7 +160,9 @@ def _differences(known: Mapping[str, Any], config: SwinConfig) -> list[str]:
     ]
 
 
-def _agreed(known: Mapping[str, Any], fitting: list[SwinConfig]) -> dict[str, Any]:
+def _agreed(
+    known: Mapping[str, Any], fitting: list[SwinConfig], notes: list[str]
+) -> dict[str, Any]:
     """All fields of the network: the known ones, and the rest as the fitting networks have it."""
     network = dict(known)
     missing = [f.name for f in fields(SwinConfig) if f.name not in {*known, *_FREE}]
@@ -162,6 +179,12 @@ def _agreed(known: Mapping[str, Any], fitting: list[SwinConfig]) -> dict[str, An
                 "--config FILE that describes the network",
             )
         network[name] = values.pop()
+    told = [f"{name} {network[name]}" for name in missing if name in _TRAINED and network[name]]
+    if told:
+        notes.append(
+            f"the tensors do not tell {' and '.join(told)}, taken from {fitting[0].name}: with "
+            "others the same weights make another network"
+        )
     return network
 
 

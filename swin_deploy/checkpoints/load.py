@@ -66,7 +66,10 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
     """
     options = options or LoadOptions()
     raw = read_tensors(path, options.ema)
-    tensors, opened, dropped = _unwrap(raw.tensors)
+    try:
+        tensors, opened, dropped = _unwrap(raw.tensors)
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.hint) from error
     dialect = detect_dialect(tensors)
     if dialect is None:
         raise InputError(
@@ -149,7 +152,7 @@ def _native_config(
     stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
     try:
         hints = _agreed(read_hints(buffers, len(stages)), options.hints)
-        config = infer_config(tensors, hints, wanted, options.image_size)
+        config = infer_config(tensors, hints, wanted, options.image_size, notes)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.hint) from error
     semantics = dialect.semantics_of(config.version)
@@ -190,6 +193,12 @@ def _unwrap(tensors: Tensors) -> tuple[Tensors, list[str], list[str]]:
         elif any(name.startswith("backbone.") for name in tensors):
             prefix = "backbone."
             kept = {n: v for n, v in tensors.items() if n.startswith((prefix, _CLASSIFIER_HEAD))}
+            inside = [name.removeprefix(prefix) for name in kept if name.startswith(prefix)]
+            if twice := [name for name in inside if name in kept]:
+                raise InputError(
+                    f"it has two heads: {some(twice)} stand in {prefix[:-1]} and beside it",
+                    "a file with the one that is used",
+                )
             left += [name for name in tensors if name not in kept]
             tensors = {name.removeprefix(prefix): value for name, value in kept.items()}
         else:

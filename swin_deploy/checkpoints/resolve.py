@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.checkpoints.source import Facts, Listener, Source
@@ -13,6 +14,13 @@ from swin_deploy.networks import NetworkConfig
 from swin_deploy.preprocessing import Preprocessing, Size
 from swin_deploy.variants import VARIANTS, Variant
 
+_MEANINGS = {
+    "independent": (
+        "its classes are independent labels: predict gives each a probability of its own, and "
+        "top-1 says little",
+    ),
+    "values": ("its outputs are numbers and no classes: predict gives them as they are",),
+}
 _AS_PUBLISHED = "the files as their authors published them"
 
 
@@ -31,7 +39,8 @@ def load_source(source: Source, options: LoadOptions) -> Checkpoint:
     with _blamed_on(source.facts, options.image_size):
         checkpoint = load_checkpoint(source.path, options)
     require_agreement(source.facts, checkpoint.config, options)
-    return checkpoint
+    meaning = _MEANINGS.get(source.facts.head, ())
+    return replace(checkpoint, notes=(*checkpoint.notes, *meaning))
 
 
 def resolve_variant(
@@ -65,6 +74,8 @@ def resolve_variant(
     said = source.facts.image_size
     taken = [f"image {_text('image_size', said)}"] if said and not options.image_size else []
     taken += [] if preprocessing is None else [_describe(preprocessing)]
+    for text in _MEANINGS.get(source.facts.head, ()):
+        listener.note(text)
     if taken:
         instead = "" if wanted is None else f", in place of what {wanted.name} has"
         listener.note(f"{'; '.join(taken)}: as it comes with the weights{instead}")

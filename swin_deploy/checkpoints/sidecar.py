@@ -14,8 +14,6 @@ from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.preprocessing import Preprocessing, Size
 
-CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
-
 
 class Sidecar(BaseModel):
     """A JSON file of another library: keys that are not fields here are not ours to judge."""

@@ -18,6 +18,7 @@ from swin_deploy.checkpoints.sidecar import (
 )
 from swin_deploy.checkpoints.source import Claim, Facts
 from swin_deploy.errors import InputError
+from swin_deploy.interface import Head
 from swin_deploy.preprocessing import CropMode, Preprocessing, Size
 
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
@@ -34,6 +35,7 @@ class _Config(Sidecar):
     pretrained_window_sizes: tuple[int, ...] = ()
     qkv_bias: bool | None = None
     id2label: dict[str, str] | None = None
+    problem_type: str | None = None
     hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-5
     use_absolute_embeddings: bool = False
@@ -72,6 +74,12 @@ class _Processor(Sidecar):
     image_std: tuple[float, ...] | None = None
 
 
+_HEADS: dict[str | None, Head] = {
+    None: "choice",  # as its pipelines take it
+    "single_label_classification": "choice",
+    "multi_label_classification": "independent",
+    "regression": "values",
+}
 # What the networks built here have, whatever the file says.
 _FIXED = {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "use_absolute_embeddings": False}
 # Key -> the field of ``SwinConfig`` that the tensors say too.
@@ -99,6 +107,9 @@ def read_transformers(
     for key, only in _FIXED.items():
         if (value := getattr(config, key)) != only:
             raise InputError(f"{origin}: {key} is {value!r}, and only {only!r} is supported")
+    if config.problem_type not in _HEADS:
+        known = ", ".join(filter(None, _HEADS))
+        raise InputError(f"{origin}: problem_type is {config.problem_type!r}, none of {known}")
     values: dict[tuple[str, str], Any] = {
         (key, field): getattr(config, key) for key, field in _SHARED.items()
     }
@@ -129,6 +140,7 @@ def read_transformers(
         if any(config.pretrained_window_sizes)
         else (),
         labels=labels,
+        head=_HEADS[config.problem_type],
         claims=tuple(claims),
     )
     return preprocessing, facts

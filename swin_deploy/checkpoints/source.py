@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from swin_deploy.config import Hints, LoadOptions
+from swin_deploy.errors import InputError
+from swin_deploy.files import refuse_impostors
+from swin_deploy.interface import Head
 from swin_deploy.preprocessing import Preprocessing, Size
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"  # beside them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,7 @@ class Facts:
         pretrained_window_sizes: Of Swin V2, per stage, in tokens; the coordinates of its position
             network are scaled by them. Empty where it was trained at its own window size.
         labels: Name of each class, by its index.
+        head: What the outputs of its head mean.
         claims: Checked against the tensors once those are read.
     """
 
@@ -45,6 +53,7 @@ class Facts:
     window_size: int | None = None
     pretrained_window_sizes: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
+    head: Head = "choice"
     claims: tuple[Claim, ...] = ()
 
 
@@ -93,3 +102,24 @@ def with_hints(options: LoadOptions, source: Source) -> LoadOptions:
             pretrained_window_sizes=facts.pretrained_window_sizes if known else None,
         ),
     )
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The file itself, of a file or a folder, which may be a checkpoint as far as a look tells.
+
+    Args:
+        path: A file with one of ``SUFFIXES``, or a folder with one of ``FOLDER_FILES``.
+
+    Raises:
+        InputError: A folder without a checkpoint; or a file that is missing, empty, of another
+            kind by its name, or recognisably something else.
+    """
+    if path.is_dir():
+        found = [path / name for name in FOLDER_FILES if (path / name).is_file()]
+        if not found:
+            raise InputError(f"{path} holds none of {', '.join(FOLDER_FILES)}")
+        path = found[0]
+    refuse_impostors(path, "a checkpoint")
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path} has the suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
+    return path

@@ -17,7 +17,6 @@ from swin_deploy.cli.types import (
     network_options,
     resolve_network,
 )
-from swin_deploy.interrupts import import_torch
 
 
 class BaselinesType(click.ParamType[tuple[Baseline, ...]]):
@@ -111,7 +110,6 @@ def bench(
     """
     if (path is None) == (engine is None):
         raise click.UsageError("name one run, engine or ONNX file, as PATH or with --engine")
-    import_torch()
     from swin_deploy.bench.run import BenchRequest, bench_engine, require_speed
     from swin_deploy.report.bench_tables import print_bench
     from swin_deploy.report.console import Progress, stdout

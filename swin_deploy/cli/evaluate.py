@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from swin_deploy.cli.types import json_option, network_options, resolve_network, worker_options
+from swin_deploy.errors import caught, raise_all
+from swin_deploy.files import require_outside
 from swin_deploy.interrupts import import_torch
 
 
@@ -85,8 +88,6 @@ def evaluate(
     test). The report is the same for any number of workers; a call that was killed goes on where
     it was. --variant or --config name the network of ONNX files that belong to no run.
     """
-    if eager:
-        import_torch()
     from swin_deploy.evaluate.request import EvaluateRequest
     from swin_deploy.evaluate.run import evaluate_artifacts
     from swin_deploy.report.console import Progress, stdout
@@ -109,6 +110,10 @@ def evaluate(
         variant=resolve_network(variant, config),
         out=out,
     )
+    apart = caught(require_outside, flips, data, "--flips with a folder elsewhere")
+    raise_all(chain(request.missing(), apart))
+    if eager:
+        import_torch()
     with Progress().shown() as progress:
         report = evaluate_artifacts(request, progress.started, progress.note)
         sheets = [] if flips is None else draw_flips(report, flips)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,14 +28,14 @@ from swin_deploy.cli.types import (
 from swin_deploy.config import (
     CALIBRATION_METHODS,
     CalibrationMethod,
+    ExportOptions,
     ExportRequest,
     Int8Options,
-    LoadOptions,
+    values_of,
 )
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
-from swin_deploy.errors import ConfigError
+from swin_deploy.errors import ConfigError, caught, raise_all
 from swin_deploy.interface import IOS, LOGITS, OUTPUTS, Interface, Io, Outputs
-from swin_deploy.interrupts import import_torch
 from swin_deploy.precisions import DEFAULT_PRECISIONS, PRECISIONS, Precision
 from swin_deploy.preprocessing import Size
 
@@ -227,44 +228,17 @@ def export(
     network = resolve_network(variant, config, image if weights is None else None)
     if weights is None and (window is not None or ema):
         raise ConfigError("--window and --ema are for weights, and none are given", "--weights")
-    source = None
-    load = LoadOptions(
-        image_size=image,
-        window=window,
-        ema=ema,
-        wanted=None if network is None else network.config,
-        rules=() if network is None else network.rules,
-    )
-    if weights is not None:
-        if seed is not None:
-            raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
-        from swin_deploy.checkpoints.hub import resolve_source
-        from swin_deploy.checkpoints.source import with_hints
-        from swin_deploy.report.console import Downloads
-
-        with Downloads().shown() as downloads:
-            source = resolve_source(weights, variant, downloads)
-            load = with_hints(load, source)
-            import_torch()
-            from swin_deploy.checkpoints.resolve import resolve_variant
-
-            network = resolve_variant(source, network, load, downloads)
-    if network is None:
+    if weights is not None and seed is not None:
+        raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
+    if weights is None and network is None:
         raise ConfigError("no network was named", "--variant swin_t, --weights or --config FILE")
-    request = ExportRequest(
-        variant=network,
-        out=out or Path("artifacts") / network.name,
+    calibrated = calibration is not None
+    options = ExportOptions(
         seed=seed or 0,
-        weights=source.path if source else None,
-        load=load,
-        provenance=source.provenance if source else {},
-        labels=source.facts.labels if source else (),
         batch=batch,
         outputs=outputs,
         interface=Interface(io=io, softmax=softmax, topk=topk),
-        precisions=(
-            auto_precisions(targets, calibration is not None) if precision == "auto" else precision
-        ),
+        precisions=auto_precisions(targets, calibrated) if precision == "auto" else precision,
         int8=_int8_options(
             calibration,
             int8_keep,
@@ -282,10 +256,29 @@ def export(
         strict=strict,
         wait_s=wait,
     )
+    from swin_deploy.checkpoints.hub import require_source
+    from swin_deploy.cli.weights import fetch_network, load_options_of
+    from swin_deploy.pipeline.inputs import missing_inputs
     from swin_deploy.pipeline.run import run_export
     from swin_deploy.report.console import Progress, stdout
     from swin_deploy.report.run_tables import print_recommendations, print_run
 
+    said: dict[str, Any] = {}
+    if weights is not None:
+        looks = missing_inputs(options, None, out), caught(require_source, weights, variant)
+        raise_all(chain(*looks))
+        load = load_options_of(network, image, window, ema)
+        network, source, load = fetch_network(weights, variant, network, load)
+        said = {
+            "weights": source.path,
+            "load": load,
+            "provenance": source.provenance,
+            "labels": source.facts.labels,
+        }
+        options = replace(options, interface=replace(options.interface, head=source.facts.head))
+    assert network is not None  # or it was refused above
+    out = out or Path("artifacts") / network.name
+    request = ExportRequest(variant=network, out=out, **said, **values_of(options))
     recommendations: list[Recommendation] = []
     with Progress().shown() as progress:
         result = run_export(request, progress)

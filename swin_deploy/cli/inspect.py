@@ -17,7 +17,6 @@ from swin_deploy.cli.types import (
     network_options,
     resolve_network,
 )
-from swin_deploy.config import LoadOptions
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import summarise
 from swin_deploy.preprocessing import Size
@@ -51,23 +50,15 @@ def inspect(
     CHECKPOINT is all that export takes as --weights. Nothing in the file is run. A file that export
     would refuse is refused here with the reason.
     """
-    from swin_deploy.checkpoints.hub import resolve_source
-    from swin_deploy.report.console import Downloads, stdout
+    from swin_deploy.checkpoints.source import with_hints
+    from swin_deploy.cli.weights import fetch_source, load_options_of
+    from swin_deploy.report.console import stdout
 
-    network = resolve_network(variant, config)
-    with Downloads().shown() as downloads:
-        source = resolve_source(weights, variant, downloads)
+    options = load_options_of(resolve_network(variant, config), image, window, ema)
+    source = fetch_source(weights, variant)
     import_torch()
     from swin_deploy.checkpoints.resolve import load_source
-    from swin_deploy.checkpoints.source import with_hints
 
-    options = LoadOptions(
-        image_size=image,
-        window=window,
-        ema=ema,
-        wanted=None if network is None else network.config,
-        rules=() if network is None else network.rules,
-    )
     found = load_source(source, with_hints(options, source))
     command = ["swin-deploy", "export", "--weights", weights]
     command += ["--variant", variant] if variant else []

@@ -57,9 +57,8 @@ def predict(
     """
     from swin_deploy.runtime.engine import SwinEngine
     from swin_deploy.runtime.formats import FORMATS
-    from swin_deploy.runtime.main import require_outside
-    from swin_deploy.runtime.report import report_photos
+    from swin_deploy.runtime.report import find_work, report_photos
 
-    require_outside(bundle, annotate)
+    found = find_work(bundle, photos, annotate)
     with SwinEngine.load(bundle, precision, verify_key=verify_key, threads=threads) as engine:
-        report_photos(engine, photos, top, FORMATS[FORMATS.index(form)], annotate)
+        report_photos(engine, found, top, FORMATS[FORMATS.index(form)], annotate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +20,8 @@ from swin_deploy.cli.types import (
     network_options,
     resolve_network,
 )
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod, Int8Options, LoadOptions
-from swin_deploy.interrupts import import_torch
+from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod, Int8Options, values_of
+from swin_deploy.errors import caught, raise_all
 from swin_deploy.preprocessing import Size
 
 
@@ -159,35 +160,13 @@ def qat(
     Writes the fine-tuned weights, their FP32 graph, and the INT8 graph that computes just what was
     trained, which is proved place by place. Killed, it goes on with the epoch that it was in.
     """
-    from swin_deploy.checkpoints.hub import resolve_source
-    from swin_deploy.checkpoints.source import with_hints
-    from swin_deploy.report.console import Downloads, Progress, stdout
+    from swin_deploy.checkpoints.hub import require_source
+    from swin_deploy.cli.weights import fetch_network, load_options_of
+    from swin_deploy.qat.request import QatOptions, QatRequest, Training
+    from swin_deploy.report.console import Progress, stdout
 
     network = resolve_network(variant, config)
-    load = LoadOptions(
-        image_size=image,
-        window=window,
-        ema=ema,
-        wanted=None if network is None else network.config,
-        rules=() if network is None else network.rules,
-    )
-    with Downloads().shown() as downloads:
-        source = resolve_source(weights, variant, downloads)
-        load = with_hints(load, source)
-        import_torch()
-        from swin_deploy.checkpoints.resolve import resolve_variant
-
-        network = resolve_variant(source, network, load, downloads)
-    from swin_deploy.qat.request import QatRequest, Training
-    from swin_deploy.qat.run import run_qat
-    from swin_deploy.report.qat_tables import print_qat
-
-    request = QatRequest(
-        variant=network,
-        weights=source.path,
-        load=load,
-        provenance=source.provenance,
-        labels=source.facts.labels,
+    options = QatOptions(
         data=data,
         val=val,
         int8=Int8Options(
@@ -203,6 +182,20 @@ def qat(
         training=Training(epochs=epochs, rate=rate, batch=batch_size, distil=distil, seed=seed),
         out=out,
         wait_s=wait,
+    )
+    raise_all(chain(options.missing(), caught(require_source, weights, variant)))
+    load = load_options_of(network, image, window, ema)
+    network, source, load = fetch_network(weights, variant, network, load)
+    from swin_deploy.qat.run import run_qat
+    from swin_deploy.report.qat_tables import print_qat
+
+    request = QatRequest(
+        variant=network,
+        weights=source.path,
+        load=load,
+        provenance=source.provenance,
+        labels=source.facts.labels,
+        **values_of(options),
     )
     with Progress().shown() as progress:
         result = run_qat(request, progress)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from swin_deploy.cli.types import FolderType, json_option
-from swin_deploy.interrupts import import_torch
+from swin_deploy.errors import caught, raise_all
 
 
 @click.command()
@@ -43,16 +44,17 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
     its GPU. The result is a run folder of its own, verified against eager PyTorch with the new
     weights; the old one stays as it is.
     """
+    from swin_deploy.checkpoints.hub import require_source
+    from swin_deploy.cli.weights import fetch_source
+    from swin_deploy.data.inputs import require_photos
     from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
-
-    found = find_refittable(engine)
-    from swin_deploy.checkpoints.hub import resolve_source
-    from swin_deploy.report.console import Downloads, Progress, stdout
+    from swin_deploy.report.console import Progress, stdout
     from swin_deploy.report.run_tables import print_run
 
-    with Downloads().shown() as downloads:
-        source = resolve_source(weights, None, downloads)
-    import_torch()
+    found = find_refittable(engine)
+    photos = () if images is None else caught(require_photos, images)
+    raise_all(chain(photos, caught(require_source, weights, None)))
+    source = fetch_source(weights, None)
     request = refit_request(
         *(found, source.path, out, images),
         provenance=source.provenance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from swin_deploy.cli.types import FolderType, ImageType, ListType, json_option
 from swin_deploy.config import read_config
+from swin_deploy.errors import caught, raise_all
 from swin_deploy.variants import VARIANTS, find_variant
 
 _SIZE = ImageType()
@@ -97,12 +99,12 @@ def scaling(
     from swin_deploy.report.scaling_plot import plot_scaling, require_plot
     from swin_deploy.report.scaling_tables import print_scaling
     from swin_deploy.scaling.request import NETWORKS, SIZES, ScalingRequest
-    from swin_deploy.scaling.run import REPORT, measure_scaling
 
-    if plot is not None:
-        require_plot(plot)
     sizes = sizes or SIZES
     names = networks or (() if configs else NETWORKS)
+    looks = [caught(find_variant, name) for name in names]
+    looks += [] if plot is None else [caught(require_plot, plot)]
+    raise_all(chain(*looks))
     request = ScalingRequest(
         networks=(
             *(read_config(path, sizes[0]) for path in configs),
@@ -117,6 +119,8 @@ def scaling(
         compiled=compiled,
         out=out,
     )
+    from swin_deploy.scaling.run import REPORT, measure_scaling
+
     with Progress().shown() as progress:
         report = measure_scaling(request, progress.started, progress.note)
     if plot is not None:

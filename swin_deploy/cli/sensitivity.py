@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import click
 
 from swin_deploy.cli.types import json_option, worker_options
 from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
+from swin_deploy.errors import caught, raise_all
 
 
 @click.command()
@@ -121,9 +123,7 @@ def sensitivity(
     """
     from swin_deploy.report.console import Progress, stdout
     from swin_deploy.report.sensitivity_plot import plot_sensitivity, require_plot
-    from swin_deploy.report.sensitivity_tables import print_sensitivity
     from swin_deploy.sensitivity.request import SensitivityRequest
-    from swin_deploy.sensitivity.run import measure_sensitivity
 
     request = SensitivityRequest(
         run=run,
@@ -143,8 +143,10 @@ def sensitivity(
         ray=ray,
         out=out,
     )
-    if plot is not None:
-        require_plot(plot)
+    raise_all(chain(request.missing(), () if plot is None else caught(require_plot, plot)))
+    from swin_deploy.report.sensitivity_tables import print_sensitivity
+    from swin_deploy.sensitivity.run import measure_sensitivity
+
     with Progress().shown() as progress:
         report = measure_sensitivity(request, progress.started, progress.note)
     if plot is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
 from swin_deploy.cli.types import ListType, json_option
+from swin_deploy.errors import ConfigError, caught, raise_all
 from swin_deploy.interrupts import import_torch
 
 
@@ -101,14 +103,11 @@ def verify(
     On seeded noise of several batch sizes, on photos, on black, white, saturated and noisy pixels,
     and with one image in every slot of a batch. Exit code 5 if anything that is judged fails.
     """
-    import_torch()
-    from swin_deploy.errors import ConfigError
     from swin_deploy.report.console import Progress, stdout
     from swin_deploy.report.depth_plot import plot_depth
     from swin_deploy.report.sensitivity_plot import require_plot
     from swin_deploy.report.verify_tables import print_verify
     from swin_deploy.verify.request import VerifyRequest
-    from swin_deploy.verify.run import check_run, require_passed
 
     request = VerifyRequest(
         run=run,
@@ -121,10 +120,12 @@ def verify(
         against=against,
         out=out,
     )
-    if plot is not None:
-        if not bisect:
-            raise ConfigError("--plot draws what --bisect finds", "--bisect")
-        require_plot(plot)
+    if plot is not None and not bisect:
+        raise ConfigError("--plot draws what --bisect finds", "--bisect")
+    raise_all(chain(request.missing(), () if plot is None else caught(require_plot, plot)))
+    import_torch()
+    from swin_deploy.verify.run import check_run, require_passed
+
     with Progress().shown() as progress:
         report = check_run(request, progress.started)
         for text in report["notes"]:

@@ -15,9 +15,14 @@ FEW_IMAGES = 100  # below this the ranges depend on which images they were
 CalibrationSet = ImageSample
 
 
-def find_calibration(source: Path, count: int | None = None, seed: int = 0) -> CalibrationSet:
+def find_calibration(
+    source: Path,
+    count: int | None = None,
+    seed: int = 0,
+    shape: tuple[int, int, int] | None = None,
+) -> CalibrationSet:
     """The images to calibrate on; arguments and errors of ``find_sample``."""
-    return find_sample(source, "calibration", count, seed, few=FEW_IMAGES)
+    return find_sample(source, "calibration", count, seed, FEW_IMAGES, shape)
 
 
 def read_batches(

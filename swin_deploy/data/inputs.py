@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,20 +82,31 @@ def list_photos(folder: Path) -> list[Path]:
         InputError: It is no folder, or holds no photos.
         OSError: A folder below it cannot be read.
     """
+    return sorted(_walk(folder))
+
+
+def require_photos(folder: Path) -> None:
+    """Check that ``list_photos`` finds one; looks no further than to the first."""
+    next(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Photos as they are come upon, at least one."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder of photos")
-    photos, others = [], 0
+    photos = others = 0
     for root, _, names in os.walk(folder, onerror=_raise):
-        paths = [Path(root) / name for name in names]
-        kept = [p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()]
-        photos += kept
-        others += len(paths) - len(kept)
+        for path in (Path(root) / name for name in names):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                photos += 1
+                yield path
+            else:
+                others += 1
     if not photos:
         raise InputError(
             f"{folder} holds no photos" + (f", only {others} other files" if others else ""),
             f"files named {', '.join(sorted(SUFFIXES))}",
         )
-    return sorted(photos)
 
 
 def _raise(error: OSError) -> None:

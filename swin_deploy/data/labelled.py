@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_deploy.data.classes import WITHOUT_LABELS, is_number, match_classes
-from swin_deploy.data.inputs import list_photos
+from swin_deploy.data.inputs import list_photos, require_photos
 from swin_deploy.data.photo_list import read_lines, require_files
 from swin_deploy.data.sample import (
     ImageSample,
@@ -88,17 +88,8 @@ def find_labelled(
         InputError: The source is missing, empty or damaged, or its labels are not the classes.
     """
     require_count(_PURPOSE, count, seed)
-    if not source.exists():
-        raise InputError(f"{source} does not exist", _HINT)
-    if labels is not None and not source.is_dir():
-        raise ConfigError(f"{source} is no folder, and {labels} lists photos in one", "the folder")
     listed = labels or source
-    if listed.is_dir():
-        texts = _from_folders(source)
-    elif sorted_folders:
-        raise ConfigError(f"{listed} is a list, which has no folders to sort", "--labelled alone")
-    else:
-        texts = _from_list(listed, folder_of(source))
+    texts = _look_at(source, labels, sorted_folders) or _from_folders(source)
     used = [*dict.fromkeys(texts.values())]
     note = ""
     if class_map is not None:
@@ -115,6 +106,37 @@ def find_labelled(
     if (seen := len(set(numbers))) < classes:
         notes.append(f"the labelled photos show {seen} of the {classes} classes")
     return LabelledSet(replace(sample, notes=()), numbers, tuple(notes))
+
+
+def require_labelled(
+    source: Path,
+    *,
+    sorted_folders: bool = False,
+    labels: Path | None = None,
+    class_map: Path | None = None,
+) -> None:
+    """Check that there are labelled photos, without reading one and whatever the classes are.
+
+    Arguments and errors of ``find_labelled``.
+    """
+    if _look_at(source, labels, sorted_folders) is None:
+        require_photos(source)
+    if class_map is not None:
+        read_class_map(class_map)
+
+
+def _look_at(source: Path, labels: Path | None, sorted_folders: bool) -> dict[str, str] | None:
+    """Photo -> label, as a list has them; None of class folders."""
+    if not source.exists():
+        raise InputError(f"{source} does not exist", _HINT)
+    if labels is not None and not source.is_dir():
+        raise ConfigError(f"{source} is no folder, and {labels} lists photos in one", "the folder")
+    listed = labels or source
+    if listed.is_dir():
+        return None
+    if sorted_folders:
+        raise ConfigError(f"{listed} is a list, which has no folders to sort", "--labelled alone")
+    return _from_list(listed, folder_of(source))
 
 
 def read_labelled(

@@ -12,7 +12,7 @@ import numpy as np
 
 from swin_deploy.data.arrays import ImageArray, find_images
 from swin_deploy.data.images import load_photo
-from swin_deploy.data.inputs import MAX_UNREADABLE, list_photos
+from swin_deploy.data.inputs import MAX_UNREADABLE, list_photos, require_photos
 from swin_deploy.data.photo_list import read_list
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import digest, sha256
@@ -23,6 +23,7 @@ from swin_deploy.preprocessing import Preprocessing, Size
 # Farthest that 8 bits go once normalised with ImageNet's mean and std is 2.64; this tells those
 # from pixels of 0 to 255 whatever the mean and std.
 MAX_NORMALISED = 30.0
+ARRAYS = (".npy", ".npz")
 _HINT = "a folder of photos, a text file that lists them, or an .npy or .npz"
 
 
@@ -84,7 +85,12 @@ class ImageSample:
 
 
 def find_sample(
-    source: Path, purpose: str, count: int | None = None, seed: int = 0, few: int = 0
+    source: Path,
+    purpose: str,
+    count: int | None = None,
+    seed: int = 0,
+    few: int = 0,
+    shape: tuple[int, int, int] | None = None,
 ) -> ImageSample:
     """Draw a sample of the images in ``source``, the same for the same seed.
 
@@ -96,6 +102,7 @@ def find_sample(
         count: At most so many images; None for all.
         seed: A smaller sample of the same seed is part of a larger one.
         few: A sample smaller than this has a note that says so.
+        shape: (channels, height, width) that images in an array must have; None for any.
 
     Raises:
         ConfigError: ``count`` or ``seed`` means nothing.
@@ -103,15 +110,44 @@ def find_sample(
         UnsafeError: An array holds pickled objects.
     """
     require_count(purpose, count, seed)
+    found = _look_at(source, purpose, shape)
+    if isinstance(found, ImageArray):
+        return _sample_array(found, purpose, count, seed, few)
+    if found is None:
+        found = [path.relative_to(source).as_posix() for path in list_photos(source)]
+    return sample_files(source, found, purpose, count, seed, few)
+
+
+def require_images(source: Path, purpose: str, shape: tuple[int, int, int] | None = None) -> None:
+    """Check that there are images in ``source``, without reading one.
+
+    Args:
+        source: As of ``find_sample``.
+        purpose: Likewise.
+        shape: Likewise.
+
+    Raises:
+        InputError: As ``find_sample``, or an array has another shape.
+        UnsafeError: An array holds pickled objects.
+    """
+    if _look_at(source, purpose, shape) is None:
+        require_photos(source)
+
+
+def _look_at(
+    source: Path, purpose: str, shape: tuple[int, int, int] | None
+) -> ImageArray | list[str] | None:
+    """The header of an array, or the names in a list; None of a folder."""
     if not source.exists():
         raise InputError(f"{source} does not exist", f"for the {purpose}: {_HINT}")
-    if source.suffix.lower() in (".npy", ".npz") and not source.is_dir():
-        return _sample_array(source, purpose, count, seed, few)
     if source.is_dir():
-        names = [path.relative_to(source).as_posix() for path in list_photos(source)]
-    else:
-        names = read_list(source)
-    return sample_files(source, names, purpose, count, seed, few)
+        return None
+    if source.suffix.lower() not in ARRAYS:
+        return read_list(source)
+    array = find_images(source)
+    if shape is not None:
+        _require_shape(array, shape)
+    return array
 
 
 def sample_files(
@@ -203,8 +239,9 @@ def _require_shape(array: ImageArray, expected: tuple[int, int, int]) -> None:
     )
 
 
-def _sample_array(path: Path, purpose: str, count: int | None, seed: int, few: int) -> ImageSample:
-    array = find_images(path)
+def _sample_array(
+    array: ImageArray, purpose: str, count: int | None, seed: int, few: int
+) -> ImageSample:
     positions = _sample(array.count, count, seed)
     images, largest = [], 0.0
     for index, image in zip(positions, array.read(positions), strict=True):
@@ -213,10 +250,10 @@ def _sample_array(path: Path, purpose: str, count: int | None, seed: int, few: i
         largest = max(largest, float(np.abs(image).max()))
     notes = _notes(purpose, tuple(images), array.count, count, few)
     if largest > MAX_NORMALISED:
-        notes += (f"{path} holds values up to {largest:g}: are its images normalised?",)
+        notes += (f"{array.path} holds values up to {largest:g}: are its images normalised?",)
     return ImageSample(
         purpose=purpose,
-        source=path,
+        source=array.path,
         found=array.count,
         seed=seed,
         images=tuple(images),

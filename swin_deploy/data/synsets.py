@@ -23,14 +23,14 @@ def are_synsets(texts: Iterable[str]) -> bool:
     return all(_SYNSET.fullmatch(text) for text in texts)
 
 
-def read_class_map(path: Path, classes: int) -> dict[str, int]:
+def read_class_map(path: Path, classes: int | None = None) -> dict[str, int]:
     """What labels are called -> the index of the class.
 
     Args:
         path: A text file with a class a line, in the order of the logits, whose first word counts:
             "n01440764 tench, Tinca tinca". Or a JSON object as Keras and PyTorch's tutorials have
             it: {"0": ["n01440764", "tench"], ...}.
-        classes: How many the network has.
+        classes: How many the network has; None where that is not known yet.
 
     Raises:
         InputError: It is neither, or has another number of classes, or one of them twice.
@@ -39,7 +39,7 @@ def read_class_map(path: Path, classes: int) -> dict[str, int]:
         names = _from_json(path)
     else:
         names = [line.split()[0] for _, line in read_lines(path)]
-    if len(names) != classes:
+    if classes is not None and len(names) != classes:
         raise InputError(
             f"{path} has {len(names)} classes, and the network has {classes}",
             "the class map of this network",

@@ -6,13 +6,15 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from swin_deploy.engine.gpus import Gpu, estimate_s
-from swin_deploy.engine.graph_facts import GraphFacts, GraphNode
 from swin_deploy.engine.listing import Kernel, Listing, total
 from swin_deploy.engine.purpose import Map, Placement
 from swin_deploy.errors import InputError
+
+if TYPE_CHECKING:
+    from swin_deploy.engine.graph_facts import GraphFacts, GraphNode
 
 Key = TypeVar("Key")
 

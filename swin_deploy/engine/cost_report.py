@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from swin_deploy.engine.cost import (
     diff_listings,
     kernel_lines,
 )
-from swin_deploy.engine.cost_subject import Subject, open_subjects
+from swin_deploy.engine.cost_subject import Subject, look_at, open_subjects
 from swin_deploy.engine.gpus import Gpu, find_gpu
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError, InputError, caught, raise_all
 
 SCHEMA_VERSION = 1
 _FIGURES = ("kernels", "activation_bytes", "weight_bytes", "flops", "estimate_s")
@@ -49,6 +50,9 @@ def report_cost(request: CostRequest, progress: Callable[[str], None]) -> dict[s
         ConfigError: The GPU is not in the table, or the two sides have no engine in common.
         SwinDeployError: As ``open_subjects``.
     """
+    looks = [caught(look_at, path) for path in (request.path, request.compare) if path is not None]
+    looks += [] if request.gpu is None else [caught(find_gpu, request.gpu)]
+    raise_all(chain(*looks))
     gpu = None if request.gpu is None else find_gpu(request.gpu)
     engines = [(s, _cost(s, gpu)) for s in open_subjects(request.path, progress)]
     report = {

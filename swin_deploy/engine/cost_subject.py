@@ -6,18 +6,21 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swin_deploy.artifacts.manifest import MANIFEST, StageRecord
 from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
 from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S, require_installed
-from swin_deploy.engine.graph_facts import GraphFacts, profile_of, read_graph
 from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.tensorrt_build import build_quietly
 from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.files import read_json
+
+if TYPE_CHECKING:
+    from swin_deploy.engine.graph_facts import GraphFacts
 
 COMPILER = TARGETS["rtx"]  # the one that needs no GPU
 DYNAMIC = BatchRange(low=1, high=16)  # what an ONNX file with a dynamic batch is compiled for
@@ -57,9 +60,7 @@ def open_subjects(path: Path, progress: Callable[[str], None]) -> list[Subject]:
         EnvironmentMissingError: The compiler for an ONNX file is not installed.
         ResourceError: It gave up.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
-    run = require_run(path) if path.is_dir() else find_run(path)
+    run = look_at(path)
     if run is None:
         return [_compile(path, path, progress)]
     if path.is_dir():
@@ -77,6 +78,25 @@ def open_subjects(path: Path, progress: Callable[[str], None]) -> list[Subject]:
     if name not in run.manifest.outputs() or path.suffix != ".onnx":
         raise UnsafeError(f"{path} is not an engine that {run.path / MANIFEST} lists")
     return [_compile(run.checked(name), path, progress)]
+
+
+def look_at(path: Path) -> FinishedRun | None:
+    """The run that ``path`` is or lies in; None of an ONNX file from elsewhere. Opens nothing.
+
+    Raises:
+        InputError: There is nothing at ``path``, or an empty folder.
+        UnsafeError: It is no ONNX file, and belongs to no run.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
+    run = require_run(path) if path.is_dir() else find_run(path)
+    if run is None and path.is_file() and path.suffix != ".onnx" and path.stat().st_size:
+        raise UnsafeError(
+            f"{path} is listed in no manifest; an engine is native code and is read only if this "
+            "tool recorded its hash",
+            "export again on this machine, or cost with the ONNX file",
+        )
+    return run
 
 
 def _of_run(run: FinishedRun) -> list[Subject]:
@@ -107,6 +127,8 @@ def _graph_name(record: StageRecord) -> str:
 
 
 def _from_run(run: FinishedRun, stage: str, record: StageRecord) -> Subject:
+    from swin_deploy.engine.graph_facts import read_graph
+
     target, precision = TARGETS[record.details["target"]], record.details["precision"]
     engine = run.checked(target.engine_name(precision))
     listing_name = target.listing_name(precision) or ""
@@ -127,12 +149,8 @@ def _from_run(run: FinishedRun, stage: str, record: StageRecord) -> Subject:
 
 
 def _compile(path: Path, shown: Path, progress: Callable[[str], None]) -> Subject:
-    if path.is_file() and path.suffix != ".onnx" and path.stat().st_size:
-        raise UnsafeError(
-            f"{path} is listed in no manifest; an engine is native code and is read only if this "
-            "tool recorded its hash",
-            "export again on this machine, or cost with the ONNX file",
-        )
+    from swin_deploy.engine.graph_facts import profile_of, read_graph
+
     progress(f"reading {shown.name}")
     graph = read_graph(path)
     batch = profile_of(path, DYNAMIC)

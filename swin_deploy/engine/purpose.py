@@ -18,8 +18,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from swin_deploy.engine.graph_facts import GraphNode
+if TYPE_CHECKING:  # tables need the names of purposes, and no ONNX
+    from swin_deploy.engine.graph_facts import GraphNode
 
 # Ours and timm's; torchvision's Swin and ViT; Hugging Face's Swin and ViT.
 _BLOCK = re.compile(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from swin_deploy.errors import ConfigError
+from swin_deploy.artifacts.reader import find_run
+from swin_deploy.bench.subject import look_at
+from swin_deploy.data.classes import WITHOUT_LABELS
+from swin_deploy.data.labelled import require_labelled
+from swin_deploy.data.sample import require_count
+from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.variants import Variant
-from swin_deploy.workers.crew import require_counts
+from swin_deploy.workers.crew import wrong_counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +57,37 @@ class EvaluateRequest:
     out: Path | None = None
 
     def __post_init__(self) -> None:
+        raise_all(self.problems())
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
         if not self.artifacts:
-            raise ConfigError("no artifact was named", "swin-deploy evaluate RUN --data PHOTOS")
-        require_counts(batch=self.batch, threads=self.threads, workers=self.workers)
+            yield ConfigError("no artifact was named", "swin-deploy evaluate RUN --data PHOTOS")
+        yield from wrong_counts(batch=self.batch, threads=self.threads, workers=self.workers)
+        yield from caught(require_count, "measurement", self.limit, self.seed)
         if self.sorted_folders and self.class_map is not None:
-            raise ConfigError(
+            yield ConfigError(
                 "--sorted-folders and --class-map both say which folder is which class",
                 "one of them",
             )
+
+    def missing(self) -> Iterator[SwinDeployError]:
+        """What a look finds wrong with the artifacts and the photos."""
+        for path in self.artifacts:
+            yield from caught(look_at, path, None if find_run(path) else self.variant)
+        look = partial(
+            require_labelled,
+            self.data,
+            sorted_folders=self.sorted_folders,
+            labels=self.labels,
+            class_map=self.class_map,
+        )
+        yield from map(without_alternative, caught(look))
+
+
+def without_alternative(error: SwinDeployError) -> SwinDeployError:
+    """The same without the hint to leave labels out: this command does nothing without them."""
+    if not error.hint.endswith(WITHOUT_LABELS):
+        return error
+    hint = error.hint.removesuffix(WITHOUT_LABELS).removesuffix("; ")
+    return type(error)(error.problem, hint, error.details)

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.artifacts.manifest import source_digest
-from swin_deploy.data.classes import WITHOUT_LABELS
 from swin_deploy.data.inputs import MAX_UNREADABLE
 from swin_deploy.data.labelled import LabelledSet, find_labelled
 from swin_deploy.data.sample import folder_of
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.evaluate.field import Field, find_field
 from swin_deploy.evaluate.journal import ShardJournal, open_journal
-from swin_deploy.evaluate.request import EvaluateRequest
+from swin_deploy.evaluate.request import EvaluateRequest, without_alternative
 from swin_deploy.evaluate.result import make_report
 from swin_deploy.evaluate.shards import Shard, cut_shards, shard_size
 from swin_deploy.evaluate.worker import ShardWorker, Work
@@ -113,9 +112,8 @@ def _find_labelled(request: EvaluateRequest, field: Field) -> LabelledSet:
             labels=request.labels,
             class_map=request.class_map,
         )
-    except InputError as error:  # this command does nothing without labels
-        hint = error.hint.removesuffix(WITHOUT_LABELS).removesuffix("; ")
-        raise InputError(error.problem, hint, error.details) from error
+    except InputError as error:
+        raise without_alternative(error) from error
 
 
 def _identity(request: EvaluateRequest, field: Field, labelled: LabelledSet) -> dict[str, Any]:

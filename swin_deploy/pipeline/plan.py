@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_deploy.config import ExportRequest
+from swin_deploy.config import ExportOptions
 from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_targets
@@ -46,7 +46,7 @@ class Plan:
         return tuple(engine for engine in self.engines if not built_elsewhere(engine[0]))
 
 
-def make_plan(request: ExportRequest) -> Plan:
+def make_plan(request: ExportOptions) -> Plan:
     """What the targets of a request decide.
 
     Raises:
@@ -79,7 +79,7 @@ def built_elsewhere(target: Target) -> bool:
     return target.one_device and not is_device(describe_device(), target)
 
 
-def _require_gpu_for_refitting(request: ExportRequest, targets: list[Target]) -> None:
+def _require_gpu_for_refitting(request: ExportOptions, targets: list[Target]) -> None:
     """TensorRT-RTX builds without a GPU, but not engines whose weights can be replaced."""
     rtx = [target.name for target in targets if target.module == "tensorrt_rtx"]
     if rtx and request.build.refits and (problem := device_problem()) is not None:
@@ -89,7 +89,7 @@ def _require_gpu_for_refitting(request: ExportRequest, targets: list[Target]) ->
         )
 
 
-def _require_taken(request: ExportRequest, targets: list[Target]) -> None:
+def _require_taken(request: ExportOptions, targets: list[Target]) -> None:
     names = dict.fromkeys(target.name for target in targets)
     given, folder = request.build.given(), request.build.timing_cache
     if folder not in (None, default_folder()):

@@ -14,13 +14,13 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
-from swin_deploy.engine.build import require_installed
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.files import read_json
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import target_notes
+from swin_deploy.pipeline.inputs import require_inputs
 from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
 
@@ -82,10 +82,8 @@ def run_export(
             published is as it was.
     """
     start = time.monotonic()
+    require_inputs(request, request.variant, request.out)
     plan = make_plan(request)
-    if request.targets is not None:
-        for target in dict.fromkeys(target for target, _ in plan.built_here):
-            require_installed(target)
     photos = None if request.images is None else find_photos(request.images)
     options = request.int8
     calibration = labelled = None

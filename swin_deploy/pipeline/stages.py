@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.checkpoints.files import checkpoint_file
+from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet
 from swin_deploy.data.inputs import PhotoFolder

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from swin_deploy.batches import BatchRange
 from swin_deploy.config import Int8Options, LoadOptions
-from swin_deploy.errors import ConfigError
+from swin_deploy.data.labelled import require_labelled
+from swin_deploy.data.sample import require_images
+from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
+from swin_deploy.files import require_outside
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.networks import require_size
 from swin_deploy.variants import Variant
@@ -39,26 +43,25 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        raise_all(self.problems())
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
         if self.epochs < 1 or self.batch < 1:
-            raise ConfigError(f"{self.epochs} epochs in batches of {self.batch}", "at least 1")
+            yield ConfigError(f"{self.epochs} epochs in batches of {self.batch}", "at least 1")
         if not (math.isfinite(self.rate) and self.rate > 0):
-            raise ConfigError(f"learning rate {self.rate} is not above 0", "--lr 1e-5")
+            yield ConfigError(f"learning rate {self.rate} is not above 0", "--lr 1e-5")
         if not (math.isfinite(self.decay) and self.decay >= 0):
-            raise ConfigError(f"weight decay {self.decay} is not 0 or more")
+            yield ConfigError(f"weight decay {self.decay} is not 0 or more")
         if not 0 <= self.seed < 2**31:
-            raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+            yield ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QatRequest:
-    """One fine-tuning.
+class QatOptions:
+    """What is said of a fine-tuning whatever the network turns out to be.
 
     Attributes:
-        variant: The network.
-        weights: Its checkpoint.
-        load: How to read it.
-        provenance: Where it comes from, for the record.
-        labels: Names of its classes, by index, where they are known.
         data: Labelled photos to train on.
         val: Labelled photos to measure accuracy on; None for none.
         int8: What to calibrate on and how, and what to leave in the surrounding precision.
@@ -70,18 +73,13 @@ class QatRequest:
         wait_s: How long to wait for another process that writes there.
 
     Raises:
-        ConfigError: A value means nothing, or the network has no logits.
+        ConfigError: A value means nothing.
     """
 
-    variant: Variant
-    weights: Path
     data: Path
     int8: Int8Options
     out: Path
     kind: str = "tensorrt"
-    load: LoadOptions = field(default_factory=LoadOptions)
-    provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
-    labels: tuple[str, ...] = ()
     val: Path | None = None
     batch: BatchRange = field(default_factory=BatchRange)
     headroom: float = 1.0
@@ -89,18 +87,59 @@ class QatRequest:
     wait_s: float = 0
 
     def __post_init__(self) -> None:
+        raise_all(self.problems())
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
         if self.kind not in RECIPES:
-            raise ConfigError(f"no recipe for {self.kind!r}", f"one of {', '.join(RECIPES)}")
+            yield ConfigError(f"no recipe for {self.kind!r}", f"one of {', '.join(RECIPES)}")
         if self.int8.calibration is None:
-            raise ConfigError("INT8 needs images to calibrate on", "--calibration DIR")
+            yield ConfigError("INT8 needs images to calibrate on", "--calibration DIR")
         if not (math.isfinite(self.headroom) and self.headroom > 0):
-            raise ConfigError(f"headroom {self.headroom} is not above 0")
+            yield ConfigError(f"headroom {self.headroom} is not above 0")
+
+    def missing(self) -> Iterator[SwinDeployError]:
+        """What a look finds wrong with its photos, and where its results shall go."""
+        assert self.int8.calibration is not None  # or it would not have been made
+        yield from caught(require_images, self.int8.calibration, "calibration")
+        for source in (self.data, self.val):
+            if source is not None:
+                yield from caught(require_labelled, source)
+                yield from caught(
+                    require_outside, self.out, source, "--out with a folder elsewhere"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QatRequest(QatOptions):
+    """One fine-tuning.
+
+    Attributes:
+        variant: The network.
+        weights: Its checkpoint.
+        load: How to read it.
+        provenance: Where it comes from, for the record.
+        labels: Names of its classes, by index, where they are known.
+
+    Raises:
+        ConfigError: As ``QatOptions``, or the network has no logits.
+    """
+
+    variant: Variant
+    weights: Path
+    load: LoadOptions = field(default_factory=LoadOptions)
+    provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
+    labels: tuple[str, ...] = ()
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
+        yield from QatOptions.problems(self)
         if not self.variant.config.num_classes:
-            raise ConfigError(
+            yield ConfigError(
                 f"{self.variant.name} has no head, so that there is nothing to learn from labels",
                 "a checkpoint of a classifier",
             )
-        require_size(self.variant.config)
+        yield from caught(require_size, self.variant.config)
 
     def settings(self) -> dict[str, Any]:
         """All of it that the results depend on, but for files; JSON-able."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import swin_deploy
-from swin_deploy.checkpoints.files import checkpoint_file
+from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.data.calibration import CalibrationSet, find_calibration
 from swin_deploy.files import digest, sha256
 from swin_deploy.installed import package_version
@@ -50,7 +50,7 @@ def run_qat(request: QatRequest, listener: Listener) -> QatResult:
     variant, int8 = request.variant, request.int8
     assert int8.calibration is not None  # or there is no request
     listener.started("reading the lists of photos")
-    calibration = find_calibration(int8.calibration, int8.images, int8.seed)
+    calibration = find_calibration(int8.calibration, int8.images, int8.seed, variant.input_shape)
     train = find_labelled_photos(request.data, variant, request.labels)
     val = None
     if request.val is not None:

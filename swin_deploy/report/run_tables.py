@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from swin_deploy.pipeline.recommend import Recommendation
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.console import make_table
 from swin_deploy.report.describe import describe_stage, describe_weights
 from swin_deploy.report.outputs import fold_outputs
+
+if TYPE_CHECKING:
+    from swin_deploy.pipeline.recommend import Recommendation
 
 
 def print_run(result: RunResult, console: Console) -> None:

@@ -41,6 +41,12 @@ class Timing:
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
+def require_seconds(seconds: float) -> None:
+    """ConfigError for a time that nobody can measure for."""
+    if not 0 < seconds < 86400:
+        raise ConfigError(f"seconds = {seconds:g}", "--seconds 5")
+
+
 def bench_engine(engine: SwinEngine, batch: int | None, seconds: float) -> Timing:
     """Call the engine one call after another, on images that are prepared before.
 
@@ -52,6 +58,7 @@ def bench_engine(engine: SwinEngine, batch: int | None, seconds: float) -> Timin
     Raises:
         ConfigError: The engine does not take such a batch.
     """
+    require_seconds(seconds)
     shipped = engine.shipped
     with engine.borrow() as runner:
         count = engine.batch if batch is None else batch
@@ -60,8 +67,6 @@ def bench_engine(engine: SwinEngine, batch: int | None, seconds: float) -> Timin
                 f"{engine.name} takes a batch of {shipped.batch}, not {count}",
                 f"--batch {engine.batch}",
             )
-        if not 0 < seconds < 86400:
-            raise ConfigError(f"seconds = {seconds:g}", "--seconds 5")
         channels, taken = len(shipped.preprocessing.mean), shipped.image_input(engine.precision)
         noise = make_noise_for(taken, count, channels, shipped.image_size)
         images = runner.prepare(noise.images)

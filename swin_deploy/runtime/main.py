@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from swin_deploy import __version__
 from swin_deploy.errors import (
-    ConfigError,
     EnvironmentMissingError,
     SwinDeployError,
     UsageError,
@@ -78,7 +77,7 @@ def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
         "--precision", metavar="LIST", help=f"some of {','.join(PRECISIONS)}, or all"
     )
     bench = commands.add_parser("bench", parents=[shared, opened], help="latency and throughput")
-    bench.add_argument("--batch", type=int, metavar="N", help="default: the largest")
+    bench.add_argument("--batch", type=_positive, metavar="N", help="default: the largest")
     bench.add_argument("--seconds", type=float, default=5.0, help="default: 5")
     predict = commands.add_parser("predict", parents=[shared, opened], help="classify photos")
     predict.add_argument(
@@ -143,9 +142,10 @@ def _precisions(shipped: Shipped, text: str | None) -> list[Precision]:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from swin_deploy.runtime.bench import bench_engine
+    from swin_deploy.runtime.bench import bench_engine, require_seconds
     from swin_deploy.runtime.engine import SwinEngine
 
+    require_seconds(options.seconds)
     with SwinEngine.load(
         options.bundle,
         options.precision,
@@ -166,31 +166,17 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from swin_deploy.runtime.engine import SwinEngine
-    from swin_deploy.runtime.report import report_photos
+    from swin_deploy.runtime.report import find_work, report_photos
 
-    require_outside(options.bundle, options.annotate)
+    photos = find_work(options.bundle, options.sources, options.annotate)
     with SwinEngine.load(
         options.bundle,
         options.precision,
         verify_key=options.verify_key,
         threads=options.threads,
     ) as engine:
-        report_photos(engine, options.sources, options.top, options.format, options.annotate)
+        report_photos(engine, photos, options.top, options.format, options.annotate)
     return 0
-
-
-def require_outside(bundle: Path, folder: Path | None) -> None:
-    """Check that pictures would not be written among the files of the bundle.
-
-    Raises:
-        ConfigError: They would, and the bundle would be refused from then on.
-    """
-    inside = folder is not None and bundle.resolve() in (
-        folder.resolve(),
-        *folder.resolve().parents,
-    )
-    if inside:
-        raise ConfigError(f"{folder} lies in the bundle", "--annotate with a folder elsewhere")
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
         stdin: What "-" reads.
 
     Raises:
-        InputError: There are none, or a folder holds none.
+        InputError: There are none, a folder holds none, or not one of them exists.
     """
     photos: list[Path] = []
     for source in sources:
@@ -57,6 +58,9 @@ def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
             photos.append(Path(source))
     if not photos:
         raise InputError("there are no photos", "files, folders, or - and a list of paths")
+    if not any(map(os.path.lexists, photos)):
+        more = f", nor do {len(photos) - 1} others" if len(photos) > 1 else ""
+        raise InputError(f"{photos[0]} does not exist{more}", "files that exist")
     return photos
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.interface import CLASSES, LOGITS, PROBABILITIES, SCORES, Interface
+from swin_deploy.interface import CLASSES, LOGITS, PROBABILITIES, SCORES, Head, Interface
 from swin_deploy.metrics import FloatArray, softmax
 
 
@@ -19,7 +19,7 @@ class Prediction:
     Attributes:
         classes: (b, k) int64, best first.
         scores: (b, k) float32: probabilities, 0 to 1, where ``probabilities``; else logits, of a
-            graph that gives only its best logits.
+            graph that gives only its best logits, or whose outputs are no classes.
         labels: Names of the classes, likewise; their numbers where names are not known.
         names: Of the images: paths; None of images that came without.
         logits: (b, classes) float32, where the graph gives them.
@@ -56,8 +56,12 @@ def to_prediction(
     logits = outputs.get(LOGITS)
     if SCORES in outputs:
         classes, scores = outputs[CLASSES][:, :k].astype(np.int64), outputs[SCORES][:, :k]
+        probabilities = interface.softmax
     else:
-        every = softmax(logits) if logits is not None else outputs[PROBABILITIES]
+        every, probabilities = outputs.get(PROBABILITIES), True
+        if logits is not None:
+            every, probabilities = _read(logits, interface.head)
+        assert every is not None  # one of the two is what a graph without scores gives
         classes = np.argsort(-every, axis=1, kind="stable")[:, :k]
         scores = np.take_along_axis(every, classes, axis=1).astype(np.float32)
     return Prediction(
@@ -66,5 +70,14 @@ def to_prediction(
         labels=tuple(tuple(labels[c] if labels else str(c) for c in row) for row in classes),
         names=tuple(names),
         logits=logits,
-        probabilities=SCORES not in outputs or interface.softmax,
+        probabilities=probabilities,
     )
+
+
+def _read(logits: FloatArray, head: Head) -> tuple[FloatArray, bool]:
+    """What logits say, and whether that is probabilities."""
+    if head == "independent":
+        return 1 / (1 + np.exp(-np.clip(logits, -80, 80))), True
+    if head == "values" or logits.shape[1] == 1:  # a softmax of one output is 1, whatever it is
+        return logits, False
+    return softmax(logits), True

@@ -35,8 +35,7 @@ def open_bundle(folder: Path, verify_key: Path | None = None) -> Shipped:
         EnvironmentMissingError: A signature cannot be checked here.
     """
     path = folder / BUNDLE
-    if not path.is_file():
-        _explain_absence(folder)
+    require_bundle(folder)
     if path.is_symlink():
         raise UnsafeError(f"{path} is a link", _AGAIN)
     content = path.read_bytes()
@@ -49,7 +48,14 @@ def open_bundle(folder: Path, verify_key: Path | None = None) -> Shipped:
     return replace(shipped, labels=read_class_names(folder / shipped.labels_file))
 
 
-def _explain_absence(folder: Path) -> None:
+def require_bundle(folder: Path) -> None:
+    """Check that there is a bundle in ``folder``, as far as a look tells.
+
+    Raises:
+        InputError: There is none.
+    """
+    if (folder / BUNDLE).is_file():
+        return
     if folder.is_file():
         raise InputError(
             f"{folder} is a file, not the folder of a bundle",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.errors import ConfigError
+from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.networks import require_size
 from swin_deploy.preprocessing import Size
 from swin_deploy.variants import Variant
@@ -83,32 +84,36 @@ class ScalingRequest:
     out: Path = Path("artifacts/scaling")
 
     def __post_init__(self) -> None:
+        raise_all(self.problems())
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
         names = [variant.name for variant in self.networks]
         if not names or len(set(names)) < len(names):
-            raise ConfigError(f"networks {names} are not one or more of different names")
+            yield ConfigError(f"networks {names} are not one or more of different names")
         areas = [height * width for height, width in self.sizes]
         if len(set(areas)) < max(2, len(areas)):
-            raise ConfigError(
+            yield ConfigError(
                 f"image sizes {_show(self.sizes)} are not two or more of different areas, so there "
                 "is no slope",
                 f"--sizes {_show(SIZES)}",
             )
         if not self.batches or len(set(self.batches)) < len(self.batches):
-            raise ConfigError(f"batches {list(self.batches)} are not one or more different sizes")
+            yield ConfigError(f"batches {list(self.batches)} are not one or more different sizes")
         for batch in self.batches:
-            BatchRange(low=batch, high=batch)
+            yield from caught(partial(BatchRange, low=batch, high=batch))
         if self.runtime not in RUNTIMES:
-            raise ConfigError(f"no runtime {self.runtime!r}", f"one of {', '.join(RUNTIMES)}")
+            yield ConfigError(f"no runtime {self.runtime!r}", f"one of {', '.join(RUNTIMES)}")
         if self.rounds < 2:
-            raise ConfigError(f"rounds = {self.rounds} gives no spread", "at least 2")
+            yield ConfigError(f"rounds = {self.rounds} gives no spread", "at least 2")
         if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads = {self.threads} must be at least 1")
+            yield ConfigError(f"threads = {self.threads} must be at least 1")
         if not 0 <= self.seed < 2**31:
-            raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+            yield ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
         for point in self.points:
             if not point.variant.config.num_classes:
-                raise ConfigError(f"{point.variant.name} has no head, so it gives no logits")
-            require_size(point.variant.config)
+                yield ConfigError(f"{point.variant.name} has no head, so it gives no logits")
+            yield from caught(require_size, point.variant.config)
 
     @property
     def points(self) -> list[Point]:

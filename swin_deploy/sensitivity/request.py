@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from swin_deploy.artifacts.reader import require_run
 from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
-from swin_deploy.errors import ConfigError
+from swin_deploy.data.labelled import require_labelled
+from swin_deploy.data.sample import require_count, require_images
+from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.graph.int8.recipe import RECIPES
-from swin_deploy.workers.crew import require_counts
+from swin_deploy.workers.crew import wrong_counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,30 +64,45 @@ class SensitivityRequest:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        require_counts(threads=self.threads, workers=self.workers)
+        raise_all(self.problems())
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
+        yield from wrong_counts(threads=self.threads, workers=self.workers)
+        yield from caught(require_count, "calibration", self.count, self.seed)
         if self.kind not in RECIPES:
-            raise ConfigError(f"no recipe for {self.kind!r}", " or ".join(RECIPES))
+            yield ConfigError(f"no recipe for {self.kind!r}", " or ".join(RECIPES))
         if self.method not in CALIBRATION_METHODS:
-            raise ConfigError(
+            yield ConfigError(
                 f"no calibration method {self.method!r}", f"one of {', '.join(CALIBRATION_METHODS)}"
             )
         if self.images is not None and self.labelled is not None:
-            raise ConfigError(
+            yield ConfigError(
                 "--images and --labelled both name images to measure on", "one of them"
             )
         if self.sorted_folders and self.labelled is None:
-            raise ConfigError("--sorted-folders is about labels", "--labelled DIR --sorted-folders")
+            yield ConfigError("--sorted-folders is about labels", "--labelled DIR --sorted-folders")
         if self.max_drop is not None and self.min_sqnr_db is not None:
-            raise ConfigError("--max-drop and --min-sqnr are two goals", "one of them")
+            yield ConfigError("--max-drop and --min-sqnr are two goals", "one of them")
         if self.max_drop is not None and self.labelled is None:
-            raise ConfigError(
+            yield ConfigError(
                 "--max-drop is about top-1, which takes labels",
                 "--labelled with labelled photos, or --min-sqnr DB without labels",
             )
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
-            raise ConfigError(f"--max-drop {self.max_drop:g} is not from 0 to 100 points")
+            yield ConfigError(f"--max-drop {self.max_drop:g} is not from 0 to 100 points")
         if self.min_sqnr_db is not None and not math.isfinite(self.min_sqnr_db):
-            raise ConfigError(f"--min-sqnr {self.min_sqnr_db:g} is no number of dB")
+            yield ConfigError(f"--min-sqnr {self.min_sqnr_db:g} is no number of dB")
+
+    def missing(self) -> Iterator[SwinDeployError]:
+        """What a look finds wrong with the run and the images."""
+        yield from caught(require_run, self.run)
+        yield from caught(require_images, self.calibration, "calibration")
+        if self.images is not None:
+            yield from caught(require_images, self.images, "measurement")
+        if self.labelled is not None:
+            look = partial(require_labelled, self.labelled, sorted_folders=self.sorted_folders)
+            yield from caught(look)
 
     @property
     def report(self) -> Path:

@@ -57,7 +57,9 @@ def measure_sensitivity(
         path and path.absolute() for path in (request.images, request.labelled)
     )  # workers elsewhere have other working directories
     named = find_measured(subject, images, labelled, request.sorted_folders)
-    calibration = find_calibration(request.calibration.absolute(), request.count, request.seed)
+    calibration = find_calibration(
+        request.calibration.absolute(), request.count, request.seed, subject.input_shape
+    )
     for text in calibration.notes:
         remember(text)
     measured = named or Measured(subject, calibration)

@@ -59,6 +59,11 @@ class Subject:
         """(H, W) of the images, in pixels."""
         return self.config.image_size
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image that the network takes."""
+        return (self.config.in_channels, *self.size)
+
 
 def open_run_graph(path: Path) -> Subject:
     """Open a run folder, with the hashes of what is read of it compared.
@@ -156,4 +161,8 @@ def find_measured(
         return Measured(
             subject, find_labelled(labelled, classes, names, sorted_folders=sorted_folders)
         )
-    return None if images is None else Measured(subject, find_sample(images, "measurement"))
+    return (
+        None
+        if images is None
+        else Measured(subject, find_sample(images, "measurement", shape=subject.input_shape))
+    )

@@ -14,10 +14,11 @@ from swin_deploy.judge import powers_of
 from swin_deploy.machine import describe_machine
 from swin_deploy.precisions import PRECISIONS
 from swin_deploy.verify.checks import check_pair
+from swin_deploy.verify.names import EAGER
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.saved import SavedOutputs, save_outputs
 from swin_deploy.verify.session import Session
-from swin_deploy.verify.sides import EAGER, Side
+from swin_deploy.verify.sides import Side
 
 
 def network_digest(opened: OpenedRun) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.errors import ConfigError
-from swin_deploy.verify.saved import require_npz
+from swin_deploy.artifacts.reader import require_run
+from swin_deploy.data.inputs import require_photos
+from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
+from swin_deploy.verify.names import require_side
+from swin_deploy.verify.saved import require_npz, require_saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +43,16 @@ class VerifyRequest:
     out: Path | None = None
 
     def __post_init__(self) -> None:
+        raise_all(self.problems())
+
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
         if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"limit = {self.limit} must be at least 1")
+            yield ConfigError(f"limit = {self.limit} must be at least 1")
         if self.limit is not None and self.images is None:
-            raise ConfigError("--limit is for photos, and none are named", "--images DIR")
+            yield ConfigError("--limit is for photos, and none are named", "--images DIR")
         if self.batches is not None and min(self.batches) < 1:
-            raise ConfigError(f"batches {self.batches}: each must be at least 1")
+            yield ConfigError(f"batches {self.batches}: each must be at least 1")
         others = {
             "--between": self.between,
             "--images": self.images,
@@ -53,15 +61,29 @@ class VerifyRequest:
             "--save": self.save,
         }
         if self.against is not None and (named := [name for name, v in others.items() if v]):
-            raise ConfigError(
+            yield ConfigError(
                 f"--against takes inputs and names from its file, not {', '.join(named)}",
                 "two commands",
             )
         for pair in self.between:
             if pair[0] == pair[1]:
-                raise ConfigError(f"{pair[0]} is compared with itself", "--between eager,onnx")
+                yield ConfigError(f"{pair[0]} is compared with itself", "--between eager,onnx")
         if self.save is not None:
-            require_npz(self.save)
+            yield from caught(require_npz, self.save)
+
+    def missing(self) -> Iterator[SwinDeployError]:
+        """What a look finds wrong with the run, the photos, and what another machine saved."""
+        try:
+            run = require_run(self.run)
+        except SwinDeployError as error:
+            yield error
+        else:
+            for name in dict.fromkeys(name for pair in self.between for name in pair):
+                yield from caught(require_side, run, name)
+        if self.images is not None:
+            yield from caught(require_photos, self.images)
+        if self.against is not None:
+            yield from caught(require_saved, self.against)
 
     @property
     def report(self) -> Path:

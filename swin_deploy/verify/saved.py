@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,27 @@ def read_outputs(path: Path) -> SavedOutputs:
             are missing or of other shapes.
         UnsafeError: It holds pickled objects, which run code when they are read.
     """
+    with _opened(path) as (archive, header):
+        try:
+            return _read_arrays(archive, path, header)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise InputError(f"{path}: its header is incomplete: {error!r}", _HINT) from error
+
+
+def require_saved(path: Path) -> None:
+    """Check that ``read_outputs`` may read a file, as far as its header tells.
+
+    Raises:
+        InputError: As ``read_outputs``.
+        UnsafeError: Likewise.
+    """
+    with _opened(path):
+        pass
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """The archive and its header, for the block."""
     refuse_impostors(path, "saved outputs")
     with open_archive(path) as archive:
         names = [info.filename for info in archive.infolist()]
@@ -100,11 +122,7 @@ def read_outputs(path: Path) -> SavedOutputs:
             raise InputError(f"{path} holds several arrays of one name", _HINT)
         if total > MAX_BYTES:
             raise InputError(f"{path} unpacks to {total} bytes, and {MAX_BYTES} is the most", _HINT)
-        header = _read_header(archive, path)
-        try:
-            return _read_arrays(archive, path, header)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise InputError(f"{path}: its header is incomplete: {error!r}", _HINT) from error
+        yield archive, _read_header(archive, path)
 
 
 def _read_header(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.comparison import NO_PHOTOS, Comparison
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.inputs import batch_sizes
+from swin_deploy.verify.names import EAGER
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.outputs import Outputs
-from swin_deploy.verify.sides import EAGER, Side, find_side, open_side, tensor_floor
+from swin_deploy.verify.sides import Side, find_side, open_side, tensor_floor
 from swin_deploy.verify.slots import check_slots
 
 BISECTED = 2  # images of a kind: each is one run per side

@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
-from swin_deploy.errors import ConfigError, EnvironmentMissingError
-from swin_deploy.files import refuse_impostors, sha256
+from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.files import sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
 from swin_deploy.graph.widen import as_computed
@@ -22,17 +22,8 @@ from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.verify.names import EAGER, GRAPHS, require_side
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
-
-EAGER = "eager"
-GRAPHS = {
-    "raw": "model.raw.onnx",
-    "onnx": "model.onnx",
-    "fp16": "model.fp16.onnx",
-    "bf16": "model.bf16.onnx",
-    "int8": "model.int8.onnx",
-    "int8-cpu": "model.int8.cpu.onnx",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +94,12 @@ def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
         ConfigError: The run has none of that name.
         InputError: The file is no ONNX file.
     """
+    require_side(opened.run, name)
     if name in sides:
         return sides[name]
-    if name.endswith(".onnx"):
-        path = Path(name)
-        refuse_impostors(path, "an ONNX model")
-        check_graph(path)
-        return Side(name, precision_of_graph(path), path, read_image_input(path))
-    raise ConfigError(
-        f"{opened.run.path} has nothing called {name}",
-        f"{', '.join(sides)}, or the path of an ONNX file",
-    )
+    path = Path(name)
+    check_graph(path)
+    return Side(name, precision_of_graph(path), path, read_image_input(path))
 
 
 def precision_of_graph(path: Path) -> Precision:

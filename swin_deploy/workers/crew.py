@@ -73,8 +73,8 @@ class Crew:
         self.note(text)
 
 
-def require_counts(**counts: int | None) -> None:
-    """ConfigError for a setting of that name that is there and is not at least 1."""
+def wrong_counts(**counts: int | None) -> Iterator[ConfigError]:
+    """An error for every setting of that name that is there and is not at least 1."""
     for name, value in counts.items():
         if value is not None and value < 1:
-            raise ConfigError(f"--{name} {value} must be at least 1")
+            yield ConfigError(f"--{name} {value} must be at least 1")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import onnx_ir as ir
+if TYPE_CHECKING:  # a request names recipes, and is checked before anything heavy is imported
+    import onnx_ir as ir
 
 GemmKind = Literal["embed", "qkv", "proj", "fc1", "fc2", "merge", "head"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import swin_deploy
 from swin_deploy.artifacts.reader import FinishedRun, require_run
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError, InputError, caught, raise_all
 from swin_deploy.report.page.contents import (
     Bench,
     Checks,
@@ -114,16 +114,23 @@ def gather(paths: Sequence[Path], progress: Callable[[str], None]) -> ReportData
     twice = [path for path, count in Counter(p.absolute() for p in paths).items() if count > 1]
     if twice:
         raise ConfigError(f"{twice[0]} is named twice", "each of them once")
+    raise_all(
+        error for path in paths if not _is_file(path) for error in caught(require_run_folder, path)
+    )
     sources = []
     for path, label in zip(paths, _labels(paths), strict=True):
         progress(f"reading {path}")
-        if path.suffix == ".json" and not path.is_dir():
+        if _is_file(path):
             kind = recognise(path)
             found = {_FIELDS[kind.name]: read_content(path, kind)}
             sources.append(Source(label=label, path=as_text(path), **found))
         else:
             sources.append(_read_run(require_run_folder(path), path, label))
     return ReportData(sources=tuple(sources))
+
+
+def _is_file(path: Path) -> bool:
+    return path.suffix == ".json" and not path.is_dir()
 
 
 def require_run_folder(path: Path) -> FinishedRun:
