@@ -19,7 +19,7 @@ from swin_deploy.bench.names import DEFAULT_BASELINES, Baseline
 from swin_deploy.bench.subject import Subject, open_subject, runs_on_gpu
 from swin_deploy.data.inputs import make_noise_for
 from swin_deploy.errors import ConfigError, VerificationError
-from swin_deploy.files import write_json
+from swin_deploy.files import replace_record
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import with_outputs
@@ -120,7 +120,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )
     if subject.run is not None:
-        write_json(subject.run.path / "bench.json", report)
+        replace_record(subject.run.path / "bench.json", report, "warnings")
     return report
 
 

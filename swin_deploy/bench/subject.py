@@ -11,13 +11,13 @@ from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
-from swin_deploy.files import refuse_impostors
 from swin_deploy.interface import AS_EXPORTED, LOGITS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import CPU, OnnxRuntimeRunner, find_provider
 from swin_deploy.runners.tensorrt import TensorRtRunner
+from swin_deploy.runners.trial import require_runs
 from swin_deploy.variants import Variant
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun, read_run
 
@@ -201,7 +201,6 @@ def _foreign(path: Path, threads: int | None, variant: Variant | None, provider:
             "tool recorded its hash",
             "export again on this machine",
         )
-    refuse_impostors(path, "an ONNX model")
     check_graph(path)  # by path: it also refuses external data outside the file's own folder
     if variant is None:
         raise ConfigError(
@@ -211,6 +210,7 @@ def _foreign(path: Path, threads: int | None, variant: Variant | None, provider:
     taken = read_image_input(path)
     label = "onnxruntime" if provider == CPU else provider
     runner = OnnxRuntimeRunner(path, threads, f"{label} {path.name}", taken, provider=provider)
+    require_runs(runner, (variant.config.in_channels, *variant.config.image_size))
     return Subject(
         variant.config,
         outputs="stages" if "stage1" in read_outputs(path) else LOGITS,

@@ -11,7 +11,7 @@ import onnx
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
-from swin_deploy.files import refuse_impostors, sha256
+from swin_deploy.files import sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
 from swin_deploy.graph.widen import round_every_result
@@ -21,6 +21,7 @@ from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.runners.trial import require_runs
 from swin_deploy.verify.comparison import FLOORS_DB
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
@@ -55,6 +56,7 @@ class Side:
         graph: Its ONNX file, or the one that the engine was made from; None for eager.
         image_input: What that graph takes.
         engine: Name of the engine, where it is one.
+        foreign: Whether it is an ONNX file that the run knows nothing of.
         exact: Whether it is what the others are measured by: eager, on this machine.
     """
 
@@ -64,6 +66,7 @@ class Side:
     image_input: ImageInput = FP32_INPUT
     engine: str | None = None
     exact: bool = False
+    foreign: bool = False
 
     @property
     def sha256(self) -> str | None:
@@ -108,9 +111,8 @@ def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
         return sides[name]
     if name.endswith(".onnx"):
         path = Path(name)
-        refuse_impostors(path, "an ONNX model")
         check_graph(path)
-        return Side(name, precision_of_graph(path), path, read_image_input(path))
+        return Side(name, precision_of_graph(path), path, read_image_input(path), foreign=True)
     raise ConfigError(
         f"{opened.run.path} has nothing called {name}",
         f"{', '.join(sides)}, or the path of an ONNX file",
@@ -139,6 +141,7 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
 
     Raises:
         EnvironmentMissingError: This machine cannot run it.
+        SwinDeployError: As ``require_runs``, of a file that the run knows nothing of.
     """
     if side.graph is None:
         return TorchRunner(with_outputs(model, opened.outputs, opened.config.name), EAGER)
@@ -149,9 +152,12 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
         return runner
     graph = runnable(side, scratch)
     # What is rounded for it to run here is meant for another runtime.
-    return OnnxRuntimeRunner(
+    runner = OnnxRuntimeRunner(
         graph, None, side.name, side.image_input, simulated_int8=graph != side.graph
     )
+    if side.foreign:
+        require_runs(runner, (opened.config.in_channels, *opened.config.image_size))
+    return runner
 
 
 def runnable(side: Side, scratch: Path) -> Path:
