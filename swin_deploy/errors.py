@@ -146,6 +146,7 @@ _OS_ERRORS: tuple[tuple[type[SwinDeployError], str, set[int]], ...] = (
     ),
 )
 # Of PyTorch, C++, ONNX Runtime, CUDA and Python's threads, all within errors of many types.
+_NO_SPACE = re.compile(r"No space left on device|os error 28\b|File too large|os error 27\b")
 _NO_MEMORY = re.compile(
     r"(can't|fail(ed|s|ure)? to|cannot) allocate|bad.alloc(ation)?|\bout of memory"
     r"|can't start new thread|pthread_create.* failed",
@@ -175,6 +176,8 @@ def typed(error: BaseException) -> SwinDeployError | None:
         return error
     if isinstance(error, OSError):
         return from_os_error(error)
+    if isinstance(error, Exception) and _NO_SPACE.search(str(error)):  # of safetensors, ONNX
+        return ResourceError(f"a disk is full: {str(error)[:200]}", "free some space")
     if isinstance(error, MemoryError) or (
         # ONNX Runtime's exceptions are no RuntimeErrors.
         isinstance(error, Exception) and _NO_MEMORY.search(str(error))

@@ -45,10 +45,29 @@ def atomic_path(final: Path) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{final.name[:40]}.", dir=final.parent) as folder:
         scratch = Path(folder) / final.name
-        yield scratch
-        sync(scratch)
+        with naming(final):
+            yield scratch
+            sync(scratch)
         scratch.replace(final)
     sync(final.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of the system that names no file, as those of writing, name this one.
+
+    Raises:
+        OSError: The same, with the room that is left on the disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        free = shutil.disk_usage(folder).free
+        reason = f"{error.strerror} ({free:,} bytes are free there)"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def write_json(path: Path, value: object) -> None:
@@ -104,6 +123,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def cache_folder(name: str) -> Path:
+    """Where this user's files of one kind are kept that can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # Its standard has a relative path ignored: it would be another folder in every folder.
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    return root / "swin-deploy" / name
+
+
 def share(path: Path) -> None:
     """Give a file the permissions of any new one; safetensors makes files for their owner alone."""
     mask = os.umask(0)
@@ -128,8 +155,13 @@ def require_writable(folder: Path, hint: str = "--out with a folder that you own
         hint: What to try if they cannot: the option that names it.
 
     Raises:
-        FileAccessError: It is a file, or nothing can be written there.
+        FileAccessError: It is a file, or nothing can be written there; or its name is no text,
+            which the libraries that read and write models do not take.
     """
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:
+        raise FileAccessError(f"{os.fsencode(folder)!r} is no UTF-8", hint) from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -87,7 +87,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     ]
     rails = find_rails()
     with other_baselines(
-        request.baselines, network, spec.batches, subject.targets, progress
+        request.baselines, network, spec.batches, subject.targets, progress, subject.not_run
     ) as others:
         result = run_bench(
             eager_entrant(network),

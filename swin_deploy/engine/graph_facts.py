@@ -123,11 +123,9 @@ def module_of(name: str) -> str:
 def _module(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
-            try:
+            with reading(f"{_SCOPES} of {node.name}", "a list of names"):
                 scopes = ast.literal_eval(entry.value)  # outermost module first, operation last
                 return str(scopes[-2]) if len(scopes) > 1 else ""
-            except (ValueError, SyntaxError, TypeError, KeyError) as error:
-                raise InputError(f"{node.name}: its {_SCOPES} are no list of names") from error
     return module_of(node.name)
 
 

@@ -63,7 +63,7 @@ def open_journal(
     if report.exists() and (read_json(report) or {}).get("kind") != KIND:
         raise FileAccessError(f"{report} exists, and is no report of this command", "another --out")
     path = journal_path(report)
-    with path.open("a+", encoding="utf-8") as stream:
+    with path.open("a+", encoding="utf-8", errors="replace") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it
         except BlockingIOError:

@@ -56,7 +56,7 @@ def export_graph(
     if not batch.static:
         dynamic = ({0: torch.export.Dim("batch", min=batch.low, max=batch.high)},)
     try:
-        with _quiet_exporter():
+        with quiet_exporter():
             program = torch.onnx.export(
                 model,
                 (example,),
@@ -110,8 +110,8 @@ def read_ends(path: Path) -> tuple[Ends, Ends]:
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Silence what the exporter says about its own internals."""
+def quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says about its own internals; warnings are as before afterwards."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
