@@ -149,7 +149,7 @@ _OS_ERRORS: tuple[tuple[type[SwinDeployError], str, set[int]], ...] = (
 _NO_SPACE = re.compile(r"No space left on device|os error 28\b|File too large|os error 27\b")
 _NO_MEMORY = re.compile(
     r"(can't|fail(ed|s|ure)? to|cannot) allocate|bad.alloc(ation)?|\bout of memory"
-    r"|can't start new thread|pthread_create.* failed",
+    r"|failed to map segment|can't start new thread|pthread_create.* failed",
     re.I,
 )
 

@@ -8,16 +8,15 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import pytest
 
 from bundles import unpack
 from conftest import ROOT
+from doers import Doer
 from swin_deploy.errors import InputError, ResourceError
 from swin_deploy.workers import processes
 from swin_deploy.workers.base import ATTEMPTS
@@ -26,47 +25,10 @@ from swin_deploy.workers.processes import run_in_processes
 WITHIN_S = 30  # for anything to end; nothing in here takes a tenth of it
 
 
-@dataclass(frozen=True)
-class Doer:
-    """A worker whose items are what it shall do, each with a file that says it was done once."""
-
-    folder: Path
-    opening: str = ""
-
-    def __enter__(self) -> Self:
-        if self.opening:
-            self._act(self.opening)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        (self.folder / f"closed.{os.getpid()}").touch()
-
-    def do(self, item: str) -> int:
-        """Of its process."""
-        self._act(item)
-        return os.getpid()
-
-    def _act(self, item: str) -> None:
-        if item.startswith("wait for "):
-            while not (self.folder / item.removeprefix("wait for ")).exists():
-                time.sleep(0.02)
-        elif item.startswith("always "):
-            os.kill(os.getpid(), getattr(signal, item.removeprefix("always ")))
-        elif item.startswith("once ") and not (mark := self.folder / item).exists():
-            mark.touch()
-            os.kill(os.getpid(), getattr(signal, item.removeprefix("once ")))
-            time.sleep(60)  # until the signal is there
-        elif item == "fail":
-            raise InputError("a bad item")
-        elif item == "memory":
-            bytearray(1 << 50)
-        elif item == "bug":
-            raise KeyError("a bug")
+def children() -> list[psutil.Process]:
+    """Of this process, but the tracker that multiprocessing keeps."""
+    found = psutil.Process().children()
+    return [child for child in found if "resource_tracker" not in " ".join(child.cmdline())]
 
 
 def run(folder: Path, *items: str, workers: int = 2, opening: str = "") -> Any:
@@ -76,7 +38,7 @@ def run(folder: Path, *items: str, workers: int = 2, opening: str = "") -> Any:
     found = dict(run_in_processes(Doer(folder, opening), named, workers, said.append))
     assert time.monotonic() - start < WITHIN_S
     assert found.keys() == named.keys()
-    assert not psutil.Process().children()
+    assert not children()
     return said
 
 
@@ -129,7 +91,7 @@ def test_what_takes_every_worker_is_given_up(
     with pytest.raises(ResourceError, match=f"{ATTEMPTS} workers were lost") as caught:
         run(tmp_path, *items, opening=opening)
     assert ("opened its files" if opening else "always SIGKILL") in caught.value.problem
-    assert not psutil.Process().children()
+    assert not children()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +101,7 @@ def test_an_error_of_an_item_comes_out(item: str, error: type[Exception], tmp_pa
     for opening, items in (("", ["a", item]), (item, ["a", "b"])):
         with pytest.raises(error):
             run(tmp_path, *items, opening=opening)
-        assert not psutil.Process().children()
+        assert not children()
 
 
 def test_workers_close_what_they_have_open(tmp_path: Path) -> None:
@@ -161,15 +123,12 @@ LIMITED = """
     from pathlib import Path
     from swin_deploy.outcome import run_command
     from swin_deploy.workers.processes import run_in_processes
-    from test_workers import Doer
+    from doers import Doer
 
     def command():
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         limit = used + int(sys.argv[2])
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        if len(sys.argv) > 3:  # of the workers alone
-            limit = int(sys.argv[3])
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         items = {str(n): "x" for n in range(4)}
         print(len(dict(run_in_processes(Doer(Path(sys.argv[1])), items, 2, lambda text: None))))
         return 0
@@ -179,12 +138,12 @@ LIMITED = """
 """
 
 
-@pytest.mark.parametrize("limits", [(0,), (20 << 20,), (60 << 20,), (200 << 20,), (0, 40 << 20)])
-def test_short_of_memory_it_ends(limits: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [0, 20 << 20, 60 << 20, 200 << 20])
+def test_short_of_memory_it_ends(limit: int, tmp_path: Path) -> None:
     script = tmp_path / "limited.py"
     script.write_text(textwrap.dedent(LIMITED))
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), *map(str, limits)],
+        [sys.executable, str(script), str(tmp_path), str(limit)],
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,

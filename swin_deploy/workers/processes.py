@@ -29,6 +29,7 @@ Result = TypeVar("Result")
 
 SIGN_EVERY_S = 1.0  # of life, from a worker
 SILENT_S = 60.0  # after which a worker without one is of no use
+START_S = 300.0  # likewise, before its first
 _END_S = 5.0  # for a worker to close what it has open
 
 # What a worker says beside its answers, which are in a tuple.
@@ -119,6 +120,7 @@ class _Member:
         item: That it has; None for none.
         idle: Whether it is open and has none.
         worker: What it opens.
+        limit_s: Silence that is too long.
         silent_s: Since the last sign of life, as far as this process was there to hear it.
         lost: What became of it, if it is of no use any more.
     """
@@ -128,6 +130,7 @@ class _Member:
     worker: Worker[Any, Any]
     item: str | None = None
     idle: bool = False
+    limit_s: float = START_S
     silent_s: float = 0.0
     lost: str | None = None
 
@@ -163,7 +166,7 @@ class _Member:
         try:
             while self.line.poll():
                 said = self.line.recv()
-                self.silent_s = 0.0
+                self.silent_s, self.limit_s = 0.0, SILENT_S
                 if said == _HERE:
                     self._send(self.worker)
                 elif isinstance(said, tuple):
@@ -175,8 +178,8 @@ class _Member:
         if self.lost is not None:
             self.process.join(_END_S)
             self.lost = describe_exit(self.process.exitcode)
-        elif self.silent_s > SILENT_S:
-            self.lost = f"gave no sign of life for {SILENT_S:g} s"
+        elif self.silent_s > self.limit_s:
+            self.lost = f"gave no sign of life for {self.limit_s:g} s"
         return found
 
     def end(self) -> None:
@@ -217,10 +220,11 @@ def _work(line: Connection) -> None:
                 say(_ALIVE)
                 time.sleep(SIGN_EVERY_S)
 
-    threading.Thread(target=live, daemon=True).start()
-    say(_HERE)
-    say((answer_of(_open_and_do, line, say),))  # why it goes no further
-    line.close()
+    with suppress(OSError):  # nobody is there any more to be told anything
+        say(_HERE)
+        threading.Thread(target=live, daemon=True).start()
+        say((answer_of(_open_and_do, line, say),))  # why it goes no further
+        line.close()
 
 
 def _open_and_do(line: Connection, say: Callable[[object], None]) -> None:
