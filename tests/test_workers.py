@@ -171,8 +171,13 @@ HANGING = """
 """
 EXPORT = (
     "from swin_deploy.cli import main as cli; "
-    "sys.exit(cli.run(['export', '--variant', 'swin_pocket', '--weights', 'bundled', "
-    "'--precision', 'fp32', '--out', {out!r}, '--target', {target!r}]))"
+    "cli.run(['export', '--config', {config!r}, '--precision', 'fp32', '--out', {out!r}])"
+)
+COMPILE = (
+    "from pathlib import Path; from swin_deploy.batches import ONE_IMAGE; "
+    "from swin_deploy.engine.build import build_engine; "
+    "from swin_deploy.engine.targets import find_target; "
+    "build_engine(find_target('rtx'), Path('x'), Path({out!r}), ONE_IMAGE, Path('log'))"
 )
 BUILD = (
     "from pathlib import Path; from swin_deploy.runtime.main import run; "
@@ -202,20 +207,15 @@ def kill_in_child(folder: Path, module: str, name: str, then: str, first: str = 
     assert not left
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "target"),
-    [
-        ("swin_deploy.graph.simplify", "_simplify", "cpu"),
-        ("swin_deploy.engine.tensorrt_build", "build_tensorrt", "rtx"),
-    ],
-)
-def test_a_child_of_export_ends_with_it(
-    module: str, name: str, target: str, tmp_path: Path
-) -> None:
-    if target == "rtx":
-        pytest.importorskip("tensorrt_rtx")
-    then = EXPORT.format(out=str(tmp_path / "run"), target=target)
-    kill_in_child(tmp_path, module, name, then)
+def test_a_child_of_export_ends_with_it(config: str, tmp_path: Path) -> None:
+    then = EXPORT.format(out=str(tmp_path / "run"), config=config)
+    kill_in_child(tmp_path, "swin_deploy.graph.simplify", "_simplify", then)
+
+
+def test_a_compiler_s_child_ends_with_who_asked_for_it(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    then = COMPILE.format(out=str(tmp_path / "x.plan"))
+    kill_in_child(tmp_path, "swin_deploy.engine.tensorrt_build", "build_tensorrt", then)
 
 
 def test_a_child_of_the_program_of_a_bundle_ends_with_it(
