@@ -42,7 +42,9 @@ def reading(what: object, kind: str, hint: str = _AGAIN) -> Iterator[None]:
             raise known from (error if known is not error else error.__cause__)
         if isinstance(error, OSError) and error.errno is not None and error.errno not in _ODD:
             raise
-        raise InputError(f"{what} is damaged, or not {kind}: {reason_of(error)}", hint) from error
+        raise InputError(
+            f"{what} is not {kind}, or is damaged: {reason_of(error)}", hint
+        ) from error
 
 
 def reason_of(error: BaseException) -> str:
