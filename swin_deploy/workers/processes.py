@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -207,9 +208,10 @@ def _work(line: Connection) -> None:
     one_at_a_time = threading.Lock()
 
     def say(what: object) -> None:
+        content = ForkingPickler.dumps(what)
         with one_at_a_time:
             try:
-                line.send(what)
+                line.send_bytes(content)
             except BaseException:
                 line.close()  # nothing may follow upon half of a message
                 raise
