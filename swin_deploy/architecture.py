@@ -13,6 +13,9 @@ from typing import Literal
 from swin_deploy.errors import ConfigError
 from swin_deploy.preprocessing import Size
 
+MOST = 1 << 24  # of any size: beyond, trying to build it or to find a better one takes for ever
+MOST_BLOCKS = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Semantics:
@@ -112,6 +115,15 @@ class SwinConfig:
             values = getattr(self, field)
             if not values or min(values) < 1:
                 raise ConfigError(f"{field} = {list(values)} needs values of at least 1")
+        sizes = (
+            *(self.patch_size, self.in_channels, self.embed_dim, self.window_size),
+            *(self.num_classes, *self.image_size, *self.num_heads),
+        )
+        if max(sizes) > MOST or sum(self.depths) > MOST_BLOCKS:
+            raise ConfigError(
+                f"{max(sizes)} as a size, or {sum(self.depths)} as the number of blocks, is more "
+                f"than any network has: up to {MOST}, and {MOST_BLOCKS}"
+            )
         if len(self.depths) != len(self.num_heads):
             raise ConfigError(
                 f"depths has {len(self.depths)} stages and num_heads has {len(self.num_heads)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from swin_deploy.errors import ResourceError, SwinDeployError, from_os_error
+from swin_deploy.errors import ResourceError, SwinDeployError, typed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,6 +22,7 @@ T = TypeVar("T")
 Report = Callable[[Any], None]
 
 _LOG_TAIL_LINES = 12
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def run_in_child(
@@ -84,7 +86,7 @@ def _run(
     )
     name = f"{function.__module__}.{function.__qualname__}"
     end = time.monotonic() + timeout_s
-    process.start()
+    start(process)
     theirs.close()
     try:
         while True:
@@ -94,24 +96,44 @@ def _run(
                 )
             answer = ours.recv()
             if not isinstance(answer, _Told):
-                break
+                return result_of(answer, name)
             assert heard is not None  # else the function got nothing to tell with
             heard(answer.what)
-    except EOFError:
+    except (EOFError, ConnectionResetError):
         process.join()
         raise ResourceError(
-            f"{name} {_describe_exit(process.exitcode)}{_tail(log)}",
+            f"{name} {describe_exit(process.exitcode)}{_tail(log)}",
             "swin-deploy doctor, and the log above",
         ) from None
     finally:
         process.kill()
         process.join()
         ours.close()
-    if isinstance(answer, SwinDeployError):
-        raise answer
-    if isinstance(answer, _Bug):
-        raise RuntimeError(f"{name} failed in its child process:\n{answer.text}")
-    return answer
+
+
+def start(process: Any) -> None:
+    """Start a process of ``multiprocessing``.
+
+    Raises:
+        ResourceError: There is no memory for it, or it ended before it had read what to do.
+    """
+    try:
+        process.start()
+    except OSError as error:
+        raise ResourceError(
+            f"no process could be started: {error.strerror}", "more memory, or fewer --workers"
+        ) from error
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this child, of ``multiprocessing``, when who started it is gone.
+
+    It is the thread that started it that counts, so that one has to wait for it.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it went before it was asked for
+        os._exit(1)
 
 
 class _Told:
@@ -124,6 +146,23 @@ class _Bug:
         self.text = text
 
 
+def answer_of(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> object:
+    """What a function returns, or what it raises, as a value that ``result_of`` takes."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        return typed(error) or _Bug(traceback.format_exc())
+
+
+def result_of(answer: Any, name: str) -> Any:
+    """What ``answer_of`` saw returned in a child that was to do ``name``; raises what it raised."""
+    if isinstance(answer, SwinDeployError):
+        raise answer
+    if isinstance(answer, _Bug):
+        raise RuntimeError(f"{name} failed in its child process:\n{answer.text}")
+    return answer
+
+
 def _answer(
     connection: Connection,
     log: Path,
@@ -132,25 +171,19 @@ def _answer(
     args: tuple[object, ...],
     kwargs: dict[str, object],
 ) -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and kills this process
     with log.open("wb") as sink:
         os.dup2(sink.fileno(), sys.stdout.fileno())
         os.dup2(sink.fileno(), sys.stderr.fileno())
     if reports:
         args = (lambda what: connection.send(_Told(what)), *args)
-    try:
-        answer: object = function(*args, **kwargs)
-    except SwinDeployError as error:
-        answer = error
-    except OSError as error:
-        answer = from_os_error(error) or _Bug(traceback.format_exc())
-    except Exception:  # carried over and raised again in the parent, as the bug that it is
-        answer = _Bug(traceback.format_exc())
-    connection.send(answer)
+    connection.send(answer_of(function, *args, **kwargs))
     connection.close()
 
 
-def _describe_exit(code: int | None) -> str:
+def describe_exit(code: int | None) -> str:
+    """How a process ended that gave no answer."""
     if code is not None and code < 0:
         return f"died of {signal.Signals(-code).name}"
     return f"ended with status {code} and no answer"

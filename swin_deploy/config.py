@@ -16,6 +16,7 @@ from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import ONE_IMAGE, BatchRange
 from swin_deploy.build_options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.errors import ConfigError, InputError, SwinDeployError, caught, raise_all
+from swin_deploy.foreign import reading
 from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, require_size
 from swin_deploy.precisions import DEFAULT_PRECISIONS, HALF_PRECISIONS, Precision
@@ -260,9 +261,11 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
         OSError: It cannot be read.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        with reading(path, "TOML", _KEYS):
+            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            json.dumps(data, default=str)  # which ``_checked`` does: numbers of any length, no loop
+    except InputError as error:
+        raise ConfigError(error.problem, error.hint) from error
     if not data:
         raise ConfigError(f"{path} describes no network: it has no keys", _KEYS)
     if isinstance(size := data.get("image_size"), int):

@@ -17,6 +17,8 @@ with 128 + the signal's number: 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP).
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -147,26 +149,71 @@ def caught(check: Callable[..., object], *arguments: object) -> Iterator[SwinDep
         yield error
 
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_ACCESS = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.ENOENT,
-}
+_OS_ERRORS: tuple[tuple[type[SwinDeployError], str, set[int]], ...] = (
+    (
+        ResourceError,
+        "free some space, or another disk",
+        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+    ),
+    (
+        ResourceError,
+        "a higher ulimit -n, or fewer programs at once",
+        {errno.EMFILE, errno.ENFILE},
+    ),
+    (ResourceError, "more memory, or fewer programs at once", {errno.ENOMEM, errno.EAGAIN}),
+    (ResourceError, "another disk: this one fails", {errno.EIO}),
+    (
+        FileAccessError,
+        "another folder, or mend the permissions",
+        {
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EISDIR,
+            errno.EEXIST,
+            errno.ENAMETOOLONG,
+            errno.ELOOP,
+            errno.ENOENT,
+        },
+    ),
+)
+# Of PyTorch, C++, ONNX Runtime, CUDA and Python's threads, all within errors of many types.
+_NO_SPACE = re.compile(r"No space left on device|os error 28\b|File too large|os error 27\b")
+_NO_MEMORY = re.compile(
+    r"(can't|fail(ed|s|ure)? to|cannot) allocate|bad.alloc(ation)?|\bout of memory"
+    r"|failed to map segment|can't start new thread|pthread_create.* failed",
+    re.I,
+)
 
 
 def from_os_error(error: OSError) -> SwinDeployError | None:
     """The typed error for what the operating system refused; None if it is not one we know."""
-    where = error.filename if error.filename is not None else "a file of the run"
+    where = "a file" if error.filename is None else _shown(error.filename)
     reason = error.strerror or str(error)
-    if error.errno in _NO_SPACE:
-        return ResourceError(f"{where}: {reason}", "free some space, or another disk")
-    if error.errno in _NO_ACCESS:
-        return FileAccessError(f"{where}: {reason}", "another folder, or mend the permissions")
+    for kind, hint, numbers in _OS_ERRORS:
+        if error.errno in numbers:
+            return kind(f"{where}: {reason}", hint)
+    return None
+
+
+def _shown(name: object) -> str:
+    """A file's name in characters that every stream takes; an open handle has a number alone."""
+    text = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else f"file {name}"
+    return text.encode(errors="backslashreplace").decode()
+
+
+def typed(error: BaseException) -> SwinDeployError | None:
+    """The typed error for anything that was raised; None if it is a bug."""
+    if isinstance(error, SwinDeployError):
+        return error
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    if isinstance(error, Exception) and _NO_SPACE.search(str(error)):  # of safetensors, ONNX
+        return ResourceError(f"a disk is full: {str(error)[:200]}", "free some space")
+    if isinstance(error, MemoryError) or (
+        # ONNX Runtime's exceptions are no RuntimeErrors.
+        isinstance(error, Exception) and _NO_MEMORY.search(str(error))
+    ):
+        return ResourceError("out of memory", "a smaller network or batch")
     return None

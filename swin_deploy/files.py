@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from typing import Any
 
 from swin_deploy.errors import ConfigError, FileAccessError, InputError
 from swin_deploy.records import load_json
+
+KEPT = 5  # earlier records of one name
 
 
 def sha256(path: Path) -> str:
@@ -41,10 +45,29 @@ def atomic_path(final: Path) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{final.name[:40]}.", dir=final.parent) as folder:
         scratch = Path(folder) / final.name
-        yield scratch
-        sync(scratch)
+        with naming(final):
+            yield scratch
+            sync(scratch)
         scratch.replace(final)
     sync(final.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of the system that names no file, as those of writing, name this one.
+
+    Raises:
+        OSError: The same, with the room that is left on the disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        free = shutil.disk_usage(folder).free
+        reason = f"{error.strerror} ({free:,} bytes are free there)"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def write_json(path: Path, value: object) -> None:
@@ -53,12 +76,59 @@ def write_json(path: Path, value: object) -> None:
         scratch.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def replace_record(path: Path, record: dict[str, Any], notes: str) -> str:
+    """Write a record, and keep an earlier one of anything else beside it, numbered.
+
+    Args:
+        path: Of the record: what stands there is of the same kind, if anything does.
+        record: Says all that it depends on as "identity", if it is the same each time that this is.
+        notes: Key of the list in it that gets the names of those that are kept.
+
+    Returns:
+        What was added to the notes; "" for nothing.
+    """
+    earlier = read_json(path)
+    identity = record.get("identity")
+    if earlier is None or (identity is not None and earlier.get("identity") == identity):
+        write_json(path, record)
+        return ""
+    kept = _numbered(path)
+    with atomic_path(path.with_stem(f"{path.stem}.{max(kept, default=0) + 1}")) as scratch:
+        shutil.copyfile(path, scratch)
+    kept = _numbered(path)
+    for number in sorted(kept)[:-KEPT]:
+        kept.pop(number).unlink()
+    names = ", ".join(kept[number].name for number in sorted(kept))
+    said = f"earlier records of {path.name} are kept, the newest last: {names}"
+    record[notes] = [*record.get(notes, []), said]
+    write_json(path, record)
+    return said
+
+
+def _numbered(path: Path) -> dict[int, Path]:
+    """Number -> the record that was kept under it."""
+    found = {}
+    for other in path.parent.glob(f"{glob.escape(path.stem)}.*{path.suffix}"):
+        number = other.name.removeprefix(f"{path.stem}.").removesuffix(path.suffix)
+        if number.isascii() and number.isdecimal() and len(number) < 10:
+            found[int(number)] = other
+    return found
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in ``path``; None if the file is missing or holds anything else."""
     try:
         return load_json(path, finite=False)
     except InputError:
         return None
+
+
+def cache_folder(name: str) -> Path:
+    """Where this user's files of one kind are kept that can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # Its standard has a relative path ignored: it would be another folder in every folder.
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    return root / "swin-deploy" / name
 
 
 def share(path: Path) -> None:
@@ -85,8 +155,13 @@ def require_writable(folder: Path, hint: str = "--out with a folder that you own
         hint: What to try if they cannot: the option that names it.
 
     Raises:
-        FileAccessError: It is a file, or nothing can be written there.
+        FileAccessError: It is a file, or nothing can be written there; or its name is no text,
+            which the libraries that read and write models do not take.
     """
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:
+        raise FileAccessError(f"{os.fsencode(folder)!r} is no UTF-8", hint) from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -8,6 +8,9 @@ from swin_deploy.architecture import SwinConfig
 from swin_deploy.errors import ConfigError
 from swin_deploy.preprocessing import Size
 
+_MOST_TRIED = 4096  # sizes on either side, for a hint: more than lie between two of any real Swin
+_MOST_WINDOW = 64  # in tokens, of a hint
+
 
 @dataclass(frozen=True, slots=True)
 class StageGeometry:
@@ -143,14 +146,18 @@ def _problem(config: SwinConfig, size: Size) -> str | None:
 def _nearest_sizes(config: SwinConfig, pixels: int) -> str:
     """The working sizes on both sides of ``pixels``, and the windows that would fit it."""
     reach = config.patch_size * config.window_size << len(config.depths)
-    below = next((p for p in range(pixels, 0, -1) if _problem(config, (p, p)) is None), None)
-    above = next(
-        (p for p in range(pixels, pixels + reach + 1) if _problem(config, (p, p)) is None), None
+    reach = min(reach, _MOST_TRIED)
+    below, above = (
+        next((p for p in sizes if _problem(config, (p, p)) is None), None)
+        for sizes in (
+            range(pixels, max(0, pixels - reach), -1),
+            range(pixels, pixels + reach + 1),
+        )
     )
     sizes = " or ".join(str(size) for size in (below, above) if size is not None)
     windows = [
         str(m)
-        for m in range(2, 2 * config.window_size + 1)
+        for m in range(2, min(2 * config.window_size, _MOST_WINDOW) + 1)
         if _problem(replace(config, window_size=m), (pixels, pixels)) is None
     ]
     hint = f"image size {sizes}" if sizes else "another patch_size"

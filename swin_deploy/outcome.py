@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from swin_deploy.errors import ResourceError, SwinDeployError, from_os_error
+from swin_deploy.errors import SwinDeployError, typed
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -94,14 +94,8 @@ def _catch(
     except BrokenPipeError:  # the reader, `head` for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except SwinDeployError as error:
-        return report(error)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
-            raise
-        return report(ResourceError("out of memory", "a smaller network or batch"))
-    except OSError as error:
-        if (known := from_os_error(error)) is None:
+    except Exception as error:
+        if (known := typed(error)) is None:
             raise
         return report(known)
 

@@ -14,9 +14,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from conftest import POCKET
 from swin_deploy.batches import BatchRange
+from swin_deploy.bench.baselines import EagerNetwork, other_baselines
 from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
 from swin_deploy.bench.names import BASELINES
 from swin_deploy.bench.run import BenchRequest, bench_engine, require_speed
@@ -427,3 +430,24 @@ def test_the_plain_export_of_maps_in_half_has_their_names_and_float32_ends(tmp_p
     ends = [*graph.input, *graph.output]
     assert {end.type.tensor_type.elem_type for end in ends} == {onnx.TensorProto.FLOAT}
     assert onnx.TensorProto.FLOAT16 in {weight.data_type for weight in graph.initializer}
+
+
+def test_a_network_that_cannot_be_compiled_here_is_left_out_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def compile_nothing(model: nn.Module, **options: object) -> Callable[[Tensor], Tensor]:
+        def call(image: Tensor) -> Tensor:
+            raise TorchDynamoException("no C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    network = EagerNetwork(
+        model=build_model(POCKET.config), config=POCKET.config, device="cpu", threads=1
+    )
+    not_run: dict[str, str] = {}
+    with other_baselines(
+        ("eager-half", "compile"), network, (1,), (), lambda text: None, not_run
+    ) as found:
+        assert [entrant.runner.name for entrant in found] == ["eager PyTorch bf16 (cpu)"]
+    assert "no C++ compiler" in not_run["torch.compile PyTorch fp32 (cpu)"]

@@ -18,7 +18,7 @@ from torch import nn
 from conftest import ROOT
 from fuzzing.checkpoints import fuzz, read, seeds
 from swin_deploy.checkpoints.files import read_tensors
-from swin_deploy.errors import InputError, SwinDeployError, UnsafeError
+from swin_deploy.errors import InputError, ResourceError, SwinDeployError, UnsafeError
 from torch_files import BOTH, WEIGHT, rewrite, save, with_pickle
 
 
@@ -217,14 +217,20 @@ def test_a_machine_that_is_short_of_memory_is_no_fault_of_the_file(
         raise error
 
     monkeypatch.setattr("swin_deploy.checkpoints.files.read_archive", short)
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(ResourceError, match="out of memory") as caught:
         read_tensors(save(tmp_path / "x.pth", WEIGHT))
-    assert caught.value is error
+    assert caught.value.__cause__ is error
 
 
 def test_the_command_counts_what_became_of_them(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "fuzz.py"), "--count", "20", "--seed", "7"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    counts = dict(line.split() for line in done.stdout.splitlines()[1:])
-    assert sum(map(int, counts.values())) == 20
-    assert counts.keys() <= {"read", "E_INPUT", "E_UNSAFE"}
+    done = subprocess.run(
+        [*command, "--kind", "checkpoint", "--kind", "saved outputs"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines()[1:]]
+    assert {kind for kind, *_ in rows} == {"checkpoint", "saved outputs"}
+    assert sum(int(count) for *_, count in rows) == 40
+    assert {outcome for _, outcome, _ in rows} <= {"read", "E_INPUT", "E_UNSAFE"}

@@ -194,7 +194,8 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(28, 6), (122, 6), (13, 9), (30, 9), (36, 9), (5, None)]
+    ("number", "code"),
+    [(28, 6), (122, 6), (13, 9), (30, 9), (36, 9), (5, 6), (24, 6), (12, 6), (22, None)],
 )
 def test_the_operating_system_s_refusals_have_their_codes(number: int, code: int | None) -> None:
     error = from_os_error(OSError(number, os.strerror(number), "some/file"))

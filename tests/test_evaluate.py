@@ -212,7 +212,7 @@ def test_workers_that_keep_dying_are_given_up(
     work = Work(artifacts=(deadly,), folder=held_out, batch=16, classes=10, decoders=1)
     shards = named(cut_shards(find_labelled(held_out, 10).sample, 16))
     said: list[str] = []
-    with pytest.raises(ResourceError, match=f"died {ATTEMPTS} times"):
+    with pytest.raises(ResourceError, match=f"{ATTEMPTS} workers were lost"):
         list(run_in_processes(ShardWorker(work), shards, 1, said.append))
     assert len(said) == ATTEMPTS - 1
 

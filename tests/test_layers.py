@@ -17,7 +17,7 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
-    ("outcome", "records"),
+    ("foreign", "outcome", "records"),
     (
         "batches",
         "build_options",
@@ -28,7 +28,7 @@ LAYERS = (
         "metrics",
         "precisions",
     ),
-    ("preprocessing",),
+    ("onnx_file", "preprocessing"),
     ("architecture",),
     ("geometry", "vit_architecture"),
     ("networks",),

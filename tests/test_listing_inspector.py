@@ -111,11 +111,11 @@ def test_a_dynamic_batch_has_no_bytes() -> None:
     ("text", "message"),
     [
         ("", "not JSON"),
-        ("[]", "another layout"),
-        ('{"Layers": []}', "another layout"),  # neither of the lists of engine tensors
+        ("[]", "in a layout of TensorRT"),
+        ('{"Layers": []}', "in a layout of TensorRT"),  # neither of the lists of engine tensors
         ('{"Layers": ["a", "b"], "Bindings": []}', "only names of layers"),
-        (json.dumps(TENSORRT_10).replace("Format/Datatype", "Typ"), "another layout"),
-        (json.dumps(TENSORRT_11).replace('"Dimensions"', '"Dims"'), "another layout"),
+        (json.dumps(TENSORRT_10).replace("Format/Datatype", "Typ"), "in a layout of TensorRT"),
+        (json.dumps(TENSORRT_11).replace('"Dimensions"', '"Dims"'), "in a layout of TensorRT"),
         (json.dumps(TENSORRT_11).replace('"Half"', '"Posit"'), "unknown datatype 'Posit'"),
     ],
 )

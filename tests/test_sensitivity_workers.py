@@ -93,7 +93,7 @@ def test_two_processes_of_which_one_is_killed_measure_the_same(
     kill_a_process(monkeypatch)
     report, said = measure(request_of(workers=2))
     assert report == expected
-    assert sum(text.startswith("a worker died: place ") for text in said) == 1
+    assert sum(text.startswith("a worker died of SIGKILL") for text in said) == 1
 
 
 def test_ray_with_a_killed_worker_measures_the_same(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,6 +19,7 @@ from swin_deploy.bench.names import Baseline
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.open import open_engine
 from swin_deploy.engine.target import Target
+from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.graph.plain import Halved, export_plainly
 from swin_deploy.model.outputs import output_names
 from swin_deploy.networks import NetworkConfig
@@ -71,6 +73,7 @@ def other_baselines(
     batches: Sequence[int],
     targets: Sequence[Target],
     progress: Callable[[str], None],
+    not_run: dict[str, str],
 ) -> Iterator[list[Entrant]]:
     """The baselines that were asked for, but eager FP32; their files last as long as the block.
 
@@ -80,6 +83,7 @@ def other_baselines(
         batches: That will be measured: the naive graphs take just those.
         targets: Of the candidates: the naive graph is compiled for the same runtimes.
         progress: Told what is being built.
+        not_run: Gets the names of those that cannot run on this machine, and why.
     """
     found: list[Entrant] = []
     with tempfile.TemporaryDirectory(prefix="swin-deploy-bench-") as folder:
@@ -89,12 +93,25 @@ def other_baselines(
             dtype = torch.float16 if half == "fp16" else torch.bfloat16
             found.append(network.entrant("eager", half, dtype))
         if "compile" in names:
-            found.append(network.entrant("torch.compile", "fp32", compiled=True))
+            progress("compiling with PyTorch")
+            compiled = network.entrant("torch.compile", "fp32", compiled=True)
+            try:
+                _compile(compiled, network.config, batches[0])
+                found.append(compiled)
+            except EnvironmentMissingError as error:
+                not_run[compiled.runner.name] = error.problem
         if "naive" in names:
             for target in dict.fromkeys(targets):
                 progress(f"exporting the network plainly for {target.name}")
                 found.append(_naive(network, target, batches, Path(folder)))
         yield found
+
+
+def _compile(entrant: Entrant, config: NetworkConfig, batch: int) -> None:
+    """Run it once, which compiles it for a batch; EnvironmentMissingError where that fails."""
+    grey = np.zeros((batch, config.in_channels, *config.image_size), dtype=np.float32)
+    with entrant.runner as runner:
+        runner.run(grey)
 
 
 def _naive(network: EagerNetwork, target: Target, batches: Sequence[int], folder: Path) -> Entrant:

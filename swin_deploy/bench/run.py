@@ -23,7 +23,7 @@ from swin_deploy.errors import (
     caught,
     raise_all,
 )
-from swin_deploy.files import write_json
+from swin_deploy.files import replace_record
 from swin_deploy.interrupts import import_torch
 from swin_deploy.machine import describe_machine
 from swin_deploy.runners.onnxruntime import CPU
@@ -105,7 +105,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     ]
     rails = find_rails()
     with other_baselines(
-        request.baselines, network, spec.batches, subject.targets, progress
+        request.baselines, network, spec.batches, subject.targets, progress, subject.not_run
     ) as others:
         result = run_bench(
             eager_entrant(network),
@@ -138,7 +138,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )
     if subject.run is not None:
-        write_json(subject.run.path / "bench.json", report)
+        replace_record(subject.run.path / "bench.json", report, "warnings")
     return report
 
 

@@ -18,6 +18,7 @@ from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import CPU, OnnxRuntimeRunner, find_provider
 from swin_deploy.runners.tensorrt import TensorRtRunner
+from swin_deploy.runners.trial import require_runs
 from swin_deploy.variants import Variant
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun, read_run
 
@@ -230,6 +231,7 @@ def _foreign(path: Path, threads: int | None, variant: Variant, provider: str) -
     taken = read_image_input(path)
     label = "onnxruntime" if provider == CPU else provider
     runner = OnnxRuntimeRunner(path, threads, f"{label} {path.name}", taken, provider=provider)
+    require_runs(runner, (variant.config.in_channels, *variant.config.image_size))
     return Subject(
         variant.config,
         outputs="stages" if "stage1" in read_outputs(path) else LOGITS,

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import struct
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -21,6 +16,7 @@ from swin_deploy.checkpoints.checks import some
 from swin_deploy.checkpoints.pickles import Inert, pairs_of
 from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.foreign import reading
 
 # Containers in which checkpoints wrap their tensors, outermost first, and those of the exponential
 # moving average of the same weights, which many recipes evaluate.
@@ -37,12 +33,7 @@ _RUNS = re.compile(
     r"(os|posix|nt|subprocess|commands|runpy|pty|socket|shutil|sys|ctypes|webbrowser|importlib|code)\..*"
     r"|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__|input|breakpoint)"
 )
-# What readers raise over bytes that no writer wrote; what else they raise is no fault of the file.
-_DAMAGE = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError),
-    *(RuntimeError, TypeError, ValueError),
-    *(safetensors.SafetensorError, struct.error, zipfile.BadZipFile),
-)
+_ARCHIVE = "a complete PyTorch archive"
 _MOST_BYTES = 4 << 30  # of tensors, whatever the file: the largest Swin in FP64 has 1.6 GB
 _MOST_SHARED = 8  # bytes of tensors for each byte of their file, which several may share
 _LONGEST_NAME = 1000
@@ -78,7 +69,8 @@ def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
             could be meant by it; names what it asks for.
     """
     path = checkpoint_file(path)
-    with _damage_of(path):
+    kind = "a complete safetensors file" if path.suffix == ".safetensors" else _ARCHIVE
+    with reading(path, kind, "download it again"):
         if path.suffix == ".safetensors":
             with path.open("rb") as stream:
                 if stream.read(4) == ZIP:
@@ -151,24 +143,6 @@ def _without_containers(
         keys = ", ".join(f"{key:.40}" for key in list(entries)[:5] if isinstance(key, str))
         raise _NoTensorsError(f"{path} holds no tensors, only: {keys or 'nothing'}")
     return RawCheckpoint(tensors, tuple(opened), left)
-
-
-@contextmanager
-def _damage_of(path: Path) -> Iterator[None]:
-    """Whatever else the bytes of a file lead its readers to is a fault of the file."""
-    try:
-        yield
-    except _DAMAGE as error:
-        odd = (errno.EINVAL, errno.EOVERFLOW)  # what the offsets in a damaged archive lead to
-        if isinstance(error, OSError) and error.errno not in odd:
-            raise
-        if "can't allocate memory" in str(error):  # PyTorch's RuntimeError: no fault of the file
-            raise
-        kind = "safetensors file" if path.suffix == ".safetensors" else "PyTorch archive"
-        reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
-        raise InputError(
-            f"{path} is damaged, it is not a complete {kind}: {reason:.120}", "download it again"
-        ) from error
 
 
 def _entries(value: object) -> Mapping[Any, Any] | None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from swin_deploy.architecture import MOST
 from swin_deploy.checkpoints.source import Facts, Listener
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.preprocessing import Preprocessing, Size
+
+# Of an image, a patch or a window. Python divides no integer that is too large for a float.
+Side = Annotated[int, Field(gt=0, le=MOST)]
 
 
 class Sidecar(BaseModel):

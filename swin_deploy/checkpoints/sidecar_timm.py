@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from swin_deploy.checkpoints.sidecar import (
+    Side,
     Sidecar,
     as_side,
     as_size,
@@ -28,7 +29,7 @@ _POOLING = {r"swin(v2)?_": "avg", r"vit_(tiny|small|base)_patch16_\d+$": "token"
 
 
 class _Pretrained(Sidecar):
-    input_size: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    input_size: tuple[Side, Side, Side] | None = None
     interpolation: str = "bicubic"
     crop_pct: float | None = None
     crop_mode: str = "center"
@@ -39,10 +40,10 @@ class _Pretrained(Sidecar):
 
 
 class _Arguments(Sidecar, extra="allow"):
-    img_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    window_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    img_size: Side | tuple[Side, Side] | None = None
+    window_size: Side | tuple[Side, Side] | None = None
     pretrained_window_sizes: tuple[int, ...] = ()
-    patch_size: PositiveInt = 4
+    patch_size: Side = 4
     # Those that change nothing at inference, or that the shapes of the tensors say.
     mlp_ratio: float | None = None
     drop_rate: float | None = None

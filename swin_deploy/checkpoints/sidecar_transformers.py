@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import PositiveInt
-
 from swin_deploy.checkpoints.sidecar import (
+    Side,
     Sidecar,
     as_side,
     as_size,
@@ -25,8 +24,8 @@ _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
 
 
 class _Config(Sidecar):
-    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    patch_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    image_size: Side | tuple[Side, Side] | None = None
+    patch_size: Side | tuple[Side, Side] | None = None
     num_channels: int | None = None
     embed_dim: int | None = None
     depths: tuple[int, ...] | None = None
@@ -44,9 +43,9 @@ class _Config(Sidecar):
 class _Box(Sidecar, extra="forbid"):
     """A size as transformers writes it."""
 
-    height: PositiveInt | None = None
-    width: PositiveInt | None = None
-    shortest_edge: PositiveInt | None = None
+    height: Side | None = None
+    width: Side | None = None
+    shortest_edge: Side | None = None
 
     @property
     def size(self) -> Size | None:
@@ -65,8 +64,8 @@ class _Processor(Sidecar):
     do_normalize: bool | None = None
     do_center_crop: bool | None = None
     do_pad: bool | None = None
-    size: PositiveInt | _Box | None = None
-    crop_size: PositiveInt | _Box | None = None
+    size: Side | _Box | None = None
+    crop_size: Side | _Box | None = None
     crop_pct: float | None = None
     resample: int | None = None
     rescale_factor: float | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 
 from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.foreign import reading
 from swin_deploy.metrics import FloatArray
 
 KEY = "images"  # of the array to take where an .npz holds several
@@ -133,11 +133,8 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     Raises:
         InputError: It is damaged, in whichever part the block reads.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged: {error}", "make or copy it again") from error
+    with reading(path, "a whole .npz file"), zipfile.ZipFile(path) as archive:
+        yield archive
 
 
 @contextmanager
@@ -171,13 +168,11 @@ def read_any_header(
     first = stream.peek(1)[:1]  # type: ignore[attr-defined]
     if first == _PICKLE:
         raise UnsafeError(f"{name} is a pickle, which runs code when it is read", hint)
-    try:
+    with reading(name, "a NumPy array", hint):
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):  # the others are for long headers, which may be of any length
             raise InputError(f"{name} has version {version} of the format, not (1, 0)", hint)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except ValueError as error:
-        raise InputError(f"{name} is not a NumPy array: {error}", hint) from error
     if dtype.hasobject:
         raise UnsafeError(f"{name} holds Python objects, which run code when they are read", hint)
     if fortran and math.prod(shape) > 1:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from swin_deploy.data.pixels import normalise
-from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
+from swin_deploy.errors import (
+    ConfigError,
+    EnvironmentMissingError,
+    FileAccessError,
+    InputError,
+    typed,
+)
 from swin_deploy.metrics import FloatArray
 from swin_deploy.preprocessing import Preprocessing, Size
 
@@ -68,7 +74,10 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
             return prepare_photo(file, size, preprocessing)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's plugins have no errors in common
+        known = typed(error)
+        if known is not None and not isinstance(known, FileAccessError):
+            raise known from error
         raise InputError(f"{path} cannot be read as a photo: {error}") from error
 
 

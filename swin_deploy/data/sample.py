@@ -64,6 +64,11 @@ class ImageSample:
     def __len__(self) -> int:
         return len(self.images)
 
+    def require_fit(self, size: Size, preprocessing: Preprocessing) -> None:
+        """InputError where the images are arrays, and of another shape than ``read_images`` has."""
+        if self.array is not None:
+            _require_shape(self.array, (len(preprocessing.mean), *size))
+
     def spread(self, count: int) -> ImageSample:
         """At most ``count`` of the images, evenly over the sample."""
         step = max(1.0, len(self) / count)
@@ -199,9 +204,9 @@ def read_images(
         InputError: An array holds images of another shape, or more than ``MAX_UNREADABLE`` of
             the photos cannot be read.
     """
+    sample.require_fit(size, preprocessing)
     if sample.array is None:
         return _read_photos(sample, size, preprocessing, note)
-    _require_shape(sample.array, (len(preprocessing.mean), *size))
     return enumerate(sample.array.read(sample.positions))
 
 

@@ -12,8 +12,9 @@ import onnx
 from swin_deploy.batches import BatchRange
 from swin_deploy.engine.flops import PRODUCTS, Shapes, count_flops, read_shapes
 from swin_deploy.errors import InputError
-from swin_deploy.files import refuse_impostors
+from swin_deploy.foreign import reading
 from swin_deploy.interface import PROBABILITIES
+from swin_deploy.onnx_file import read_onnx
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # what torch.onnx.export(dynamo=True) leaves in every node
 _MOVES = {"Concat", "Gather", "GatherND", "Pad", "ScatterND", "Slice", "Split", "Transpose"}
@@ -60,13 +61,9 @@ def read_graph(path: Path) -> GraphFacts:
     Raises:
         InputError: It is none, or has an operator whose FLOPs cannot be counted.
     """
-    refuse_impostors(path, "an ONNX model")
-    try:
-        onnx.checker.check_model(str(path))  # by path: refuses external data of other folders
-        model = onnx.load(path, load_external_data=False)
+    model = read_onnx(path)
+    with reading(path, "a valid ONNX model"):
         shapes = read_shapes(model)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        raise InputError(f"{path} is not a valid ONNX model: {error}") from error
     constants = {tensor.name for tensor in model.graph.initializer}
     nodes: dict[str, GraphNode] = {}
     for node in model.graph.node:
@@ -126,11 +123,9 @@ def module_of(name: str) -> str:
 def _module(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
-            try:
+            with reading(f"{_SCOPES} of {node.name}", "a list of names"):
                 scopes = ast.literal_eval(entry.value)  # outermost module first, operation last
                 return str(scopes[-2]) if len(scopes) > 1 else ""
-            except (ValueError, SyntaxError, TypeError, KeyError) as error:
-                raise InputError(f"{node.name}: its {_SCOPES} are no list of names") from error
     return module_of(node.name)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swin_deploy.errors import InputError
+from swin_deploy.records import decode
 
 SCHEMA_VERSION = 1
 UNKNOWN = "Unknown"  # where the inspector shows no format, which is so with a dynamic batch
@@ -30,6 +31,7 @@ BITS = {
     "Int32": 32,
     "Int64": 64,
 }
+_MOST_DIMS, _LARGEST_DIM = 8, 1 << 31  # of TensorRT
 _MATRIX_KINDS = {"gemm", "runtime_fusion", "fusion", "correlation", "CaskGemmMatrixMultiply"}
 
 
@@ -42,7 +44,7 @@ class Tensor:
         dims: Sizes; -1 where dynamic.
 
     Raises:
-        InputError: The datatype has no known size.
+        InputError: The datatype has no known size, or no tensor could be as large.
     """
 
     dtype: str
@@ -51,13 +53,15 @@ class Tensor:
     def __post_init__(self) -> None:
         if self.dtype not in BITS and self.dtype != UNKNOWN:
             raise InputError(f"unknown datatype {self.dtype} in the compiler's listing")
+        if len(self.dims) > _MOST_DIMS or any(abs(size) > _LARGEST_DIM for size in self.dims):
+            raise InputError(f"a tensor of {self.dims} in the compiler's listing")
 
     @property
     def size_bytes(self) -> int | None:
         """None where a size is dynamic or the datatype is not shown."""
         if self.dtype == UNKNOWN or min(self.dims, default=0) < 0:
             return None
-        return math.ceil(math.prod(self.dims) * BITS[self.dtype] / 8)
+        return -(-math.prod(self.dims) * BITS[self.dtype] // 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,24 +154,11 @@ def from_dict(data: dict[str, Any], where: str) -> Listing:
     Raises:
         InputError: It is none, or of another schema version.
     """
-    try:
-        if data["schema_version"] != SCHEMA_VERSION:
-            raise InputError(f"{where} has schema version {data['schema_version']}", "export again")
-        kernels = tuple(_kernel(**entry) for entry in data["kernels"])
-        return Listing(kernels, data["problem"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{where} is no listing of kernels: {error!r}", "export again") from error
-
-
-def _kernel(
-    name: str, kind: str, inputs: Any, constants: Any, outputs: Any, onnx_nodes: Any
-) -> Kernel:
-    nodes = tuple(map(str, onnx_nodes))
-    return Kernel(name, kind, _tensors(inputs), _tensors(constants), _tensors(outputs), nodes)
-
-
-def _tensors(entries: list[dict[str, Any]]) -> tuple[Tensor, ...]:
-    return tuple(Tensor(entry["dtype"], tuple(map(int, entry["dims"]))) for entry in entries)
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{where} has schema version {version}", "export again")
+    found = {key: value for key, value in data.items() if key != "schema_version"}
+    return decode(Listing, found, where, "export again")
 
 
 def total(sizes: Iterable[int | None]) -> int | None:

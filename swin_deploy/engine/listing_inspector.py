@@ -15,6 +15,7 @@ from typing import Any
 from swin_deploy.engine.listing import NOT_KERNELS, UNKNOWN, Kernel, Listing, Tensor
 from swin_deploy.engine.listing_log import read_onnx_nodes
 from swin_deploy.errors import InputError
+from swin_deploy.foreign import reading
 from swin_deploy.records import parse_json
 
 _DTYPES = {
@@ -33,6 +34,7 @@ _DTYPES = {
     "int32": "Int32",
     "int64": "Int64",
 }
+_WHAT = "the engine inspector's answer"
 _NOT_SHOWN = re.compile(r"N/A|unknown", re.IGNORECASE)
 
 
@@ -48,8 +50,8 @@ def read_inspector(text: str) -> Listing:
     Raises:
         InputError: It is neither of the two schemas, or has less detail.
     """
-    data = parse_json(text.encode(errors="replace"), "the engine inspector's answer", finite=False)
-    try:
+    data = parse_json(text.encode(errors="replace"), _WHAT, finite=False)
+    with reading(_WHAT, "in a layout of TensorRT 10 or 11"):
         layers = data["Layers"]
         if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
             raise InputError(
@@ -59,11 +61,6 @@ def read_inspector(text: str) -> Listing:
         written = {output["Name"] for layer in layers for output in layer["Outputs"]}
         activations = written | set(_engine_tensors(data))
         kernels = [_kernel(layer, activations) for layer in layers]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"the engine inspector's answer has another layout than those of TensorRT 10 and 11: "
-            f"{error!r}"
-        ) from error
     return Listing(tuple(kernel for kernel in kernels if kernel.kind not in NOT_KERNELS))
 
 

@@ -28,7 +28,8 @@ def build_onnxruntime(source: Path, final: Path) -> str | None:
     try:
         open_session(source, options)
     except InputError as error:
-        if "serialization failed" not in error.problem:  # how it says that it could not write
+        # How it says that it could not write.
+        if "serialization failed" not in str(error.__cause__):
             raise
         free = shutil.disk_usage(final.parent).free
         raise ResourceError(

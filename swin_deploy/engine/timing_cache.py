@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from swin_deploy.engine.fingerprint import Fingerprint
-from swin_deploy.files import atomic_path
+from swin_deploy.files import atomic_path, cache_folder
 
 NONE = "none"  # what --timing-cache takes for none
 LIMIT_BYTES = 1 << 30  # of one file; no build of ours comes near
@@ -23,9 +22,7 @@ LIMIT_BYTES = 1 << 30  # of one file; no build of ours comes near
 
 def default_folder() -> Path:
     """Where timing caches lie if nobody says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "swin-deploy" / "timing"
+    return cache_folder("timing")
 
 
 def cache_file(folder: Path, here: Fingerprint, cuda: str) -> Path:

@@ -14,7 +14,8 @@ import onnx
 
 from swin_deploy.engine.flops import count_flops, read_shapes
 from swin_deploy.errors import InputError
-from swin_deploy.files import refuse_impostors
+from swin_deploy.foreign import reading
+from swin_deploy.onnx_file import read_onnx
 
 _RENAMES = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}  # other shape, same bytes
 _PARTS = {"Gather", "GatherElements", "GatherND", "Slice", "Split"}  # read what they write
@@ -49,14 +50,10 @@ def cost_graph(path: Path) -> GraphCost:
         InputError: It is no ONNX file, a size in it is dynamic or unknown, or it has an operator
             whose FLOPs cannot be counted.
     """
-    refuse_impostors(path, "an ONNX model")
-    try:
-        onnx.checker.check_model(str(path))
-        model = onnx.load(path, load_external_data=False)
+    model = read_onnx(path)
+    with reading(path, "a valid ONNX model"):
         sizes = _tensor_bytes(model)
         shapes = read_shapes(model)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        raise InputError(f"{path} is not a valid ONNX model: {error}") from error
     constants = {tensor.name for tensor in model.graph.initializer}
     nodes = flops = activation_bytes = constant_bytes = 0
     for node in model.graph.node:

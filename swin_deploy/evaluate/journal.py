@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from swin_deploy.errors import BusyError, FileAccessError, InputError
 from swin_deploy.evaluate.shards import ShardResult
-from swin_deploy.files import digest, read_json, write_json
+from swin_deploy.files import digest, read_json, replace_record
 from swin_deploy.records import parse_json
 
 KIND = "evaluate"
@@ -33,10 +33,11 @@ class ShardJournal:
         self.done[result.index] = result
         _append(self._stream, result.as_dict())
 
-    def finish(self, report: dict[str, Any]) -> None:
-        """Write the report, and remove what stood beside it."""
-        write_json(self.report, report)
+    def finish(self, report: dict[str, Any]) -> str:
+        """Write the report, and remove the lines; returns what ``replace_record`` says."""
+        said = replace_record(self.report, report, "notes")
         journal_path(self.report).unlink(missing_ok=True)
+        return said
 
 
 def journal_path(report: Path) -> Path:
@@ -62,7 +63,7 @@ def open_journal(
     if report.exists() and (read_json(report) or {}).get("kind") != KIND:
         raise FileAccessError(f"{report} exists, and is no report of this command", "another --out")
     path = journal_path(report)
-    with path.open("a+", encoding="utf-8") as stream:
+    with path.open("a+", encoding="utf-8", errors="replace") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it
         except BlockingIOError:

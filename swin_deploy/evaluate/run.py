@@ -78,7 +78,8 @@ def evaluate_artifacts(
         results = [journal.done[shard.index] for shard in shards]
         report = make_report(field, labelled, results, remember)
         report |= {"report": str(out), "notes": notes, "identity": identity, "work": effort}
-        journal.finish(report)
+        if said := journal.finish(report):
+            note(said)
     return report
 
 

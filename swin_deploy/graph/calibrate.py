@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx.external_data_helper import load_external_data_for_model
 
 from swin_deploy.errors import InputError
 from swin_deploy.files import refuse_impostors, sha256
+from swin_deploy.foreign import reading
 from swin_deploy.graph.calibration_cache import Calibration, read_cache, write_cache
 from swin_deploy.graph.tensor_statistics import TensorStatistics, measure_tensor
 from swin_deploy.metrics import FloatArray
+from swin_deploy.onnx_file import read_onnx
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 
 SAVE_EVERY_S = 15.0  # at most so much work is lost with a process that is killed
@@ -101,11 +104,9 @@ def observe(source: Path, tensors: Sequence[str], final: Path) -> Path:
     Raises:
         InputError: It is no valid graph, or has one of the tensors not.
     """
-    try:
-        onnx.checker.check_model(str(source))
-    except onnx.checker.ValidationError as error:
-        raise InputError(f"{source} is not a valid ONNX model: {error}") from error
-    model = onnx.load(source)
+    model = read_onnx(source)
+    with reading(source, "a valid ONNX model"):
+        load_external_data_for_model(model, str(source.parent))
     made = {name for node in model.graph.node for name in node.output}
     given = {value.name for value in model.graph.input}
     missing = [name for name in tensors if name not in made | given]

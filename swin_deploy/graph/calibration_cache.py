@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from swin_deploy.errors import FileAccessError, InputError
 from swin_deploy.files import atomic_path
+from swin_deploy.foreign import reading
 from swin_deploy.graph.magnitudes import MOST_BINS
 from swin_deploy.graph.tensor_statistics import TensorStatistics
+from swin_deploy.records import parse_json
 
 SCHEMA_VERSION = 1  # goes up with every change of what is counted, or how
 
@@ -74,20 +76,18 @@ def read_cache(path: Path, identity: dict[str, Any], note: Callable[[str], None]
         return nothing
     identity = json.loads(json.dumps(identity))  # tuples as the lists that come back
     try:
-        head, counts = _read(path, len(identity["tensors"]))
-        if head["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"version {head['schema_version']}, not {SCHEMA_VERSION}")
-        found = dict(head["identity"])
-        changed = sorted(k for k in found | identity if found.get(k) != identity.get(k))
-        if changed:
-            note(f"{path} is of another {', '.join(changed)}: calibrating again")
-            return nothing
-        return _restore(head, counts)
-    except (
-        *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-        *(ValueError, KeyError, TypeError, AttributeError),
-    ) as error:
-        note(f"{path} cannot be used ({error}): calibrating again")
+        with reading(path, "statistics of this version"):
+            head, counts = _read(path, len(identity["tensors"]))
+            if head["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"version {head['schema_version']}, not {SCHEMA_VERSION}")
+            found = dict(head["identity"])
+            changed = sorted(k for k in found | identity if found.get(k) != identity.get(k))
+            if changed:
+                note(f"{path} is of another {', '.join(changed)}: calibrating again")
+                return nothing
+            return _restore(head, counts)
+    except (InputError, FileAccessError) as error:
+        note(f"{path} cannot be used ({error.problem}): calibrating again")
         return nothing
 
 
@@ -103,7 +103,8 @@ def _read(path: Path, tensors: int) -> tuple[dict[str, Any], Any]:
     if size > limit:
         raise ValueError(f"{size} bytes unpacked, at most {limit} were expected")
     with np.load(path, allow_pickle=False) as archive:
-        head, counts = json.loads(archive["head"].tobytes()), archive["counts"]
+        head = parse_json(archive["head"].tobytes(), path, finite=False)
+        counts = archive["counts"]
     if not isinstance(head, dict) or counts.dtype != np.int64 or counts.ndim != 1:
         raise ValueError("it holds something else")
     return head, counts

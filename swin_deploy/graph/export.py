@@ -22,6 +22,7 @@ from swin_deploy.errors import InputError
 from swin_deploy.graph.naming import NameNodesByModule
 from swin_deploy.interface import LOGITS
 from swin_deploy.networks import NetworkConfig
+from swin_deploy.onnx_file import read_onnx
 
 OPSET = 20  # the lowest with all that the graphs have: Gelu; every target's parser reads it
 INPUT = "image"
@@ -55,7 +56,7 @@ def export_graph(
     if not batch.static:
         dynamic = ({0: torch.export.Dim("batch", min=batch.low, max=batch.high)},)
     try:
-        with _quiet_exporter():
+        with quiet_exporter():
             program = torch.onnx.export(
                 model,
                 (example,),
@@ -81,12 +82,9 @@ def check_graph(path: Path) -> None:
     """Run the ONNX checker, by path and with strict shape inference.
 
     Raises:
-        InputError: ONNX rejects the file, or it holds no graph.
+        SwinDeployError: As ``read_onnx``.
     """
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise InputError(f"{path} is not a valid ONNX model: {error}") from error
+    read_onnx(path, infer=True)
 
 
 def read_outputs(path: Path) -> dict[str, list[int | str]]:
@@ -112,8 +110,8 @@ def read_ends(path: Path) -> tuple[Ends, Ends]:
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Silence what the exporter says about its own internals."""
+def quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says about its own internals; warnings are as before afterwards."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

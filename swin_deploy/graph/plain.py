@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.graph.export import OPSET
+from swin_deploy.graph.export import OPSET, quiet_exporter
 from swin_deploy.networks import NetworkConfig
 
 
@@ -62,8 +61,7 @@ def export_plainly(
         options["dynamic_shapes"] = ({0: sizes},)
     if outputs is not None:
         options |= {"input_names": ["image"], "output_names": list(outputs)}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with quiet_exporter():
         warnings.simplefilter("ignore")  # of the exporter, about networks that are not ours
         torch.onnx.export(
             model,

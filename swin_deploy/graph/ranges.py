@@ -49,7 +49,8 @@ def find_large(source: Path, images: Iterable[FloatArray]) -> dict[str, float]:
 def measure_peaks(source: Path, images: Iterable[FloatArray]) -> dict[str, float]:
     """The largest magnitude of every float value that FP16 would have to hold.
 
-    The graph computes them itself, one number per value, so that nothing large has to be kept.
+    The graph computes them itself, one number per value, each right behind the value and in an
+    order that frees it, so that nothing large has to be kept.
 
     Args:
         source: An FP32 graph.
@@ -64,7 +65,7 @@ def measure_peaks(source: Path, images: Iterable[FloatArray]) -> dict[str, float
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "peaks.onnx"
         ir.save(model, path)
-        with OnnxRuntimeRunner(path) as runner:
+        with OnnxRuntimeRunner(path, sparing=True) as runner:
             for batch in images:
                 outputs = run_all(runner, batch)
                 for name in measured:
@@ -89,7 +90,7 @@ def _add_peaks(graph: ir.Graph) -> list[str]:
             row = ir.node("Reshape", [peak.outputs[0], one], name=f"{name}/Reshape{_PEAK}")
             row.outputs[0].name, row.outputs[0].dtype = name + _PEAK, DataType.FLOAT
             row.outputs[0].shape = ir.Shape([1])
-            graph.extend([size, peak, row])
+            graph.insert_after(node, [size, peak, row])
             graph.outputs.append(row.outputs[0])
             measured.append(name)
     return measured

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from swin_deploy.foreign import reading
 from swin_deploy.model.build import Network, build_model, model_from_tensors
 from swin_deploy.networks import NetworkConfig
 
@@ -20,7 +21,10 @@ def load_model(config: NetworkConfig, weights: Path | None, seed: int) -> Networ
 
     Raises:
         ConfigError: The image size fits no grid.
+        InputError: The file is damaged.
     """
     if weights is None:
         return build_model(config, seed)
-    return model_from_tensors(config, load_file(weights))
+    with reading(weights, "a complete safetensors file", "export again"):
+        tensors = load_file(weights)
+    return model_from_tensors(config, tensors)

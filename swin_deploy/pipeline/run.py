@@ -15,7 +15,7 @@ from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
-from swin_deploy.files import read_json
+from swin_deploy.files import naming, read_json
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
@@ -89,6 +89,8 @@ def run_export(
     calibration = labelled = None
     if options.calibration is not None:
         calibration = find_calibration(options.calibration, options.images, options.seed)
+        variant = request.variant
+        calibration.require_fit(variant.config.image_size, variant.preprocessing)
     if options.labelled is not None:
         classes = request.variant.config.num_classes
         labelled = find_labelled(options.labelled, classes, request.labels)
@@ -161,7 +163,8 @@ def _run_stage(stage: Stage, context: RunContext, listener: Listener) -> None:
     import_torch()  # here and not above: a run in which all is current needs none
     start = time.monotonic()
     try:
-        details = stage.action(context)
+        with naming(context.folder.path / next(iter(stage.outputs), "")):
+            details = stage.action(context)
     except EnvironmentMissingError as error:
         if not stage.optional:
             raise

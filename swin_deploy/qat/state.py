@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from swin_deploy.errors import FileAccessError, InputError
 from swin_deploy.files import atomic_path
+from swin_deploy.foreign import reading
 from swin_deploy.qat.train import Trainer
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
@@ -51,7 +53,7 @@ def restore_state(
     parameters = dict(trainer.network.model.named_parameters())
     wanted = {f"{kind}.{name}" for kind in ("parameter", *_MOMENTS) for name in parameters}
     try:
-        with safe_open(path, framework="pt") as file:
+        with reading(path, "a state of a training"), safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
             if facts.get("identity") != identity:
                 note(f"{path} is of another training: starting again")
@@ -60,8 +62,8 @@ def restore_state(
                 raise ValueError("its tensors are not those of the network")
             losses = [float(loss) for loss in json.loads(facts["losses"])]
             tensors = {name: file.get_tensor(name) for name in wanted}
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        note(f"{path} cannot be used ({error}): starting again")
+    except (InputError, FileAccessError) as error:
+        note(f"{path} cannot be used ({error.problem}): starting again")
         return []
     steps = torch.tensor(float(len(losses) * trainer.steps))
     for name, parameter in parameters.items():

@@ -14,6 +14,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import EnvironmentMissingError, InputError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.foreign import reading
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import batch_of, require_fit
 
@@ -28,6 +29,9 @@ CPU = "CPUExecutionProvider"
 GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 # What it says on x86-64 without VNNI: each product turns its weights into uint8, under one name.
 _SHARED = "Attempt to replace the existing tensor"
+# In what it says of graphs that are newer than it is.
+_NEWER = ("till opset", "Unsupported model IR version")
+_IMAGES = ("tensor(float)", "tensor(float16)", "tensor(uint8)")
 
 
 class OnnxRuntimeRunner:
@@ -41,6 +45,8 @@ class OnnxRuntimeRunner:
         simulated_int8: Compute the products of a graph with Q/DQ pairs in FP32 on the numbers that
             those pairs leave, instead of with the INT8 kernels of this CPU: for graphs that are
             meant for another runtime, of whose products the kernels here would be no likeness.
+        sparing: Compute everything as late, and free it as early, as the graph allows: for graphs
+            with many small outputs of large tensors, which would all be held to the end.
         provider: As ``find_provider`` takes it. That one runs the file, or nothing does; nodes that
             it cannot compute are computed on the CPU, and noted.
 
@@ -58,9 +64,11 @@ class OnnxRuntimeRunner:
         image_input: ImageInput = FP32_INPUT,
         *,
         simulated_int8: bool = False,
+        sparing: bool = False,
         provider: str = CPU,
     ) -> None:
         self.path = path
+        self.sparing = sparing
         self.simulated_int8 = simulated_int8
         self.threads = threads
         self.image_input = image_input
@@ -72,14 +80,17 @@ class OnnxRuntimeRunner:
 
     def __enter__(self) -> Self:
         options = session_options(self.threads, self.simulated_int8)
+        if self.sparing:
+            import onnxruntime
+
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         provider = find_provider(self.provider)
         if provider != CPU:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._session = open_session(self.path, options, provider)
         if provider != CPU:
             self.notes = _elsewhere(self._session, provider)
-        image = self._session.get_inputs()[0]
-        self._image, self.input_shape = image.name, tuple(image.shape)
+        self._image, self.input_shape = _image_of(self.path, self._session)
         self._outputs = [output.name for output in self._session.get_outputs()]
         return self
 
@@ -106,10 +117,32 @@ class OnnxRuntimeRunner:
         return self.image_input.prepare(images)
 
     def run(self, images: NDArray[Any]) -> dict[str, FloatArray]:
-        """What ``prepare`` gives -> outputs by name, (b, ...) float32 each, "classes" int64."""
+        """What ``prepare`` gives -> outputs by name, (b, ...) float32 each, "classes" int64.
+
+        Raises:
+            ConfigError: They do not fit.
+            InputError: The graph fails on them, or gives what is no array of numbers.
+            ResourceError: There is no memory for it.
+        """
         require_fit(self.path, images, self.batch, self.input_shape[1:])
-        arrays = self._session.run(self._outputs, {self._image: images})
-        return {n: as_float32(array) for n, array in zip(self._outputs, arrays, strict=True)}
+        with reading(self.path, "a graph that ONNX Runtime runs", "another graph"):
+            arrays = self._session.run(self._outputs, {self._image: images})
+            return {n: as_float32(array) for n, array in zip(self._outputs, arrays, strict=True)}
+
+
+def _image_of(path: Path, session: Any) -> tuple[str, tuple[int | str, ...]]:
+    """Name and shape of the one input.
+
+    Raises:
+        InputError: The graph takes anything else than a batch of images, or gives nothing.
+    """
+    inputs = session.get_inputs()
+    found = ", ".join(f"{i.name!r:.40} {i.type} {i.shape}" for i in inputs[:5]) or "nothing"
+    if len(inputs) != 1 or inputs[0].type not in _IMAGES or not inputs[0].shape:
+        raise InputError(f"{path} takes {found}, not a batch of images", "another graph")
+    if not session.get_outputs():
+        raise InputError(f"{path} gives nothing", "another graph")
+    return inputs[0].name, tuple(inputs[0].shape)
 
 
 def session_options(threads: int | None, simulated_int8: bool = False) -> Any:
@@ -166,36 +199,33 @@ def open_session(path: Path, options: Any, provider: str = CPU) -> Any:
         EnvironmentMissingError: The provider does not start here.
     """
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     refuse_impostors(path, "an ONNX model")
     if provider in GPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA's libraries where pip put them, beside PyTorch's
     advice = f"the libraries that {provider} needs, or another provider"
     try:
-        session = onnxruntime.InferenceSession(
-            path, options, providers=[provider], enable_fallback=False
-        )
-    except (
-        states.InvalidProtobuf,
-        states.InvalidGraph,
-        states.InvalidArgument,
-        states.NoSuchFile,
-        states.NotImplemented,
-        states.Fail,
-        states.RuntimeException,
-    ) as error:
+        with reading(path, "an ONNX model that ONNX Runtime runs"):
+            session = onnxruntime.InferenceSession(
+                path, options, providers=[provider], enable_fallback=False
+            )
+    except InputError as error:
         if provider != CPU:
             raise EnvironmentMissingError(
-                f"{provider} does not run {path} here: {error}", advice
+                f"{provider} does not run {path} here: {error.problem}", advice
             ) from error
-        if _SHARED in str(error):
+        if _SHARED in str(error.__cause__):
             raise InputError(
                 f"{path} has integer products that share a weight or its zero point, which ONNX "
                 "Runtime does not multiply exactly on this CPU: it has no VNNI",
                 "constants of its own for each product, or a CPU with VNNI",
             ) from error
-        raise InputError(f"{path} is not an ONNX model that ONNX Runtime runs: {error}") from error
+        if any(text in str(error.__cause__) for text in _NEWER):
+            raise EnvironmentMissingError(
+                f"{path} is newer than ONNX Runtime {onnxruntime.__version__}: {error.problem}",
+                "a newer onnxruntime, or export with a lower --opset",
+            ) from error
+        raise
     session.disable_fallback()  # a call that fails would be repeated on the CPU
     if (first := session.get_providers()[0]) != provider:
         raise EnvironmentMissingError(

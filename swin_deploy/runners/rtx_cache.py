@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from swin_deploy.errors import from_os_error
-from swin_deploy.files import atomic_path, digest, sha256
+from swin_deploy.files import atomic_path, cache_folder, digest, sha256
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def default_folder() -> Path:
     """Where caches lie if nobody says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "swin-deploy" / "rtx"
+    return cache_folder("rtx")
 
 
 def cache_file(folder: Path, engine: Path, device: str, version: str) -> Path:

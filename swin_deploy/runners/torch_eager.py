@@ -8,8 +8,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from swin_deploy.batches import BatchRange
+from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.foreign import reason_of
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.outputs import output_names
 
@@ -40,6 +43,7 @@ class TorchRunner:
         self.dtype = dtype
         self.compiled = compiled
         self._call: Callable[[Tensor], Any] = model
+        self._compiled: Callable[[Tensor], Any] | None = None
 
     @property
     def batch(self) -> BatchRange:
@@ -48,7 +52,8 @@ class TorchRunner:
     def __enter__(self) -> Self:
         self.model.to(self.device, self.dtype) if self.dtype else self.model.to(self.device)
         if self.compiled:
-            self._call = torch.compile(self.model, dynamic=False)
+            self._compiled = self._compiled or torch.compile(self.model, dynamic=False)
+            self._call = self._compiled
         return self
 
     def __exit__(
@@ -64,9 +69,19 @@ class TorchRunner:
         return images
 
     def run(self, images: FloatArray) -> dict[str, FloatArray]:
-        """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32 each."""
+        """(b, channels, H, W) float32 -> outputs by name, (b, ...) float32 each.
+
+        Raises:
+            EnvironmentMissingError: PyTorch cannot compile it here.
+        """
         with torch.inference_mode():
-            outputs = self._call(torch.from_numpy(images).to(self.device, self.dtype))
+            try:
+                outputs = self._call(torch.from_numpy(images).to(self.device, self.dtype))
+            except TorchDynamoException as error:
+                raise EnvironmentMissingError(
+                    f"torch.compile does not compile {self.name} here: {reason_of(error)}",
+                    "a C++ compiler, and an environment whose path has no space",
+                ) from error
             tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
             names = output_names(self.model)
             return {n: x.float().cpu().numpy() for n, x in zip(names, tensors, strict=True)}

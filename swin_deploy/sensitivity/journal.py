@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.errors import FileAccessError
-from swin_deploy.files import read_json, write_json
+from swin_deploy.files import read_json, replace_record, write_json
 
 SCHEMA_VERSION = 1
 KIND = "sensitivity"
@@ -41,7 +41,7 @@ class Journal:
         reuse_finished: bool = True,
     ) -> None:
         self.report, self.identity = report, json.loads(json.dumps(identity))
-        self.kind = kind
+        self.kind, self._note = kind, note
         self.path = report.with_name(f".{report.name}.partial")
         if report.exists() and (read_json(report) or {}).get("kind") != kind:
             raise FileAccessError(
@@ -63,8 +63,15 @@ class Journal:
         return self.measured[name]
 
     def finish(self, report: dict[str, Any]) -> None:
-        """Write the report with all measurements, and remove what stood beside it."""
-        write_json(self.report, self._state() | report)
+        """Write the report with all measurements, and remove what stood beside it.
+
+        Args:
+            report: Its "notes" get what ``replace_record`` says.
+        """
+        whole = self._state() | report
+        if said := replace_record(self.report, whole, "notes"):
+            report["notes"] = whole["notes"]
+            self._note(said)
         self.path.unlink(missing_ok=True)
 
     def _state(self) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import Literal
 
 import onnx
 
-from swin_deploy.errors import InputError
-from swin_deploy.files import refuse_impostors
+from swin_deploy.foreign import reading
 from swin_deploy.networks import NetworkConfig
+from swin_deploy.onnx_file import read_onnx
 from swin_deploy.vit_architecture import VitConfig
 
 Part = Literal[
@@ -74,12 +74,9 @@ class GraphMap:
     """
 
     def __init__(self, path: Path) -> None:
-        refuse_impostors(path, "an ONNX model")
-        try:
-            onnx.checker.check_model(str(path))
-            model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False))
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise InputError(f"{path} is not a valid ONNX model: {error}") from error
+        model = read_onnx(path)
+        with reading(path, "a valid ONNX model"):
+            model = onnx.shape_inference.infer_shapes(model)
         graph = model.graph
         self.path = path
         self.nodes = [node for node in graph.node if node.name]

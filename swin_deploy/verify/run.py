@@ -11,7 +11,7 @@ from typing import Any
 from swin_deploy.artifacts.reader import require_run
 from swin_deploy.data.inputs import InputSet, find_photos
 from swin_deploy.errors import VerificationError
-from swin_deploy.files import write_json
+from swin_deploy.files import replace_record
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.verify.comparison import Comparison
@@ -73,7 +73,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
         "not_run": session.not_run,
         "notes": notes,
     }
-    write_json(request.report, report)
+    replace_record(request.report, report, "notes")
     return report
 
 

@@ -22,6 +22,7 @@ from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.runners.trial import require_runs
 from swin_deploy.verify.names import EAGER, GRAPHS, require_side
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
@@ -36,6 +37,7 @@ class Side:
         graph: Its ONNX file, or the one that the engine was made from; None for eager.
         image_input: What that graph takes.
         engine: Name of the engine, where it is one.
+        foreign: Whether it is an ONNX file that the run knows nothing of.
         exact: Whether it is what the others are measured by: eager, on this machine.
     """
 
@@ -45,6 +47,7 @@ class Side:
     image_input: ImageInput = FP32_INPUT
     engine: str | None = None
     exact: bool = False
+    foreign: bool = False
 
     @property
     def sha256(self) -> str | None:
@@ -99,7 +102,7 @@ def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
         return sides[name]
     path = Path(name)
     check_graph(path)
-    return Side(name, precision_of_graph(path), path, read_image_input(path))
+    return Side(name, precision_of_graph(path), path, read_image_input(path), foreign=True)
 
 
 def precision_of_graph(path: Path) -> Precision:
@@ -124,6 +127,7 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
 
     Raises:
         EnvironmentMissingError: This machine cannot run it.
+        SwinDeployError: As ``require_runs``, of a file that the run knows nothing of.
     """
     if side.graph is None:
         return TorchRunner(with_outputs(model, opened.outputs, opened.config.name), EAGER)
@@ -132,10 +136,13 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
         if isinstance(runner, str):
             raise EnvironmentMissingError(f"{side.name} cannot run here: {runner}")
         return runner
-    return open_graph(side, scratch)
+    runner = open_graph(side, scratch)
+    if side.foreign:
+        require_runs(runner, (opened.config.in_channels, *opened.config.image_size))
+    return runner
 
 
-def open_graph(side: Side, scratch: Path, name: str | None = None) -> Runner:
+def open_graph(side: Side, scratch: Path, name: str | None = None) -> OnnxRuntimeRunner:
     """ONNX Runtime on the graph of a side, as it computes what the types of the file say.
 
     Args:

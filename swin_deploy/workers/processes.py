@@ -1,24 +1,40 @@
-"""Items to results, in this process or in several, as each is done and in any order."""
+"""Items to results, in this process or in several, as each is done and in any order.
+
+A worker is a process with a line of its own to this one. It says when it is open, takes one item at
+a time, and gives a sign of life meanwhile. One that ends, or gives no sign for too long, is killed,
+and its item goes to another.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
+import sys
 import threading
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
-from multiprocessing.connection import wait as wait_for
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+from types import FrameType
 from typing import Any, TypeVar
 
+from swin_deploy.child import answer_of, describe_exit, end_with_parent, result_of, start
 from swin_deploy.errors import ResourceError
-from swin_deploy.outcome import SIGNALS
 from swin_deploy.workers.base import ATTEMPTS, Worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+SIGN_EVERY_S = 1.0  # of life, from a worker
+SILENT_S = 60.0  # after which a worker without one is of no use
+START_S = 300.0  # likewise, before its first
+_END_S = 5.0  # for a worker to close what it has open
+
+# What a worker says beside its answers, which are in a tuple.
+_HERE, _OPEN, _ALIVE = "here", "open", "alive"
 
 
 def run_here(
@@ -36,90 +52,189 @@ def run_in_processes(
     workers: int,
     note: Callable[[str], None],
 ) -> Iterator[tuple[str, Result]]:
-    """By so many processes. If one of them dies, all are replaced and go on with what is left.
+    """By so many processes. One that dies or falls silent is replaced while there is work for it.
 
     Args:
         worker: What each of them opens.
         items: By name, what to do.
         workers: At least one.
-        note: Is told when one died.
+        note: Is told when one was lost.
 
     Raises:
-        ResourceError: Workers keep dying.
+        ResourceError: An item, or the opening of a worker, took ``ATTEMPTS`` of them; or there is
+            no memory to start one.
         SwinDeployError: As of the worker.
     """
-    left = dict(items)
-    without_result = 0
-    while left:
-        finished = 0
-        try:
-            for name, result in _run_pool(worker, left, workers):
-                finished += 1
-                del left[name]
-                yield name, result
-        except BrokenProcessPool as error:
-            without_result = 0 if finished else without_result + 1
-            if without_result == ATTEMPTS:
-                raise ResourceError(
-                    f"the workers died {ATTEMPTS} times before any of {_count(left)} was done",
-                    "fewer --workers, or a smaller batch",
-                ) from error
-            note(f"a worker died: {_count(left)} left to new ones")
-
-
-def _count(left: Mapping[str, Any]) -> str:
-    first = next(iter(left))
-    return first if len(left) == 1 else f"{first} and {len(left) - 1} more"
-
-
-def _run_pool(
-    worker: Worker[Item, Result], items: Mapping[str, Item], workers: int
-) -> Iterator[tuple[str, Result]]:
-    context = multiprocessing.get_context("spawn")
-    size = min(workers, len(items))
-    pool = ProcessPoolExecutor(size, context, initializer=_start, initargs=(worker,))
+    left, unfinished = deque(items), len(items)
+    losses = Counter[str | None]()  # by item; None is the opening
+    members: list[_Member] = []
+    seen = time.monotonic()
     try:
-        names: dict[Future[Result], str] = {pool.submit(_do, i): n for n, i in items.items()}
-        waiting = set(names)
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            lost: Future[Result] | None = None
-            for future in done:  # results first: a pool that broke has some of them, too
-                if isinstance(future.exception(), BrokenProcessPool):
-                    lost = future
-                else:
-                    yield names[future], future.result()
-            if lost is not None:
-                lost.result()
+        while unfinished:
+            while len(members) < min(workers, unfinished):
+                members.append(_Member.start(worker))
+            for member in members:
+                if member.idle and left:
+                    name = left.popleft()
+                    member.give(name, items[name])
+            wait([member.line for member in members], timeout=SIGN_EVERY_S)
+            # At most so much: this process may itself have been stopped, or busy with a result.
+            passed = min(time.monotonic() - seen, 2 * SIGN_EVERY_S)
+            seen = time.monotonic()
+            for member in list(members):
+                answers = member.hear(passed)
+                if member.lost is not None:
+                    members.remove(member)
+                    _count_loss(member, losses, note)
+                    left.extendleft([] if member.item is None else [member.item])
+                    member.end()
+                for item, answer in answers:
+                    found = result_of(answer, "a worker")
+                    if item is not None:
+                        unfinished -= 1
+                        yield item, found
     finally:
-        pool.shutdown(cancel_futures=True)
+        _end(members)
 
 
-class _State:
-    """What a worker process keeps from item to item."""
+def _count_loss(member: _Member, losses: Counter[str | None], note: Callable[[str], None]) -> None:
+    if member.idle:
+        note(f"a worker {member.lost} while it had nothing to do")
+        return
+    losses[member.item] += 1
+    what = "while it opened its files" if member.item is None else f"with {member.item}"
+    if losses[member.item] == ATTEMPTS:
+        raise ResourceError(
+            f"{ATTEMPTS} workers were lost {what}; the last one {member.lost}",
+            "fewer --workers, a smaller batch, or more memory",
+        )
+    note(f"a worker {member.lost} {what}; another takes its place")
 
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    """A worker process, as this one sees it.
+
+    Attributes:
+        process: It.
+        line: To it.
+        item: That it has; None for none.
+        idle: Whether it is open and has none.
+        worker: What it opens.
+        limit_s: Silence that is too long.
+        silent_s: Since the last sign of life, as far as this process was there to hear it.
+        lost: What became of it, if it is of no use any more.
+    """
+
+    process: Any
+    line: Connection
     worker: Worker[Any, Any]
-    opened: Worker[Any, Any] | None = None
-    stack = ExitStack()
+    item: str | None = None
+    idle: bool = False
+    limit_s: float = START_S
+    silent_s: float = 0.0
+    lost: str | None = None
+
+    @classmethod
+    def start(cls, worker: Worker[Any, Any]) -> _Member:
+        """It gets the worker when it says that it is here: one that never is cannot read it."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs,), daemon=True)
+        try:
+            start(process)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, ours, worker)
+
+    def give(self, name: str, item: object) -> None:
+        self.item, self.idle = name, False
+        self._send(item)
+
+    def _send(self, what: object) -> None:
+        try:
+            self.line.send(what)
+        except ConnectionError:  # it has ended, and that is what ``hear`` finds
+            self.lost = "ended"
+
+    def hear(self, passed_s: float) -> list[tuple[str | None, object]]:
+        """Answers since the last call, each with the item that it is to: None for the opening."""
+        found: list[tuple[str | None, object]] = []
+        self.silent_s += passed_s
+        try:
+            while self.line.poll():
+                said = self.line.recv()
+                self.silent_s, self.limit_s = 0.0, SILENT_S
+                if said == _HERE:
+                    self._send(self.worker)
+                elif isinstance(said, tuple):
+                    found.append((self.item, said[0]))
+                if said == _OPEN or isinstance(said, tuple):
+                    self.item, self.idle = None, True
+        except (EOFError, OSError):
+            self.lost = "ended"
+        if self.lost is not None:
+            self.process.join(_END_S)
+            self.lost = describe_exit(self.process.exitcode)
+        elif self.silent_s > self.limit_s:
+            self.lost = f"gave no sign of life for {self.limit_s:g} s"
+        return found
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.line.close()
 
 
-def _start(worker: Worker[Any, Any]) -> None:
-    """Leave signals to the parent, and end with it, even if it is killed."""
-    for number in SIGNALS:
+def _end(members: list[_Member]) -> None:
+    """Ask them to close what they have open, and kill those that do not."""
+    for member in members:
+        member.process.terminate()
+    until = time.monotonic() + _END_S
+    for member in members:
+        member.process.join(max(0.0, until - time.monotonic()))
+        member.end()
+
+
+def _work(line: Connection) -> None:
+    """What a worker process does, until it is terminated."""
+    end_with_parent()
+    for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: who started it decides
         signal.signal(number, signal.SIG_IGN)
-    _State.worker = worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, _leave)
+    one_at_a_time = threading.Lock()
+
+    def say(what: object) -> None:
+        content = ForkingPickler.dumps(what)
+        with one_at_a_time:
+            try:
+                line.send_bytes(content)
+            except BaseException:
+                line.close()  # nothing may follow upon half of a message
+                raise
+
+    def live() -> None:
+        with suppress(OSError):
+            while True:
+                say(_ALIVE)
+                time.sleep(SIGN_EVERY_S)
+
+    with suppress(OSError):  # nobody is there any more to be told anything
+        say(_HERE)
+        threading.Thread(target=live, daemon=True).start()
+        say((answer_of(_open_and_do, line, say),))  # why it goes no further
+        line.close()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
+def _open_and_do(line: Connection, say: Callable[[object], None]) -> None:
+    with line.recv() as opened:
+        say(_OPEN)
+        while True:
+            say((answer_of(opened.do, line.recv()),))
 
 
-def _do(item: Any) -> Any:
-    """Opened with the first item and not before, so that what fails is said as it is."""
-    if _State.opened is None:
-        _State.opened = _State.stack.enter_context(_State.worker)
-    return _State.opened.do(item)
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
