@@ -122,6 +122,8 @@ class ExportRequest:
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
         out: The run folder.
+        gate_seed: Of the batch sizes that the gate draws from a range of more than it can check;
+            None for another one every time.
         strict: Fail where the simplifier fails, rather than go on with the graph as exported.
         wait_s: How long to wait for another process that writes the same run.
 
@@ -146,12 +148,15 @@ class ExportRequest:
     build: BuildOptions = DEFAULT_OPTIONS
     targets: tuple[str, ...] | None = None
     images: Path | None = None
+    gate_seed: int | None = None
     strict: bool = False
     wait_s: float = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        if self.gate_seed is not None and self.gate_seed < 0:
+            raise ConfigError(f"gate_seed = {self.gate_seed} is not from 0 on")
         if self.outputs not in OUTPUTS:
             raise ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):

@@ -178,6 +178,7 @@ def _describe(
                     file=name,
                     reference=reference_of(precision),
                     floors_db=source.floors_db(target, precision),
+                    extreme_floor_db=source.extreme_floor_db(target, precision),
                 )
             )
             for precision, name in graphs.items()

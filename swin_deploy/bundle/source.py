@@ -21,6 +21,7 @@ from swin_deploy.pipeline.int8 import INT8_RECIPES
 from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing, read_preprocessing
 from swin_deploy.verify import FLOORS_DB
+from swin_deploy.verify.extremes import EXTREME_FLOORS_DB
 
 _MARGIN_DB = 6.0  # twice the error: what another runtime may add to INT8 that accuracy has judged
 
@@ -86,6 +87,13 @@ class Source:
                 lowest = judged["agreement"]["sqnr_db"] - _MARGIN_DB
                 return {name: min(floor, lowest) for name, floor in floors.items()}
         return floors
+
+    def extreme_floor_db(self, target: Target, precision: Precision) -> float | None:
+        """The same on images that no camera takes, of every output; None for finite numbers."""
+        if precision == "int8":
+            return None
+        own = self.floors_db(target, precision).values() if precision == "fp32" else ()
+        return min((EXTREME_FLOORS_DB[precision], *own))
 
 
 def read_source(path: Path) -> Source:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from swin_deploy.graph.magnitudes import MOST_BINS
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 
 SCHEMA_VERSION = 1  # goes up with every change of what is counted, or how
+_DAMAGE = (
+    *(EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(ValueError, KeyError, TypeError, AttributeError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +88,38 @@ def read_cache(path: Path, identity: dict[str, Any], note: Callable[[str], None]
             note(f"{path} is of another {', '.join(changed)}: calibrating again")
             return nothing
         return _restore(head, counts)
-    except (
-        *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-        *(ValueError, KeyError, TypeError, AttributeError),
-    ) as error:
+    except (OSError, *_DAMAGE) as error:
         note(f"{path} cannot be used ({error}): calibrating again")
         return nothing
+
+
+def load_statistics(path: Path, tensors: int) -> dict[str, TensorStatistics]:
+    """What a complete calibration has counted, by tensor.
+
+    Args:
+        path: As ``write_cache`` writes it.
+        tensors: How many there are; a file that is larger than theirs can be is not unpacked.
+
+    Raises:
+        ValueError: The file holds no such thing; says why.
+        OSError: It cannot be read.
+    """
+    try:
+        found = _restore(*_read(path, tensors))
+    except _DAMAGE as error:
+        raise ValueError(str(error)) from error
+    if not found.complete:
+        raise ValueError(f"it is of {found.images} images alone")
+    return found.tensors
+
+
+def digest_statistics(tensors: Mapping[str, TensorStatistics]) -> str:
+    """SHA-256 over all that thresholds are found from, names included."""
+    known = hashlib.sha256()
+    for name, found in tensors.items():
+        known.update(f"{name}\0{found.images}\0{found.minimum!r}\0{found.maximum!r}\0".encode())
+        known.update(np.ascontiguousarray(found.counts, dtype=np.int64).tobytes())
+    return known.hexdigest()
 
 
 def _read(path: Path, tensors: int) -> tuple[dict[str, Any], Any]:

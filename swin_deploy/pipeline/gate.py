@@ -9,7 +9,7 @@ import torch
 
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.fingerprint import read_fingerprint
-from swin_deploy.engine.open import open_engine, why_not_here
+from swin_deploy.engine.open import looks_at, open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.structure import require_converted
@@ -19,9 +19,11 @@ from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import GRAPHS, SIMPLE
 from swin_deploy.pipeline.int8 import INT8_GRAPHS
 from swin_deploy.pipeline.rounding import allow_for_rounding
+from swin_deploy.pipeline.scales import expected_scales
 from swin_deploy.pipeline.stages import RAW
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
+from swin_deploy.runners.ends import BEFORE, has_ends
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify import (
@@ -77,7 +79,8 @@ def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Compariso
 def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
     yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
     yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, exported"), "fp32"
-    present, io = context.folder.current.outputs(), context.request.interface.io_of
+    present, interface = context.folder.current.outputs(), context.request.interface
+    io = interface.io_of
     graphs: list[tuple[str, Precision, str]] = [
         (name, precision, "onnx, simplified" if precision == "fp32" else f"onnx, {precision}")
         for precision, name in GRAPHS.items()
@@ -87,10 +90,15 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
     for name, precision, label in graphs:
         if name in present:
             path, taken = _runnable(context, name), context.image_input(io(precision))
-            yield (
-                OnnxRuntimeRunner(path, None, label, taken, simulated_int8=name in there),
-                precision,
-            )
+            for before in (None, interface) if has_ends(interface) else (None,):
+                title = label if before is None else f"{label}{BEFORE}"
+                simulated = name in there
+                yield (
+                    OnnxRuntimeRunner(
+                        path, None, title, taken, simulated_int8=simulated, before=before
+                    ),
+                    precision,
+                )
     for stage, record in context.folder.current.stages.items():
         if not stage.startswith("engine:"):
             continue
@@ -101,10 +109,11 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
             continue
         taken = context.image_input(io(precision))
         built_for = read_fingerprint(record.details, path)
-        yield (
-            open_engine(target, precision, path, image_input=taken, built_for=built_for),
-            precision,
-        )
+        for before in looks_at(target, interface):
+            engine = open_engine(
+                target, precision, path, image_input=taken, built_for=built_for, before=before
+            )
+            yield engine, precision
 
 
 def _runnable(context: RunContext, name: str) -> Path:
@@ -134,6 +143,7 @@ def require_conversions(context: RunContext) -> list[Precision]:
     for kind in kinds:
         around = RECIPES[kind].surrounding
         graph = folder.file(INT8_GRAPHS[kind])
-        require_converted(full, graph, None if around == "fp32" else around, quantised=True)
+        scales = expected_scales(context, around)
+        require_converted(full, graph, None if around == "fp32" else around, scales)
     quantised: list[Precision] = ["int8"] if kinds else []
     return [*halves, *quantised]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from swin_deploy.engine.open import open_engine
+from swin_deploy.engine.open import looks_at, open_engine
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner, run_all
-from swin_deploy.runtime.shipped import Shipped
+from swin_deploy.runtime.shipped import EXTREME, Reference, Shipped
 from swin_deploy.verify import Comparison, compare_outputs
 
 
@@ -51,32 +53,47 @@ def check_photo(shipped: Shipped) -> str | None:
     return None
 
 
-def compare_engine(shipped: Shipped, precision: Precision, path: Path) -> list[Comparison]:
-    """Compare an engine with eager PyTorch, at every batch size and with one image in every slot.
+def compare_engine(
+    shipped: Shipped, precision: Precision, path: Path, sizes: Sequence[int]
+) -> list[Comparison]:
+    """Compare an engine with eager PyTorch, at several batch sizes and with one image in each slot.
 
     Args:
         shipped: The bundle.
         precision: Of the engine; selects reference and floors.
         path: The engine: built here just now.
+        sizes: Numbers of images, of ``BatchRange.checked_sizes``.
 
     Raises:
         EnvironmentMissingError: It cannot run here.
     """
     graph, target = shipped.graphs[precision], find_target(shipped.target)
-    reference = shipped.references[graph.reference]
-    images = read_array(shipped.folder / reference.inputs)
-    expected = {n: read_array(shipped.folder / f) for n, f in reference.outputs.items()}
+    images, expected = _read(shipped, shipped.references[graph.reference])
     taken = shipped.image_input(precision)
     rows: list[Comparison] = []
-    with open_engine(target, precision, path, image_input=taken) as runner:
-        for count in shipped.batch.checked_sizes:
-            slots = np.arange(count) % len(images)
-            for name, chosen in (
-                (f"{graph.reference} x{count}", slots),
-                (f"{graph.reference}, one x{count}", np.zeros_like(slots)),
-            ):
-                rows += _compare(runner, name, images[chosen], expected, chosen, shipped, precision)
-    return [_hold(row, graph.floors_db) for row in rows]
+    strange, eager = _read(shipped, shipped.references[EXTREME])
+    least = -math.inf if graph.extreme_floor_db is None else graph.extreme_floor_db
+    for before in looks_at(target, shipped.interface):
+        found: list[Comparison] = []
+        with open_engine(target, precision, path, image_input=taken, before=before) as runner:
+            for count in sizes:
+                slots = np.arange(count) % len(images)
+                for name, chosen in (
+                    (f"{graph.reference} x{count}", slots),
+                    (f"{graph.reference}, one x{count}", np.zeros_like(slots)),
+                ):
+                    part = images[chosen]
+                    found += _compare(runner, name, part, expected, chosen, shipped, precision)
+            every = np.arange(len(strange))
+            extremes = _compare(runner, EXTREME, strange, eager, every, shipped, precision)
+        rows += [_hold(row, graph.floors_db, min(graph.floors_db.values())) for row in found]
+        rows += [_hold(row, {}, least) for row in extremes]
+    return rows
+
+
+def _read(shipped: Shipped, reference: Reference) -> tuple[FloatArray, dict[str, FloatArray]]:
+    images = read_array(shipped.folder / reference.inputs)
+    return images, {n: read_array(shipped.folder / f) for n, f in reference.outputs.items()}
 
 
 def _compare(
@@ -99,9 +116,9 @@ def _compare(
     )
 
 
-def _hold(row: Comparison, floors_db: dict[str, float]) -> Comparison:
+def _hold(row: Comparison, floors_db: dict[str, float], least: float) -> Comparison:
     """Judge by the floor that the bundle records, which ships with its evidence."""
-    floor = floors_db.get(row.output, min(floors_db.values()))
+    floor = floors_db.get(row.output, least)
     reason = "" if row.below_floor else row.reason  # of anything else it failed already
     if not reason and row.sqnr_db < floor:
         reason = f"SQNR {row.sqnr_db:.1f} dB, needs {floor:.0f} dB"

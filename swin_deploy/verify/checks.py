@@ -11,7 +11,7 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import CLASSES, LOGITS, SCORES
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.verify.comparison import Comparison
-from swin_deploy.verify.inputs import is_extreme
+from swin_deploy.verify.extremes import is_extreme
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.outputs import compare_outputs, without_floor
 from swin_deploy.verify.sides import Side, coarser, floor_between

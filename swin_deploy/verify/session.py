@@ -15,7 +15,6 @@ from swin_deploy.runners.base import run_all
 from swin_deploy.verify.bisect import bisect
 from swin_deploy.verify.checks import Check, Outputs, check_pair, powers_of
 from swin_deploy.verify.depth import Bisection
-from swin_deploy.verify.inputs import batch_sizes
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.sides import EAGER, Side, find_side, open_side, tensor_floor
 from swin_deploy.verify.slots import check_slots
@@ -138,7 +137,6 @@ class Session:
 
 def slot_sizes(opened: OpenedRun) -> tuple[int, ...]:
     """The batches that are filled with one image: the largest, and the largest odd one below."""
-    if opened.batch.static:
-        return (opened.batch.high,)
-    odd = [size for size in batch_sizes(opened.batch) if size % 2 and size > 1]
-    return tuple(sorted({*odd[-1:], opened.batch.high}))
+    low, high = opened.batch.low, opened.batch.high
+    odd = [size for size in range(max(low, 3), high) if size % 2]
+    return tuple(sorted({*odd[-1:], high}))

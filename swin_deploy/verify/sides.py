@@ -22,13 +22,10 @@ from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify.comparison import FLOORS_DB
+from swin_deploy.verify.extremes import EXTREME_FLOORS_DB
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
 EAGER = "eager"
-# As ``FLOORS_DB``, on the images of ``make_extremes``. FP16: logits are at 44.6 dB at worst, but
-# scores of classes between which swin_pocket is torn, on a checkerboard, are at 35.4; the floor is
-# about 6 dB below.
-EXTREME_FLOORS_DB: dict[Precision, float] = FLOORS_DB | {"fp16": 30.0}
 # Lowest SQNR of a tensor between blocks on one image, in dB. FP32 and FP16: the worst maps that
 # scripts/measure_floors.py found, in the smallest Swin V2, are at 103.6 and 36.0 dB; FP16 has 6 dB
 # less, twice that error. BF16: 15.2 dB there, and 6 less. INT8: 32.6 dB in swin_pocket on photos,
