@@ -14,14 +14,13 @@ from swin_deploy.data.pixels import ImageInput
 from swin_deploy.engine.target import Target
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
 from swin_deploy.interface import OUTPUTS, Interface, Outputs
+from swin_deploy.judge import FLOORS, FLOORS_DB
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.pipeline.context import LABELS, WEIGHTS
 from swin_deploy.pipeline.engines import graph_of
 from swin_deploy.pipeline.int8 import INT8_RECIPES
 from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing, read_preprocessing
-from swin_deploy.verify import FLOORS_DB
-from swin_deploy.verify.extremes import EXTREME_FLOORS_DB
 
 _MARGIN_DB = 6.0  # twice the error: what another runtime may add to INT8 that accuracy has judged
 
@@ -92,8 +91,12 @@ class Source:
         """The same on images that no camera takes, of every output; None for finite numbers."""
         if precision == "int8":
             return None
-        own = self.floors_db(target, precision).values() if precision == "fp32" else ()
-        return min((EXTREME_FLOORS_DB[precision], *own))
+        floor = FLOORS["extreme"][precision]
+        return (
+            min(floor, *self.floors_db(target, precision).values())
+            if precision == "fp32"
+            else floor
+        )
 
 
 def read_source(path: Path) -> Source:
@@ -140,6 +143,20 @@ def form_note(source: Source, target: Target) -> str | None:
     return (
         "this run's graph is in the form for CPUs, which NVIDIA's compiler fuses less: "
         f"swin-deploy export --target {target.name} makes the other"
+    )
+
+
+def never_run_note(source: Source, target: Target) -> str | None:
+    """What to know where the bundle is made of a run that has run no engine of the target."""
+    run = source.run.manifest
+    left = {name.removeprefix("engine ") for name in run.header.get("never_run", {})}
+    engines = [record.details for n, record in run.stages.items() if n.startswith("engine:")]
+    own = {f"{e['target']}-{e['precision']}" for e in engines if e["target"] == target.name}
+    if own - left:
+        return None
+    return (
+        f"NEVER RUN: no engine of target {target.name} has been run where this bundle was made; "
+        "build on the device is the first time, and what it says counts"
     )
 
 

@@ -15,13 +15,14 @@ from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise, make_noise_for
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.pixels import ImageInput
-from swin_deploy.export_form.choice import FormName
 from swin_deploy.interface import Io
 from swin_deploy.metrics import FloatArray
+from swin_deploy.pipeline.plan import Plan
 from swin_deploy.verify.extremes import make_extremes
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 CHECKED = 8  # calibration images that INT8 is compared on where there are no photos
+ROUNDED = "rounding"  # a folder for what ``as_computed`` writes
 LABELS = "labels.json"  # of its classes, by index, where they came with it
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
@@ -36,7 +37,7 @@ class RunContext:
     """What the stages of one run share. Networks and inputs are made when first needed."""
 
     request: ExportRequest
-    form: FormName
+    plan: Plan
     folder: RunFolder
     photos: PhotoFolder | None
     calibration: CalibrationSet | None
@@ -63,7 +64,7 @@ class RunContext:
         if "frozen" not in self._made:
             from swin_deploy.export_form.entry import freeze
 
-            self._made["frozen"] = freeze(self.eager, self.form)
+            self._made["frozen"] = freeze(self.eager, self.plan.form)
         return self._made["frozen"]  # type: ignore[no-any-return]
 
     def as_asked(self, network: nn.Module) -> nn.Module:

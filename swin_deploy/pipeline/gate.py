@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 
@@ -13,27 +12,27 @@ from swin_deploy.engine.open import looks_at, open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.structure import require_converted
-from swin_deploy.graph.widen import round_every_result
 from swin_deploy.interface import LOGITS
-from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.context import ROUNDED, RunContext
 from swin_deploy.pipeline.engines import GRAPHS, SIMPLE
 from swin_deploy.pipeline.int8 import INT8_GRAPHS
 from swin_deploy.pipeline.rounding import allow_for_rounding
 from swin_deploy.pipeline.scales import expected_scales
-from swin_deploy.pipeline.stages import RAW
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.ends import BEFORE, has_ends
-from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify import (
-    FLOORS_DB,
-    Comparison,
-    Verification,
-    compare,
-    compare_runners,
-    without_floor,
-)
+from swin_deploy.verify import Comparison, Verification, compare, compare_runners
+from swin_deploy.verify.comparison import BY_ACCURACY
+from swin_deploy.verify.sides import list_graphs, open_graph
+
+# Of what is compared, where it is not the name of the side.
+TITLES = {
+    "raw": "exported",
+    "onnx": "simplified",
+    "int8": "int8 for tensorrt",
+    "int8-cpu": "int8 for onnxruntime",
+}
 
 
 def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
@@ -52,7 +51,7 @@ def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
     )
     if context.labelled is not None:  # their accuracy has decided on INT8
         comparisons = tuple(
-            without_floor(row) if row.floor_db == FLOORS_DB["int8"] else row for row in comparisons
+            row.not_judged(BY_ACCURACY) if row.precision == "int8" else row for row in comparisons
         )
     if context.request.outputs == LOGITS:  # else the stages are the outputs
         comparisons = _compare_landmarks(context, inputs[0]) + comparisons
@@ -78,27 +77,16 @@ def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Compariso
 
 def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
     yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
-    yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, exported"), "fp32"
-    present, interface = context.folder.current.outputs(), context.request.interface
-    io = interface.io_of
-    graphs: list[tuple[str, Precision, str]] = [
-        (name, precision, "onnx, simplified" if precision == "fp32" else f"onnx, {precision}")
-        for precision, name in GRAPHS.items()
-    ]
-    graphs += [(name, "int8", f"onnx, int8 for {kind}") for kind, name in INT8_GRAPHS.items()]
-    there = {name for kind, name in INT8_GRAPHS.items() if RECIPES[kind].simulated}
-    for name, precision, label in graphs:
-        if name in present:
-            path, taken = _runnable(context, name), context.image_input(io(precision))
-            for before in (None, interface) if has_ends(interface) else (None,):
-                title = label if before is None else f"{label}{BEFORE}"
-                simulated = name in there
-                yield (
-                    OnnxRuntimeRunner(
-                        path, None, title, taken, simulated_int8=simulated, before=before
-                    ),
-                    precision,
-                )
+    folder, interface = context.folder, context.request.interface
+    graphs = list_graphs(
+        folder.current.outputs(), folder.file, lambda p: context.image_input(interface.io_of(p))
+    )
+    for side in graphs:
+        name = f"onnx, {TITLES.get(side.name, side.name)}"
+        deployed = has_ends(interface) and side.name != "raw"
+        for before in (None, interface) if deployed else (None,):
+            title = name if before is None else f"{name}{BEFORE}"
+            yield open_graph(side, folder.scratch(ROUNDED), title, before), side.precision
     for stage, record in context.folder.current.stages.items():
         if not stage.startswith("engine:"):
             continue
@@ -107,23 +95,13 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         if (reason := why_not_here(target, record.details)) is not None:
             not_run[f"engine {target.name}-{precision}"] = reason
             continue
-        taken = context.image_input(io(precision))
+        taken = context.image_input(interface.io_of(precision))
         built_for = read_fingerprint(record.details, path)
         for before in looks_at(target, interface):
             engine = open_engine(
                 target, precision, path, image_input=taken, built_for=built_for, before=before
             )
             yield engine, precision
-
-
-def _runnable(context: RunContext, name: str) -> Path:
-    """A graph of the run as ONNX Runtime computes it with every result rounded to its type."""
-    graph = context.folder.file(name)
-    if name in (SIMPLE, INT8_GRAPHS["onnxruntime"]):
-        return graph
-    rounding = context.folder.scratch(f"{name.removesuffix('.onnx')}.rounding.onnx")
-    round_every_result(graph, rounding)
-    return rounding
 
 
 def require_conversions(context: RunContext) -> list[Precision]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner, run_all
 from swin_deploy.runtime.shipped import EXTREME, Reference, Shipped
 from swin_deploy.verify import Comparison, compare_outputs
+from swin_deploy.verify.comparison import NO_PHOTOS
 
 
 def check_photo(shipped: Shipped) -> str | None:
@@ -72,9 +72,9 @@ def compare_engine(
     taken = shipped.image_input(precision)
     rows: list[Comparison] = []
     strange, eager = _read(shipped, shipped.references[EXTREME])
-    least = -math.inf if graph.extreme_floor_db is None else graph.extreme_floor_db
+    # By the floors that the bundle records, which ship with their evidence.
+    floors, least = graph.floors_db, min(graph.floors_db.values())
     for before in looks_at(target, shipped.interface):
-        found: list[Comparison] = []
         with open_engine(target, precision, path, image_input=taken, before=before) as runner:
             for count in sizes:
                 slots = np.arange(count) % len(images)
@@ -83,11 +83,14 @@ def compare_engine(
                     (f"{graph.reference}, one x{count}", np.zeros_like(slots)),
                 ):
                     part = images[chosen]
-                    found += _compare(runner, name, part, expected, chosen, shipped, precision)
+                    found = _compare(runner, name, part, expected, chosen, shipped, precision)
+                    rows += [replace(r, floor_db=floors.get(r.output, least)) for r in found]
             every = np.arange(len(strange))
-            extremes = _compare(runner, EXTREME, strange, eager, every, shipped, precision)
-        rows += [_hold(row, graph.floors_db, min(graph.floors_db.values())) for row in found]
-        rows += [_hold(row, {}, least) for row in extremes]
+            found = _compare(runner, EXTREME, strange, eager, every, shipped, precision)
+        if graph.extreme_floor_db is None:
+            rows += [row.not_judged(NO_PHOTOS) for row in found]
+        else:
+            rows += [replace(row, floor_db=graph.extreme_floor_db) for row in found]
     return rows
 
 
@@ -114,15 +117,6 @@ def _compare(
         {output: mean_power(array) for output, array in expected.items()},
         interface=shipped.interface,
     )
-
-
-def _hold(row: Comparison, floors_db: dict[str, float], least: float) -> Comparison:
-    """Judge by the floor that the bundle records, which ships with its evidence."""
-    floor = floors_db.get(row.output, least)
-    reason = "" if row.below_floor else row.reason  # of anything else it failed already
-    if not reason and row.sqnr_db < floor:
-        reason = f"SQNR {row.sqnr_db:.1f} dB, needs {floor:.0f} dB"
-    return replace(row, floor_db=floor, reason=reason)
 
 
 def read_array(path: Path) -> FloatArray:

@@ -7,7 +7,6 @@ nothing. Every gate has them: ``export``, ``verify`` and the build on a device.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -16,15 +15,13 @@ from numpy.typing import NDArray
 
 from swin_deploy.data.inputs import InputSet, make_noise
 from swin_deploy.data.pixels import ImageInput, normalise
+from swin_deploy.judge import FLOORS
 from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing, Size
-from swin_deploy.verify.comparison import FLOORS_DB, Comparison
+from swin_deploy.verify.comparison import NO_PHOTOS, Comparison
 
 EXTREMES = ("black", "white", "grey", "saturated", "checkerboard", "pixel noise", "spikes")
-# As ``FLOORS_DB``, on these images. FP16: logits are at 44.6 dB at worst, but scores of classes
-# between which swin_pocket is torn, on a checkerboard, are at 35.4; the floor is about 6 dB below.
-EXTREME_FLOORS_DB: dict[Precision, float] = FLOORS_DB | {"fp16": 30.0}
 SPIKE = 10.0  # standard deviations; pixels of photos are within 3
 
 
@@ -87,20 +84,6 @@ def takes_part(precision: Precision, images: InputSet) -> bool:
 
 def hold(rows: Iterable[Comparison], precision: Precision) -> list[Comparison]:
     """Comparisons on extremes by the floors of those; INT8 has to be finite there, no more."""
-    floor = EXTREME_FLOORS_DB[precision]
     if precision == "int8":
-        floor = -math.inf
-    if floor == FLOORS_DB[precision]:
-        return list(rows)
-    return [
-        replace(
-            row,
-            floor_db=floor,
-            reason=row.reason
-            if not row.below_floor
-            else f"SQNR {row.sqnr_db:.1f} dB, needs {floor:.0f} dB"
-            if row.sqnr_db < floor
-            else "",
-        )
-        for row in rows
-    ]
+        return [row.not_judged(NO_PHOTOS) for row in rows]
+    return [replace(row, floor_db=FLOORS["extreme"][precision]) for row in rows]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -14,24 +14,18 @@ from swin_deploy.errors import ConfigError, EnvironmentMissingError
 from swin_deploy.files import refuse_impostors, sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
-from swin_deploy.graph.widen import round_every_result
+from swin_deploy.graph.widen import as_computed
+from swin_deploy.interface import Interface
+from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import Network
 from swin_deploy.model.outputs import with_outputs
-from swin_deploy.precisions import Precision
+from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify.comparison import FLOORS_DB
-from swin_deploy.verify.extremes import EXTREME_FLOORS_DB
 from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
 EAGER = "eager"
-# Lowest SQNR of a tensor between blocks on one image, in dB. FP32 and FP16: the worst maps that
-# scripts/measure_floors.py found, in the smallest Swin V2, are at 103.6 and 36.0 dB; FP16 has 6 dB
-# less, twice that error. BF16: 15.2 dB there, and 6 less. INT8: 32.6 dB in swin_pocket on photos,
-# the only one that was looked at; the floor is that of its logits, 20, less 6 dB: a choice, since
-# logits are averages of what stands before them.
-TENSOR_FLOORS_DB: dict[Precision, float] = {"fp32": 100.0, "fp16": 30.0, "bf16": 9.0, "int8": 14.0}
 GRAPHS = {
     "raw": "model.raw.onnx",
     "onnx": "model.onnx",
@@ -74,24 +68,33 @@ def list_sides(opened: OpenedRun) -> dict[str, Side]:
     Raises:
         UnsafeError: A graph is not the one that was recorded.
     """
-    listed = opened.run.manifest.outputs()
-    sides = {EAGER: Side(EAGER, "fp32", exact=True)}
-    for name, file in GRAPHS.items():
-        if file in listed:
-            sides[name] = _graph(opened, name, file)
+    graphs = list_graphs(opened.run.manifest.outputs(), opened.run.checked, opened.image_input)
+    sides = {EAGER: Side(EAGER, "fp32", exact=True)} | {side.name: side for side in graphs}
     for engine, (_, target, precision) in opened.engines.items():
-        file = f"model.{precision}.onnx" if precision != "fp32" else "model.onnx"
+        origin: str = "onnx" if precision == "fp32" else precision
         if precision == "int8" and target.kind != "tensorrt":
-            file = "model.int8.cpu.onnx"
-        origin = _graph(opened, engine, file)
-        sides[engine] = Side(engine, precision, origin.graph, origin.image_input, engine)
+            origin = "int8-cpu"
+        sides[engine] = replace(sides[origin], name=engine, engine=engine)
     return sides
 
 
-def _graph(opened: OpenedRun, name: str, file: str) -> Side:
-    precision = GRAPH_FILES[file]
-    taken = FP32_INPUT if file in AS_EXPORTED_FILES else opened.image_input(precision)
-    return Side(name, precision, opened.run.checked(file), taken)
+def list_graphs(
+    present: Container[str],
+    path: Callable[[str], Path],
+    image_input: Callable[[Precision], ImageInput],
+) -> Iterator[Side]:
+    """The graphs of a run, in the order in which one is made from another.
+
+    Args:
+        present: Files that the run has.
+        path: Where a file lies.
+        image_input: What the graph of a precision takes, where it has not the ends of the export.
+    """
+    for name, file in GRAPHS.items():
+        if file in present:
+            precision = GRAPH_FILES[file]
+            taken = FP32_INPUT if file in AS_EXPORTED_FILES else image_input(precision)
+            yield Side(name, precision, path(file), taken)
 
 
 def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
@@ -144,25 +147,37 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
         if isinstance(runner, str):
             raise EnvironmentMissingError(f"{side.name} cannot run here: {runner}")
         return runner
+    return open_graph(side, scratch)
+
+
+def open_graph(
+    side: Side, scratch: Path, name: str | None = None, before: Interface | None = None
+) -> Runner:
+    """ONNX Runtime on the graph of a side, as it computes what the types of the file say.
+
+    Args:
+        side: Not eager.
+        scratch: A folder for the rounded graph.
+        name: For the tables, where it is not that of the side.
+        before: As ``OnnxRuntimeRunner`` takes it.
+    """
     graph = runnable(side, scratch)
     # What is rounded for it to run here is meant for another runtime.
+    rounded = graph != side.graph
     return OnnxRuntimeRunner(
-        graph, None, side.name, side.image_input, simulated_int8=graph != side.graph
+        graph,
+        None,
+        name or side.name,
+        side.image_input,
+        simulated_int8=rounded,
+        before=before,
     )
 
 
 def runnable(side: Side, scratch: Path) -> Path:
-    """The graph of a side as ONNX Runtime computes what the types of the file say."""
-    graph = side.graph
-    assert graph is not None  # eager has none
-    model = onnx.load(graph, load_external_data=False)
-    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if not any(tensor.data_type in halves for tensor in model.graph.initializer):
-        return graph
-    rounding = scratch / f"{sha256(graph)}.onnx"
-    if not rounding.exists():
-        round_every_result(graph, rounding)
-    return rounding
+    """``as_computed`` of the graph of a side."""
+    assert side.graph is not None  # eager has none
+    return as_computed(side.graph, scratch)
 
 
 def floor_between(
@@ -178,12 +193,12 @@ def floor_between(
         own_db: Floor of the run's FP32 files, where it is lower than the usual one.
         extreme: Whether on images that no camera takes.
     """
-    return _add_up(sides, EXTREME_FLOORS_DB if extreme else FLOORS_DB, own_db)
+    return _add_up(sides, FLOORS["extreme" if extreme else "output"], own_db)
 
 
 def tensor_floor(sides: Sequence[Side], own_db: float | None = None) -> float:
     """As ``floor_between``, for tensors between blocks."""
-    return _add_up(sides, TENSOR_FLOORS_DB, own_db)
+    return _add_up(sides, FLOORS["tensor"], own_db)
 
 
 def _add_up(
@@ -199,5 +214,5 @@ def _add_up(
 
 
 def coarser(sides: Sequence[Side]) -> Precision:
-    """The precision of the two that has the lower floor."""
-    return min((side.precision for side in sides), key=lambda precision: FLOORS_DB[precision])
+    """The precision of the two that keeps less."""
+    return max((side.precision for side in sides), key=PRECISIONS.index)
