@@ -52,6 +52,7 @@ class LoadOptions:
         wanted: The network that the checkpoint has to be; None for what its tensors say.
         hints: What is said of it where it lies.
         rules: The fields of the semantics of ``wanted`` that go before those of its library.
+        stated: Fields of ``wanted`` that the user wrote, so that the tensors have to agree.
     """
 
     image_size: Size | None = None
@@ -60,6 +61,7 @@ class LoadOptions:
     wanted: NetworkConfig | None = None
     hints: Hints = Hints()
     rules: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,10 +240,11 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
     if image_size is not None:
         data["image_size"] = list(image_size)
     preprocessing, semantics = data.pop("preprocessing", {}), data.pop("semantics", {})
+    stated = (*data, *(f"{_STEPS}{key}" for key in preprocessing))
     problems: list[str] = []
     network = _checked(SwinConfig, {"name": path.stem, **data}, "", problems)
     rules = _checked(Semantics, semantics, "semantics.", problems)
-    steps = _checked(Preprocessing, preprocessing, "preprocessing.", problems)
+    steps = _checked(Preprocessing, preprocessing, _STEPS, problems)
     if problems:
         raise ConfigError(f"{path}: {'; '.join(problems)}", _KEYS)
     try:
@@ -250,11 +253,13 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
             config=SwinConfig(**network),
             preprocessing=Preprocessing(**steps),
             rules=tuple(semantics),
+            stated=stated,
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.problem}", error.hint) from error
 
 
+_STEPS = "preprocessing."  # before the keys of that table
 _KEYS = (
     f"keys {', '.join(f.name for f in fields(SwinConfig) if f.name != 'semantics')}; "
     f"in [semantics] {', '.join(f.name for f in fields(Semantics))}; "

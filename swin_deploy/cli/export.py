@@ -242,6 +242,7 @@ def export(
         ema=ema,
         wanted=None if network is None else network.config,
         rules=() if network is None else network.rules,
+        stated=() if network is None else network.stated,
     )
     if weights is not None:
         if seed is not None:

@@ -67,6 +67,7 @@ def inspect(
         ema=ema,
         wanted=None if network is None else network.config,
         rules=() if network is None else network.rules,
+        stated=() if network is None else network.stated,
     )
     found = load_source(source, with_hints(options, source))
     command = ["swin-deploy", "export", "--weights", weights]

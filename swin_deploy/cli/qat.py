@@ -170,6 +170,7 @@ def qat(
         ema=ema,
         wanted=None if network is None else network.config,
         rules=() if network is None else network.rules,
+        stated=() if network is None else network.stated,
     )
     with Downloads().shown() as downloads:
         source = resolve_source(weights, variant, downloads)
