@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import behind
 from conftest import TRAINED, Silent
@@ -18,7 +20,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import ExportRequest, LoadOptions
+from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.data.pixels import FP32_INPUT
 from swin_deploy.errors import VerificationError
@@ -26,6 +28,7 @@ from swin_deploy.files import sha256
 from swin_deploy.interface import Interface
 from swin_deploy.pipeline import engines
 from swin_deploy.pipeline.run import run_export
+from swin_deploy.pipeline.scales import STATISTICS, require_scales_of_graph
 from swin_deploy.pipeline.stages import Stage
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -258,3 +261,88 @@ def test_an_engine_of_another_graph_is_refused(
     ):
         run_export(request(copy, **PLANS), Silent(), behind.behind(*PLAN, lambda path: None))
     assert engines.graph_of is not graph_of
+
+
+def int8(photos: Path, out: Path) -> ExportRequest:
+    options = Int8Options(calibration=photos, images=20)
+    return request(out, precisions=("fp32", "int8"), int8=options)
+
+
+@pytest.fixture(scope="module")
+def quantised(made: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with INT8. Tests must not change it."""
+    out = shutil.copytree(made, tmp_path_factory.mktemp("quantised") / "run")
+    return run_export(int8(photos, out), Silent()).path
+
+
+INT8_GRAPH, INT8_ENGINE = "model.int8.cpu.onnx", "engines/cpu-int8.onnx"
+
+
+def scale_by(factor: float, most: int) -> behind.Change:
+    """The first scales of activations times a number."""
+
+    def change(path: Path) -> None:
+        model = onnx.load(path)
+        names = {n.input[1] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+        found = [t for t in model.graph.initializer if t.name in names][:most]
+        assert found
+        for tensor in found:
+            value = numpy_helper.to_array(tensor) * np.float32(factor)
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+        onnx.save(model, path)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [scale_by(64, 1), scale_by(4, 100), scale_by(1 + 2**-10, 1)],
+    ids=["one by 64", "all by 4", "one by a thousandth"],
+)
+def test_a_scale_that_calibration_does_not_give_is_refused(
+    quantised: Path, photos: Path, change: behind.Change, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(quantised, tmp_path / "run")
+    adapt = behind.behind("int8:onnxruntime", INT8_GRAPH, change)
+    with pytest.raises(VerificationError, match=r"is quantised with scale .* calibration gives"):
+        run_export(int8(photos, copy), Silent(), adapt)
+    assert published(copy) == published(quantised)
+
+
+def test_an_engine_has_the_scales_of_its_graph(quantised: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(quantised, tmp_path / "run")
+    context: Any = SimpleNamespace(folder=SimpleNamespace(file=lambda name: copy / name))
+    require_scales_of_graph(context, INT8_GRAPH, INT8_ENGINE)
+    scale_by(4, 1)(copy / INT8_ENGINE)
+    with pytest.raises(VerificationError, match="has other scales than"):
+        require_scales_of_graph(context, INT8_GRAPH, INT8_ENGINE)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def count_otherwise(path: Path) -> None:
+    """A file that is whole, of other images."""
+    with np.load(path) as archive:
+        head, counts = json.loads(archive["head"].tobytes()), archive["counts"]
+    next(iter(head["tensors"].values()))["maximum"] *= 2
+    np.savez_compressed(
+        path, head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8), counts=counts
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(cut_short, "is damaged"), (count_otherwise, "does not hold what was counted")],
+)
+def test_statistics_that_are_damaged_are_refused_and_not_made_again(
+    quantised: Path, photos: Path, change: behind.Change, message: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(quantised, tmp_path / "run")
+    listener = Silent()
+    with pytest.raises(VerificationError, match=message) as caught:
+        run_export(int8(photos, copy), listener, behind.behind("calibrate", STATISTICS, change))
+    assert caught.value.exit_code == 5
+    assert not any("calibrating again" in note for note in listener.notes)
+    assert published(copy) == published(quantised)

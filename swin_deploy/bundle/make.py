@@ -20,7 +20,7 @@ from swin_deploy.bundle.references import (
     reference_of,
 )
 from swin_deploy.bundle.signing import read_private_key, sign
-from swin_deploy.bundle.source import Source, choose_graphs, form_note, read_source
+from swin_deploy.bundle.source import Source, choose_graphs, form_note, never_run_note, read_source
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import ConfigError
@@ -126,7 +126,7 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
         files[LABELS] = source.run.checked(LABELS)
     files[PROGRAM] = make_zipapp()
     files[GUIDE] = write_guide(source, target, tuple(graphs))
-    notes = () if (note := form_note(source, target)) is None else (note,)
+    notes = tuple(filter(None, (form_note(source, target), never_run_note(source, target))))
     started("writing the archive")
     facts = _describe(source, target, graphs, references, files, classes, notes)
     content = (json.dumps(facts, indent=2) + "\n").encode()
