@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import secrets
 from dataclasses import dataclass
 
 from swin_deploy.errors import ConfigError
+
+FEW = 8  # sizes of a range that are all checked
+DRAWN = 3  # sizes between the ends of a larger one that are checked at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +41,32 @@ class BatchRange:
         return str(self.high) if self.static else f"{self.low}:{self.high}"
 
     @property
-    def checked_sizes(self) -> tuple[int, ...]:
-        """The numbers of images to verify with: both ends and, between them, an odd one.
+    def drawn(self) -> bool:
+        """Whether it has more sizes than are checked at once, so that some are drawn."""
+        return self.high - self.low >= FEW
 
-        A static graph sees its batch once, and then again as several calls of which the last is
-        not full.
+    def checked_sizes(self, seed: int = 0) -> tuple[int, ...]:
+        """The numbers of images to verify with, ascending.
+
+        Every size of a small range: a graph may be wrong at any one of them. Of a large range both
+        ends and ``DRAWN`` between them. A static graph sees its batch once, and then again as
+        several calls of which the last is not full.
+
+        Args:
+            seed: Of the draw; without meaning where nothing is drawn.
         """
         if self.static:
             return (self.high, self.high + 2)
-        middle = {3} if self.low < 3 < self.high else set()
-        return tuple(sorted({self.low, self.high} | middle))
+        every = range(self.low, self.high + 1)
+        if not self.drawn:
+            return tuple(every)
+        between = random.Random(seed).sample(every[1:-1], DRAWN)
+        return (self.low, *sorted(between), self.high)
+
+
+def new_seed() -> int:
+    """A seed for ``checked_sizes`` that differs from one run to the next."""
+    return secrets.randbelow(2**31)
 
 
 ONE_IMAGE = BatchRange()

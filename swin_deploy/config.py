@@ -54,6 +54,7 @@ class LoadOptions:
         wanted: The network that the checkpoint has to be; None for what its tensors say.
         hints: What is said of it where it lies.
         rules: The fields of the semantics of ``wanted`` that go before those of its library.
+        stated: Fields of ``wanted`` that the user wrote, so that the tensors have to agree.
     """
 
     image_size: Size | None = None
@@ -62,6 +63,7 @@ class LoadOptions:
     wanted: NetworkConfig | None = None
     hints: Hints = Hints()
     rules: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,8 @@ class ExportOptions:
         build: What compilers are told beside the graph, as far as they take it.
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
+        gate_seed: Of the batch sizes that the gate draws from a range of more than it can check;
+            None for another one every time.
         strict: Fail where the simplifier fails, rather than go on with the graph as exported.
         wait_s: How long to wait for another process that writes the same run.
 
@@ -136,6 +140,7 @@ class ExportOptions:
     build: BuildOptions = DEFAULT_OPTIONS
     targets: tuple[str, ...] | None = None
     images: Path | None = None
+    gate_seed: int | None = None
     strict: bool = False
     wait_s: float = 0
 
@@ -146,6 +151,8 @@ class ExportOptions:
         """All that is wrong with it."""
         if not 0 <= self.seed < 2**31:
             yield ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        if self.gate_seed is not None and self.gate_seed < 0:
+            yield ConfigError(f"gate_seed = {self.gate_seed} is not from 0 on")
         if self.outputs not in OUTPUTS:
             yield ConfigError(f"outputs = {self.outputs!r} is none of {', '.join(OUTPUTS)}")
         if not (math.isfinite(self.wait_s) and self.wait_s >= 0):
@@ -273,10 +280,11 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
     if image_size is not None:
         data["image_size"] = list(image_size)
     preprocessing, semantics = data.pop("preprocessing", {}), data.pop("semantics", {})
+    stated = (*data, *(f"{_STEPS}{key}" for key in preprocessing))
     problems: list[str] = []
     network = _checked(SwinConfig, {"name": path.stem, **data}, "", problems)
     rules = _checked(Semantics, semantics, "semantics.", problems)
-    steps = _checked(Preprocessing, preprocessing, "preprocessing.", problems)
+    steps = _checked(Preprocessing, preprocessing, _STEPS, problems)
     if problems:
         raise ConfigError(f"{path}: {'; '.join(problems)}", _KEYS)
     try:
@@ -285,11 +293,13 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
             config=SwinConfig(**network),
             preprocessing=Preprocessing(**steps),
             rules=tuple(semantics),
+            stated=stated,
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.problem}", error.hint) from error
 
 
+_STEPS = "preprocessing."  # before the keys of that table
 _KEYS = (
     f"keys {', '.join(f.name for f in fields(SwinConfig) if f.name != 'semantics')}; "
     f"in [semantics] {', '.join(f.name for f in fields(Semantics))}; "

@@ -22,12 +22,15 @@ class Variant:
         parameters: The count that its authors publish; None for a config of the user's own.
         rules: The fields of its semantics that the user named, which go before those of the
             library of a checkpoint.
+        stated: What else the user wrote, as ``num_classes`` or ``preprocessing.mean``; a checkpoint
+            that says otherwise is refused.
     """
 
     config: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     parameters: int | None = None
     rules: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         channels = self.config.in_channels

@@ -105,11 +105,9 @@ def compile_case(case: Case) -> Subject:
         export_graph(frozen, config, batch, graph)
         kept: Collection[str] = ()
         if case.whole_run:
-            sizes, shape = batch.checked_sizes, (config.in_channels, config.image_size)
-            noise = [make_noise(size, *shape).images for size in sizes]
-            largest = make_noise(batch.high, *shape).images
+            largest = make_noise(batch.high, config.in_channels, config.image_size).images
             simplify_graph(graph, graph, largest, log, strict=True)
-            kept = find_large(graph, noise)
+            kept = find_large(graph, [largest])
         convert_to_half(graph, graph, "fp16", kept)
         (subject,) = open_subjects(graph, lambda title: None)
     if subject.batch != batch:

@@ -16,7 +16,10 @@ from libraries import randomise, timm_model
 from parity import save_as
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.authors import TIMM
+from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
+from swin_deploy.checkpoints.resolve import resolve_variant
+from swin_deploy.checkpoints.source import Source
 from swin_deploy.config import ExportRequest, Hints, LoadOptions, read_config
 from swin_deploy.errors import InputError
 from swin_deploy.metrics import sqnr_db
@@ -245,3 +248,68 @@ def test_notes_of_a_checkpoint_hold_for_every_run_of_it(tmp_path: Path) -> None:
         assert "model_ema was left alone; --ema takes it" in listener.notes
         assert "model_ema was left alone; --ema takes it" in result.header["notes"]
     assert len(result.current) == len(result.stages)
+
+
+POCKET_FILE = """image_size = 32
+patch_size = 2
+in_channels = 1
+embed_dim = 16
+depths = [2, 2, 2]
+num_heads = [1, 2, 4]
+window_size = 4
+num_classes = 10
+
+[preprocessing]
+crop = 1.0
+mean = [0.1307]
+std = [0.3081]
+"""
+
+
+def stated(text: str, folder: Path) -> tuple[Variant, LoadOptions]:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    network = read_config(path)
+    return network, LoadOptions(wanted=network.config, rules=network.rules, stated=network.stated)
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "both"),
+    [
+        ("num_classes = 10", "num_classes = 12", ("num_classes = 10", "says 12")),
+        ("depths = [2, 2, 2]", "depths = [2, 4, 2]", ("(2, 2, 2)", "(2, 4, 2)")),
+        ("window_size = 4", "window_size = 8", ("4", "8")),
+        ("num_heads = [1, 2, 4]", "num_heads = [2, 4, 8]", ("1, 2, 4", "2, 4, 8")),
+    ],
+    ids=lambda value: value.partition(" ")[0] if isinstance(value, str) else "",
+)
+def test_what_a_config_states_has_to_be_so(
+    line: str, other: str, both: tuple[str, str], tmp_path: Path
+) -> None:
+    path = bundled_weights("swin_pocket")
+    assert load_checkpoint(path, stated(POCKET_FILE, tmp_path)[1]).config.num_classes == 10
+    with pytest.raises(InputError) as caught:
+        load_checkpoint(path, stated(POCKET_FILE.replace(line, other), tmp_path)[1])
+    assert caught.value.exit_code == 3
+    for value in both:
+        assert value in str(caught.value)
+
+
+def test_what_a_config_leaves_out_states_nothing(tmp_path: Path) -> None:
+    """The default is 1000 classes, which nobody wrote."""
+    _, options = stated(POCKET_FILE.replace("num_classes = 10\n", ""), tmp_path)
+    assert load_checkpoint(bundled_weights("swin_pocket"), options).config.num_classes == 10
+    asked = replace(stated(POCKET_FILE, tmp_path)[1], window=2)
+    assert load_checkpoint(bundled_weights("swin_pocket"), asked).config.window_size == 2
+
+
+def test_preprocessing_that_a_config_states_has_to_be_that_of_the_weights(tmp_path: Path) -> None:
+    network, options = stated(POCKET_FILE, tmp_path)
+    path = bundled_weights("swin_pocket")
+    own = resolve_variant(Source(path=path, provenance={}), network, options, Silent())
+    assert own.preprocessing.mean == (0.1307,)
+    source = Source(
+        path=path, provenance={}, preprocessing=replace(network.preprocessing, mean=(0.5,))
+    )
+    with pytest.raises(InputError, match=r"preprocessing.mean 0.5, and the config says 0.1307"):
+        resolve_variant(source, network, options, Silent())

@@ -92,12 +92,22 @@ def test_a_batch_out_of_range_is_refused(low: int, high: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "sizes"), [(1, 1, (1, 3)), (16, 16, (16, 18)), (1, 16, (1, 3, 16))]
+    ("low", "high", "sizes"),
+    [(1, 1, (1, 3)), (16, 16, (16, 18)), (1, 4, (1, 2, 3, 4)), (3, 10, tuple(range(3, 11)))],
 )
 def test_every_run_is_verified_at_two_sizes_or_more(
     low: int, high: int, sizes: tuple[int, ...]
 ) -> None:
-    assert BatchRange(low=low, high=high).checked_sizes == sizes
+    assert BatchRange(low=low, high=high).checked_sizes() == sizes
+
+
+def test_of_a_large_range_the_ends_and_other_sizes_every_time() -> None:
+    batch = BatchRange(low=1, high=64)
+    drawn = {batch.checked_sizes(seed) for seed in range(40)}
+    assert len(drawn) > 30
+    assert all(sizes[0] == 1 and sizes[-1] == 64 and len(set(sizes)) == 5 for sizes in drawn)
+    assert batch.checked_sizes(7) == batch.checked_sizes(7)
+    assert len({size for sizes in drawn for size in sizes}) > 40
 
 
 def test_a_request_is_checked_before_any_work(tmp_path: Path) -> None:

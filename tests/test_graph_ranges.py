@@ -96,7 +96,7 @@ def test_the_nodes_of_the_hidden_layer_stay_in_fp32_and_no_others(large_run: Run
     record = large_run.stages["fp16"]
     assert list(record.details["fp32_nodes"]) == HIDDEN
     assert min(record.details["fp32_nodes"].values()) > 65504
-    assert describe_stage("fp16", record).endswith("4 nodes in FP32")
+    assert describe_stage("fp16", large_run.stages).endswith("4 nodes in FP32")
     assert any("fc1/MatMul" in note and "stay in FP32" in note for note in large_run.notes)
     assert large_run.verification["passed"]
     assert large_run.stages["engine:rtx-fp16"].details["fused_attentions"] == 6

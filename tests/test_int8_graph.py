@@ -18,7 +18,8 @@ from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.int8.places import find_places
 from swin_deploy.graph.int8.quantize import quantize_graph, tensors_to_calibrate
-from swin_deploy.graph.int8.recipe import RECIPES, choose_places
+from swin_deploy.graph.int8.recipe import RECIPES, Recipe, choose_places
+from swin_deploy.graph.int8.scales import SMALLEST_SCALE, round_scale
 from swin_deploy.graph.structure import require_converted
 from swin_deploy.graph.widen import round_every_result
 from swin_deploy.metrics import sqnr_db
@@ -178,7 +179,7 @@ def test_the_quantised_network_agrees_and_a_wrong_range_does_not(
         final, wide = tmp_path / "int8.onnx", tmp_path / "wide.onnx"
         quantize_graph(source, final, given, recipe, 2)
         around = None if recipe.surrounding == "fp32" else recipe.surrounding
-        require_converted(source, final, around, quantised=True)
+        require_converted(source, final, around, scales_of(given, recipe))
         round_every_result(final, wide)
         logits = []
         for path in (source, wide):
@@ -198,6 +199,11 @@ def test_slabs_share_one_scale_and_packed_parts_have_their_own(tmp_path: Path) -
     slabs = tensors_to_calibrate(exported(POCKET, "slabs", tmp_path), GPU, 2)
     packed = tensors_to_calibrate(exported(POCKET, "packed", tmp_path), GPU, 2)
     assert len(packed) - len(slabs) == 2 * 6  # query, key and value in place of one product
+
+
+def scales_of(thresholds: dict[str, float], recipe: Recipe) -> dict[str, float]:
+    smallest = SMALLEST_SCALE[recipe.surrounding]
+    return {n: float(round_scale(np.asarray(t / 127), smallest)) for n, t in thresholds.items()}
 
 
 def change_integer(model: onnx.ModelProto) -> None:
@@ -231,18 +237,71 @@ def read_another(model: onnx.ModelProto) -> None:
     pairs[1].input[0] = pairs[0].input[0]
 
 
+def widen_activation(model: onnx.ModelProto) -> None:
+    """Every other logit stays within the floor of INT8 with it."""
+    (_, name, _) = next(n for n in model.graph.node if n.op_type == "QuantizeLinear").input
+    tensor = next(t for t in model.graph.initializer if t.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float16(2), name))
+
+
+def nudge_activation(model: onnx.ModelProto) -> None:
+    """The next number that FP16 has, and for one activation alone."""
+    first = next(n for n in model.graph.node if n.op_type == "QuantizeLinear")
+    tensor = next(t for t in model.graph.initializer if t.name == first.input[1])
+    value = np.nextafter(numpy_helper.to_array(tensor), np.float16(9))
+    model.graph.initializer.append(numpy_helper.from_array(value, "other"))
+    first.input[1] = "other"
+
+
+def coarsen_weight(model: onnx.ModelProto) -> None:
+    """Integers within half a step, of steps that are four times as wide."""
+    held = {t.name: t for t in model.graph.initializer}
+    scale = next(t for t in held.values() if t.name.endswith("proj.weight.scale"))
+    whole = held[scale.name.replace(".scale", ".int8")]
+    integers = np.rint(numpy_helper.to_array(whole) / 4).astype(np.int8)
+    steps = numpy_helper.to_array(scale) * np.float16(4)
+    whole.CopyFrom(numpy_helper.from_array(integers, whole.name))
+    scale.CopyFrom(numpy_helper.from_array(steps, scale.name))
+
+
 @pytest.mark.parametrize(
     "damage",
-    [change_integer, change_step, move_zero, skip_activation, read_another],
+    [
+        *(change_integer, change_step, move_zero, skip_activation, read_another),
+        *(widen_activation, nudge_activation, coarsen_weight),
+    ],
     ids=lambda damage: damage.__name__,
 )
 def test_an_int8_graph_that_is_not_the_fp32_graph_is_found(damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     source, final = exported(POCKET, "packed", tmp_path), tmp_path / "int8.onnx"
     thresholds = dict.fromkeys(tensors_to_calibrate(source, GPU, 2), 4.0)
     quantize_graph(source, final, thresholds, GPU, 2)
-    require_converted(source, final, "fp16", quantised=True)
+    scales = scales_of(thresholds, GPU)
+    require_converted(source, final, "fp16", scales)
     model = onnx.load(final)
     damage(model)
     onnx.save(model, final)
     with pytest.raises(VerificationError, match=r"is not model.onnx in INT8"):
-        require_converted(source, final, "fp16", quantised=True)
+        require_converted(source, final, "fp16", scales)
+
+
+def test_the_scale_of_a_bias_is_the_product_of_two(tmp_path: Path) -> None:
+    source, final = exported(POCKET, "packed", tmp_path), tmp_path / "int8.onnx"
+    recipe = RECIPES["onnxruntime"]
+    thresholds = dict.fromkeys(tensors_to_calibrate(source, recipe, 2), 4.0)
+    quantize_graph(source, final, thresholds, recipe, 2)
+    scales = scales_of(thresholds, recipe)
+    require_converted(source, final, None, scales)
+    model = onnx.load(final)
+    held = {t.name: t for t in model.graph.initializer}
+    scale = next(t for t in held.values() if t.name.endswith("fc1.bias.scale"))
+    whole = held[scale.name.replace(".scale", ".int32")]
+    name = scale.name.removesuffix(".scale")
+    bias = next(t for t in onnx.load(source).graph.initializer if t.name == name)
+    doubled = numpy_helper.to_array(scale) * np.float32(2)
+    halved = np.rint(numpy_helper.to_array(bias) / doubled).astype(np.int32)
+    scale.CopyFrom(numpy_helper.from_array(doubled, scale.name))
+    whole.CopyFrom(numpy_helper.from_array(halved, whole.name))
+    onnx.save(model, final)
+    with pytest.raises(VerificationError, match="is not the product of the scales"):
+        require_converted(source, final, None, scales)

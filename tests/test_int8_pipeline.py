@@ -98,7 +98,11 @@ def test_a_row_without_a_floor_is_printed(int8_run: RunResult) -> None:
 
 def test_int8_is_not_judged_on_noise(int8_run: RunResult) -> None:
     rows = int8_run.verification["comparisons"]
-    assert {r["inputs"] for r in rows if r["floor_db"] == 20} == {"calibration x8"}
+    assert {r["inputs"] for r in rows if r["floor_db"] == 20} == {
+        f"calibration x{size}" for size in range(1, 9)
+    }
+    finite = {r["inputs"] for r in rows if r["precision"] == "int8" and r["floor_db"] is None}
+    assert {"black x1", "grey x1", "spikes x2"} <= finite
 
 
 def test_every_quantised_product_multiplies_in_int8(int8_run: RunResult, tmp_path: Path) -> None:
@@ -120,11 +124,13 @@ def test_every_quantised_product_multiplies_in_int8(int8_run: RunResult, tmp_pat
 def _engine(run: RunResult):  # type: ignore[no-untyped-def]
     from swin_deploy.engine.build import BuiltEngine
     from swin_deploy.engine.fingerprint import Fingerprint
+    from swin_deploy.engine.written import Written
 
     details = run.stages["engine:rtx-int8"].details
     names = ("module", "version", "kernels", "fused_attentions", "activation_bytes")
     built_for = Fingerprint(**details["built_for"])
-    return BuiltEngine(built_for=built_for, **{name: details[name] for name in names})
+    made = Written(**details["written"])
+    return BuiltEngine(built_for=built_for, written=made, **{name: details[name] for name in names})
 
 
 def test_another_method_does_not_calibrate_again(

@@ -86,9 +86,13 @@ def test_every_deployed_file_is_compared_on_pixels(pixel_run: RunResult) -> None
     deployed = {"onnx, simplified", "onnx, fp16", "onnx, bf16", "engine cpu-fp32"}
     found = {(row["candidate"], row["inputs"]) for row in rows if row["output"] == "scores"}
     assert found >= {(c, i) for c in deployed for i in ("noise x1", "noise x2", "photos x20")}
+    before = ", before its ends"
+    assert {r["candidate"] for r in rows if r["candidate"].endswith(before)} == {
+        f"{name}{before}" for name in deployed
+    }
     for row in rows:
         assert (row["output"] == "scores") == (
-            row["candidate"] in deployed or row["candidate"].startswith("engine")
+            row["candidate"] in deployed or row["candidate"] == "engine rtx-fp16"
         )
         if row["output"] == "scores" and row["floor_db"] == 110:
             assert row["top1_agreement"] == 1

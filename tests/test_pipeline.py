@@ -90,7 +90,8 @@ def test_the_verification_covers_every_file_at_several_batch_sizes(pocket_run: R
     for row in verification["comparisons"]:
         assert row["passed"]
         inputs.setdefault(row["candidate"], set()).add(row["inputs"])
-    every = {"noise x1", "noise x3", "noise x4"}
+    every = {"noise x1", "noise x2", "noise x3", "noise x4", "black x1", "white x1", "grey x1"}
+    every |= {"saturated x6", "checkerboard x1", "pixel noise x2", "spikes x2"}
     assert inputs == {
         "form, stage 1": {"noise x1"},
         "form, stage 2": {"noise x1"},

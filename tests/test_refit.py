@@ -20,6 +20,7 @@ from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
 from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.targets import TARGETS
+from swin_deploy.engine.written import Written, written
 from swin_deploy.errors import (
     ConfigError,
     EnvironmentMissingError,
@@ -97,11 +98,11 @@ def test_a_stripped_engine_is_not_run_before(fixed_run: Path) -> None:
     assert "stripped" not in (why_not_here(TARGETS["rtx"], {"settings": {"flags": []}}) or "")
 
 
-def pretend(module: str, plan: Path, graph: Path, final: Path) -> str:
+def pretend(module: str, plan: Path, graph: Path, final: Path) -> tuple[str, Written]:
     """What the refitter leaves behind, without its GPU."""
     print("refitting", graph.name)
     shutil.copy(plan, final)
-    return "1.7"
+    return "1.7", written(graph, final)
 
 
 def test_a_refit_is_a_verified_run_of_its_own(

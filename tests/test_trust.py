@@ -285,7 +285,7 @@ def test_a_list_that_is_not_json_says_where(built: Path) -> None:
     "change",
     [
         lambda facts: facts.pop("batch"),
-        lambda facts: facts.update(schema_version=2),
+        lambda facts: facts.update(schema_version=3),
         lambda facts: facts["preprocessing"].update(crop=7),
         lambda facts: facts["interface"].update(io="fp8"),
     ],

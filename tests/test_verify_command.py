@@ -39,7 +39,7 @@ from swin_deploy.verify import opened, saved
 from swin_deploy.verify.bisect import bisect
 from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.depth import Bisection
-from swin_deploy.verify.inputs import batch_sizes, make_extremes
+from swin_deploy.verify.extremes import SPIKE, make_extremes
 from swin_deploy.verify.opened import OpenedRun, read_run
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.run import check_run, find_problem
@@ -272,8 +272,8 @@ def test_a_right_run_passes_and_its_own_files_stay(
     assert {p: sha256(p) for p in before} == before
     seen = {row["inputs"] for row in report["checks"] if row["kind"] == "outputs"}
     assert seen == {
-        *("noise x1", "noise x3", "noise x4", "black x1", "white x1", "saturated x6"),
-        *("checkerboard x1", "pixel noise x2", "photos 1-3"),
+        *("noise x1", "noise x2", "noise x3", "noise x4", "black x1", "white x1", "grey x1"),
+        *("saturated x6", "checkerboard x1", "pixel noise x2", "spikes x2", "photos 1-3"),
     }
     assert {row["candidate"] for row in report["checks"]} >= {"eager", "raw", "onnx", "fp16"}
     assert {pair["candidate"] for pair in report["bisections"]} == {"raw", "onnx", "fp16"}
@@ -529,15 +529,11 @@ def test_int8_is_judged_on_photos_alone(masked: OpenedRun) -> None:
     assert not check_pair(by_accuracy, eager, int8, photo, results, {})[0].judged
 
 
-def test_odd_batches_lie_between() -> None:
-    assert batch_sizes(BatchRange(low=1, high=16)) == (1, 3, 5, 7, 16)
-    assert batch_sizes(BatchRange(low=2, high=5)) == (2, 3, 5)
-    assert batch_sizes(BatchRange(low=4, high=4)) == (4, 6)
-
-
 def test_extremes_are_pixels(masked: OpenedRun) -> None:
     mean, std = (np.array(v) for v in (masked.preprocessing.mean, masked.preprocessing.std))
-    for images in make_extremes(masked):
+    sets = make_extremes(masked.images, masked.preprocessing, masked.config.image_size)
+    assert np.abs(sets.pop().images).max() == SPIKE
+    for images in sets:
         pixels = (images.images.transpose(0, 2, 3, 1) * std + mean) * 255
         assert pixels.min() >= -1e-3
         assert pixels.max() <= 255 + 1e-3

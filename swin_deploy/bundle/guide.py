@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 import swin_deploy
-from swin_deploy.bundle.source import Source
+from swin_deploy.bundle.source import Source, never_run_note
 from swin_deploy.engine.target import Target
 from swin_deploy.precisions import Precision
 from swin_deploy.runtime.shipped import PREFERRED
@@ -43,6 +43,7 @@ def write_guide(source: Source, target: Target, precisions: tuple[Precision, ...
             install=_install(target),
             weights=source.weights["source"],
             random=random if source.random else "",
+            never_run="" if (note := never_run_note(source, target)) is None else f"\n**{note}**\n",
             predict=_PREDICT if source.outputs == "logits" else "",
             call=_CLASSES if source.outputs == "logits" else _MAPS,
             version=swin_deploy.__version__,

@@ -21,7 +21,7 @@ from swin_deploy.bundle.references import (
     reference_of,
 )
 from swin_deploy.bundle.signing import read_private_key, sign
-from swin_deploy.bundle.source import Source, choose_graphs, form_note, read_source
+from swin_deploy.bundle.source import Source, choose_graphs, form_note, never_run_note, read_source
 from swin_deploy.data.sample import require_images
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import find_target
@@ -129,7 +129,7 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
         files[LABELS] = source.run.checked(LABELS)
     files[PROGRAM] = make_zipapp()
     files[GUIDE] = write_guide(source, target, tuple(graphs))
-    notes = () if (note := form_note(source, target)) is None else (note,)
+    notes = tuple(filter(None, (form_note(source, target), never_run_note(source, target))))
     started("writing the archive")
     facts = _describe(source, target, graphs, references, files, classes, notes)
     content = (json.dumps(facts, indent=2) + "\n").encode()
@@ -193,6 +193,7 @@ def _describe(
                     file=name,
                     reference=reference_of(precision),
                     floors_db=source.floors_db(target, precision),
+                    extreme_floor_db=source.extreme_floor_db(target, precision),
                 )
             )
             for precision, name in graphs.items()

@@ -19,7 +19,8 @@ from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline.context import CHECKED
 from swin_deploy.pipeline.int8 import SAMPLE
 from swin_deploy.precisions import Precision
-from swin_deploy.runtime.shipped import Reference
+from swin_deploy.runtime.shipped import EXTREME, Reference
+from swin_deploy.verify.extremes import make_extremes
 
 MOST = 16  # images of a reference; a larger batch has them several times
 NOISE, CALIBRATION = "noise", "calibration"
@@ -49,11 +50,12 @@ def make_references(
         UnsafeError: The images there are not those.
     """
     wanted = dict.fromkeys(map(reference_of, precisions))
-    images: dict[str, FloatArray] = {}
+    extremes = make_extremes(source.images, source.preprocessing, source.config.image_size)
+    images = {EXTREME: np.concatenate([some.images for some in extremes])}
     if CALIBRATION in wanted:
         images[CALIBRATION] = _calibration_images(source, calibration)
     if NOISE in wanted:
-        config, count = source.config, min(MOST, max(source.batch.checked_sizes))
+        config, count = source.config, min(MOST, max(source.batch.checked_sizes()))
         noise = make_noise_for(source.images, count, config.in_channels, config.image_size)
         images[NOISE] = noise.images
     references, files = {}, {}

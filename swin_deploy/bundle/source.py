@@ -14,7 +14,7 @@ from swin_deploy.data.pixels import ImageInput
 from swin_deploy.engine.target import Target
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
 from swin_deploy.interface import OUTPUTS, Interface, Outputs
-from swin_deploy.judge import FLOORS_DB
+from swin_deploy.judge import FLOORS, FLOORS_DB
 from swin_deploy.networks import NetworkConfig, config_of
 from swin_deploy.pipeline.context import LABELS, WEIGHTS
 from swin_deploy.pipeline.engines import graph_of
@@ -87,6 +87,17 @@ class Source:
                 return {name: min(floor, lowest) for name, floor in floors.items()}
         return floors
 
+    def extreme_floor_db(self, target: Target, precision: Precision) -> float | None:
+        """The same on images that no camera takes, of every output; None for finite numbers."""
+        if precision == "int8":
+            return None
+        floor = FLOORS["extreme"][precision]
+        return (
+            min(floor, *self.floors_db(target, precision).values())
+            if precision == "fp32"
+            else floor
+        )
+
 
 def read_source(path: Path) -> Source:
     """The run in a folder.
@@ -132,6 +143,20 @@ def form_note(source: Source, target: Target) -> str | None:
     return (
         "this run's graph is in the form for CPUs, which NVIDIA's compiler fuses less: "
         f"swin-deploy export --target {target.name} makes the other"
+    )
+
+
+def never_run_note(source: Source, target: Target) -> str | None:
+    """What to know where the bundle is made of a run that has run no engine of the target."""
+    run = source.run.manifest
+    left = {name.removeprefix("engine ") for name in run.header.get("never_run", {})}
+    engines = [record.details for n, record in run.stages.items() if n.startswith("engine:")]
+    own = {f"{e['target']}-{e['precision']}" for e in engines if e["target"] == target.name}
+    if own - left:
+        return None
+    return (
+        f"NEVER RUN: no engine of target {target.name} has been run where this bundle was made; "
+        "build on the device is the first time, and what it says counts"
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.dialect import Tensors
+from swin_deploy.config import LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.model.build import make_network
 from swin_deploy.networks import NetworkConfig
@@ -75,6 +76,28 @@ def require_complete(path: Path, config: NetworkConfig, tensors: Mapping[str, Te
         )
     if problems or misfits:
         raise InputError(f"{path} does not fit {config.name}: {some([*problems, *misfits])}")
+
+
+def require_stated(path: Path, config: NetworkConfig, options: LoadOptions) -> None:
+    """Check that the network is what the user wrote of it; ``--image`` and ``--window`` go before.
+
+    Raises:
+        InputError: A field has another value; names both.
+    """
+    instead = {"image_size": options.image_size, "window_size": options.window}
+    for field in options.stated:
+        if "." in field or field == "name" or instead.get(field) is not None:
+            continue  # what is done to photos is no part of the tensors
+        said, found = getattr(options.wanted, field), getattr(config, field)
+        if said != found:
+            raise InputError(
+                f"{path} has {field} = {_plain(found)}, and the config says {_plain(said)}",
+                f"{field} = {_plain(found)} in the config, or a checkpoint of {_plain(said)}",
+            )
+
+
+def _plain(value: object) -> str:
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def some(items: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.buffers import read_hints, require_standard
-from swin_deploy.checkpoints.checks import checked_values, require_complete, some
+from swin_deploy.checkpoints.checks import checked_values, require_complete, require_stated, some
 from swin_deploy.checkpoints.dialect import BUFFERS, Dialect, Tensors, rename_key
 from swin_deploy.checkpoints.dialects import detect_dialect
 from swin_deploy.checkpoints.files import read_tensors
@@ -90,6 +90,7 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
     else:
         config, checked = _swin_config(path, dialect, checked, buffers, options, notes)
     require_complete(path, config, checked)
+    require_stated(path, config, options)
     return Checkpoint(
         config=config,
         tensors=checked,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.checkpoints.source import Facts, Listener, Source
@@ -63,12 +64,15 @@ def resolve_variant(
     checkpoint = load_source(source, options)
     config, preprocessing = checkpoint.config, source.preprocessing
     usual = wanted or VARIANTS.get(config.name)
+    stated = _stated_steps(source, wanted)
     with _blamed_on(source.facts, options.image_size):
         variant = Variant(
             config=config,
             preprocessing=preprocessing
-            or checkpoint.preprocessing
-            or (usual.preprocessing if usual else Preprocessing()),
+            or replace(
+                checkpoint.preprocessing or (usual.preprocessing if usual else Preprocessing()),
+                **stated,
+            ),
             parameters=None if wanted is None else wanted.parameters,
         )
     said = source.facts.image_size
@@ -80,6 +84,27 @@ def resolve_variant(
         instead = "" if wanted is None else f", in place of what {wanted.name} has"
         listener.note(f"{'; '.join(taken)}: as it comes with the weights{instead}")
     return variant
+
+
+def _stated_steps(source: Source, wanted: Variant | None) -> dict[str, Any]:
+    """What the user wrote of the preprocessing; it goes before what a library does by default.
+
+    Raises:
+        InputError: What comes with the weights is something else; names both.
+    """
+    if wanted is None:
+        return {}
+    names = [key.partition(".")[2] for key in wanted.stated if "." in key]
+    steps = {name: getattr(wanted.preprocessing, name) for name in names}
+    for name, said in steps.items():
+        found = getattr(source.preprocessing, name, said)
+        if found != said:
+            raise InputError(
+                f"{source.path} comes with preprocessing.{name} {_text(name, found)}, and the "
+                f"config says {_text(name, said)}",
+                f"preprocessing.{name} left out of the config, or the same in both",
+            )
+    return steps
 
 
 def require_agreement(facts: Facts, config: NetworkConfig, options: LoadOptions) -> None:

@@ -170,6 +170,13 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Run folder. Default: artifacts/NAME.",
 )
+@click.option(
+    "--gate-seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Of the batch sizes that are drawn and verified, where LOW:HIGH has more than 8. Default: "
+    "another one every time; what is printed names it.",
+)
 @click.option("--strict", is_flag=True, help="Fail where simplification fails.")
 @click.option(
     "--wait",
@@ -205,6 +212,7 @@ def export(
     seed: int | None,
     build: BuildOptions,
     out: Path | None,
+    gate_seed: int | None,
     strict: bool,
     wait: float,
     as_json: bool,
@@ -253,6 +261,7 @@ def export(
         build=build,
         targets=targets or None,
         images=images,
+        gate_seed=gate_seed,
         strict=strict,
         wait_s=wait,
     )

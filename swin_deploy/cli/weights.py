@@ -21,6 +21,7 @@ def load_options_of(
         ema=ema,
         wanted=None if network is None else network.config,
         rules=() if network is None else network.rules,
+        stated=() if network is None else network.stated,
     )
 
 

@@ -14,6 +14,7 @@ from swin_deploy.data.pixels import ImageInput, normalise
 from swin_deploy.errors import InputError
 from swin_deploy.files import digest, sha256
 from swin_deploy.metrics import FloatArray
+from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing, Size
 
 MAX_PHOTOS = 20  # enough for a worst case, and eager Swin-L still takes seconds
@@ -30,11 +31,13 @@ class InputSet:
         images: (b, channels, H, W) float32, normalised.
         natural: Whether they are photos or the like: what ranges of INT8 are measured on, so that
             INT8 is compared on such alone.
+        only: The precisions that are compared on it; empty for all.
     """
 
     name: str
     images: FloatArray
     natural: bool = False
+    only: tuple[Precision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from swin_deploy.engine.build_record import Progress
 from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, platform_here
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.timing_cache import cache_file, cuda_version
+from swin_deploy.engine.written import Written
 from swin_deploy.errors import EnvironmentMissingError, ResourceError
 from swin_deploy.files import atomic_path, sync, write_json
 from swin_deploy.runners.cuda import device_compute_capability, device_name, device_problem
@@ -35,11 +36,13 @@ class BuiltEngine:
             dynamic.
         notes: What the user has to know of it.
         settings: What the compiler was told, members of enumerations by their names.
+        written: The bytes that the compiler's process has read and written.
     """
 
     module: str
     version: str | None
     built_for: Fingerprint
+    written: Written
     kernels: int | None = None
     fused_attentions: int | None = None
     activation_bytes: int | None = None
@@ -80,22 +83,24 @@ def build_engine(
         if target.kind == "onnxruntime":
             from swin_deploy.engine.onnxruntime_build import build_onnxruntime
 
-            version = run_in_child(build_onnxruntime, log, TIMEOUT_S, source, scratch)
+            version, made = run_in_child(build_onnxruntime, log, TIMEOUT_S, source, scratch)
             return BuiltEngine(
                 module=target.module,
                 version=version,
+                written=made,
                 built_for=built_fingerprint(target, version),
             )
         if target.kind == "openvino":
             from swin_deploy.engine.openvino_build import build_openvino
 
-            version = run_in_child(build_openvino, log, TIMEOUT_S, source, scratch)
+            version, made = run_in_child(build_openvino, log, TIMEOUT_S, source, scratch)
             suffix = f".{target.weights_suffix}"
             sync(scratch.with_suffix(suffix))
             scratch.with_suffix(suffix).replace(final.with_suffix(suffix))
             return BuiltEngine(
                 module=target.module,
                 version=version,
+                written=made,
                 built_for=built_fingerprint(target, version),
             )
         from swin_deploy.engine.tensorrt_build import build_tensorrt
@@ -137,6 +142,7 @@ def build_engine(
     return BuiltEngine(
         module=target.module,
         version=version,
+        written=compiled.written,
         built_for=built_fingerprint(target, version, asked),
         settings=compiled.settings,
         notes=(*compiled.notes, *([problem] if listing.problem else [])),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from swin_deploy.engine.written import Written, written
 from swin_deploy.errors import InputError, ResourceError
 from swin_deploy.installed import package_version
 from swin_deploy.runners.onnxruntime import open_session, session_options
 
 
-def build_onnxruntime(source: Path, final: Path) -> str | None:
-    """Write the optimised graph to ``final``; returns the runtime's version.
+def build_onnxruntime(source: Path, final: Path) -> tuple[str | None, Written]:
+    """Write the optimised graph to ``final``; returns the runtime's version, and what it wrote.
 
     Raises:
         InputError: ONNX Runtime refuses the graph.
@@ -37,4 +38,4 @@ def build_onnxruntime(source: Path, final: Path) -> str | None:
             f"{source.stat().st_size:,} are needed",
             "free some space, or another disk",
         ) from error
-    return package_version("onnxruntime")
+    return package_version("onnxruntime"), written(source, final)

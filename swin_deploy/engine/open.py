@@ -11,9 +11,11 @@ from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, require_match
 from swin_deploy.engine.target import Target
 from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.interface import Interface
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.cuda import device_compute_capability, device_problem
+from swin_deploy.runners.ends import BEFORE, has_ends
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.openvino import OpenVinoRunner
 from swin_deploy.runners.tensorrt import TensorRtRunner
@@ -29,6 +31,7 @@ def open_engine(
     image_input: ImageInput = FP32_INPUT,
     built_for: Fingerprint | None = None,
     at_once: int = 1,
+    before: Interface | None = None,
 ) -> Runner:
     """The runner of an engine file; nothing is loaded before it is entered.
 
@@ -40,6 +43,8 @@ def open_engine(
         image_input: What it takes.
         built_for: What its manifest says; None for an engine that was built here just now.
         at_once: How many threads will call it at the same time.
+        before: Give the logits that these ends take, in place of what the engine gives; not of a
+            plan, which nothing can be read inside of: see ``looks_at``.
 
     Raises:
         EnvironmentMissingError: This machine cannot run it, or not this engine of the target.
@@ -53,12 +58,19 @@ def open_engine(
         )
     if built_for is not None:
         require_match(built_for, fingerprint_here(target.module, target.distribution), path)
-    name = f"engine {target.name}-{precision}"
+    name = f"engine {target.name}-{precision}{'' if before is None else BEFORE}"
     if target.kind == "onnxruntime":
-        return OnnxRuntimeRunner(path, threads, name, image_input)
+        return OnnxRuntimeRunner(path, threads, name, image_input, before=before)
     if target.kind == "openvino":
-        return OpenVinoRunner(path, precision, threads, name, image_input, requests=at_once)
+        return OpenVinoRunner(
+            path, precision, threads, name, image_input, requests=at_once, before=before
+        )
     return TensorRtRunner(path, target.module, name, image_input, contexts=at_once)
+
+
+def looks_at(target: Target, interface: Interface) -> tuple[Interface | None, ...]:
+    """The values of ``before`` with which a gate opens an engine: as it is, and before its ends."""
+    return (None, interface) if has_ends(interface) and target.kind != "tensorrt" else (None,)
 
 
 def why_not_here(target: Target, details: Mapping[str, Any] = NO_DETAILS) -> str | None:

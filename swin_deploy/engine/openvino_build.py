@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from swin_deploy.engine.written import Written, written
 from swin_deploy.errors import InputError, ResourceError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.installed import package_version
 
 
-def build_openvino(source: Path, final: Path) -> str | None:
+def build_openvino(source: Path, final: Path) -> tuple[str | None, Written]:
     """Write the graph to ``final`` (.xml) and its weights beside it (.bin).
 
     Args:
@@ -18,7 +19,7 @@ def build_openvino(source: Path, final: Path) -> str | None:
         final: Its name ends in .xml; OpenVINO derives that of the weights from it.
 
     Returns:
-        The runtime's version.
+        The runtime's version, and what it wrote.
 
     Raises:
         InputError: OpenVINO cannot read the graph.
@@ -44,4 +45,4 @@ def build_openvino(source: Path, final: Path) -> str | None:
             f"{source.stat().st_size:,} are needed: {error}",
             "free some space, or another disk",
         ) from error
-    return package_version("openvino")
+    return package_version("openvino"), written(source, final, final.with_suffix(".bin"))

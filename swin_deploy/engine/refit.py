@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from pathlib import Path
 
+from swin_deploy.engine.written import Written
 from swin_deploy.errors import EnvironmentMissingError, InputError, ResourceError
+from swin_deploy.files import sha256
 
 _NAMED = 4  # weights that a message names
 
 
-def refit_plan(module: str, plan: Path, graph: Path, final: Path) -> str:
+def refit_plan(module: str, plan: Path, graph: Path, final: Path) -> tuple[str, Written]:
     """Write ``plan`` with the weights of ``graph``. Runs in a child process: it is native code.
 
     Args:
@@ -20,7 +23,7 @@ def refit_plan(module: str, plan: Path, graph: Path, final: Path) -> str:
         final: Gets the plan, with all weights; it stays refittable.
 
     Returns:
-        The library's version.
+        The library's version, and what it read and wrote.
 
     Raises:
         EnvironmentMissingError: The library cannot read the plan here.
@@ -38,7 +41,7 @@ def refit_plan(module: str, plan: Path, graph: Path, final: Path) -> str:
     if not engine.refittable:
         raise InputError(f"{plan} is not refittable", "export again with --refittable")
     refitter = trt.Refitter(engine, logger)
-    parser = trt.OnnxParserRefitter(refitter, logger)
+    parser, read = trt.OnnxParserRefitter(refitter, logger), sha256(graph)
     if not parser.refit_from_file(str(graph)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         reasons = "; ".join(f"{e.node_name()}: {e.desc()}" for e in errors)
@@ -53,5 +56,7 @@ def refit_plan(module: str, plan: Path, graph: Path, final: Path) -> str:
     settings.clear_flag(trt.SerializationFlag.EXCLUDE_WEIGHTS)
     if hasattr(trt.SerializationFlag, "INCLUDE_REFIT"):  # TensorRT 10.3 always includes it
         settings.set_flag(trt.SerializationFlag.INCLUDE_REFIT)
-    final.write_bytes(engine.serialize_with_config(settings))
-    return str(trt.__version__)
+    content = bytes(engine.serialize_with_config(settings))
+    final.write_bytes(content)
+    made = Written(graph=read, files={final.suffix: hashlib.sha256(content).hexdigest()})
+    return str(trt.__version__), made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from swin_deploy.engine.listing import Listing
 from swin_deploy.engine.listing_inspector import read_inspector
 from swin_deploy.engine.listing_log import read_listing
 from swin_deploy.engine.timing_cache import read_cache, write_cache
+from swin_deploy.engine.written import Written
 from swin_deploy.errors import EnvironmentMissingError, InputError, ResourceError, SwinDeployError
+from swin_deploy.files import sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +30,14 @@ class Compiled:
         version: Of the library.
         settings: What the compiler was told; members of enumerations by name.
         notes: What the user has to know.
+        written: The graph that was parsed, and the plan as it was handed over.
     """
 
     listing: Listing
     version: str
     settings: dict[str, Any]
     notes: tuple[str, ...]
+    written: Written
 
 
 def build_tensorrt(
@@ -74,7 +79,7 @@ def build_tensorrt(
         ) from error
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, logger)
+    parser, graph = trt.OnnxParser(network, logger), sha256(source)
     if not parser.parse_from_file(str(source)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         reasons = [f"{e.node_name()} ({e.node_operator()}): {e.desc()}" for e in errors]
@@ -99,9 +104,16 @@ def build_tensorrt(
     if plan is None:
         raise _refusal(module, trt.__version__, source, record, options)
     final.write_bytes(plan)
+    made = Written(graph=graph, files={final.suffix: hashlib.sha256(plan).hexdigest()})
     notes += _keep_timings(config, options.timing_cache)
     listing = _list_kernels(trt, logger, record, module, plan)
-    return Compiled(listing=listing, version=trt.__version__, settings=settings, notes=tuple(notes))
+    return Compiled(
+        listing=listing,
+        version=trt.__version__,
+        settings=settings,
+        notes=tuple(notes),
+        written=made,
+    )
 
 
 def build_quietly(module: str, source: Path, final: Path, batch: BatchRange) -> tuple[Listing, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,33 @@ def read_cache(path: Path, identity: dict[str, Any], note: Callable[[str], None]
     except (InputError, FileAccessError) as error:
         note(f"{path} cannot be used ({error.problem}): calibrating again")
         return nothing
+
+
+def load_statistics(path: Path, tensors: int) -> dict[str, TensorStatistics]:
+    """What a complete calibration has counted, by tensor.
+
+    Args:
+        path: As ``write_cache`` writes it.
+        tensors: How many there are; a file that is larger than theirs can be is not unpacked.
+
+    Raises:
+        InputError: The file holds no such thing; says why.
+        FileAccessError: It cannot be read.
+    """
+    with reading(path, "statistics of this version"):
+        found = _restore(*_read(path, tensors))
+    if not found.complete:
+        raise InputError(f"{path} is of {found.images} images alone")
+    return found.tensors
+
+
+def digest_statistics(tensors: Mapping[str, TensorStatistics]) -> str:
+    """SHA-256 over all that thresholds are found from, names included."""
+    known = hashlib.sha256()
+    for name, found in tensors.items():
+        known.update(f"{name}\0{found.images}\0{found.minimum!r}\0{found.maximum!r}\0".encode())
+        known.update(np.ascontiguousarray(found.counts, dtype=np.int64).tobytes())
+    return known.hexdigest()
 
 
 def _read(path: Path, tensors: int) -> tuple[dict[str, Any], Any]:

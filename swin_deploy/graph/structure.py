@@ -1,11 +1,13 @@
 """Proof that a graph of another precision is the FP32 graph, rounded: node by node, exactly.
 
 The floor of a coarse type is low: BF16 keeps 8 bits, so a right graph is about as far from FP32 as
-one with a small mistake. This comparison has no floor. What it leaves open is rounding alone.
+one with a small mistake. This comparison has no floor. What it leaves open is rounding alone: all
+scales of INT8 are worked out again, those of activations from what calibration has counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from onnx import TensorProto, numpy_helper
 
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.half import HALVES
+from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE, round_scale
 from swin_deploy.precisions import HalfPrecision
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -23,7 +26,10 @@ Node = tuple[str, str, tuple[str, ...], tuple[bytes, ...]]
 
 
 def require_converted(
-    full: Path, half: Path, precision: HalfPrecision | None, quantised: bool = False
+    full: Path,
+    half: Path,
+    precision: HalfPrecision | None,
+    scales: Mapping[str, float] | None = None,
 ) -> None:
     """Check that ``half`` is ``full`` with casts, and with weights that are rounded or the same.
 
@@ -31,8 +37,8 @@ def require_converted(
         full: FP32.
         half: What was made from it.
         precision: Of ``half``, or of what is not quantised in it; None for FP32.
-        quantised: Whether it may have pairs of QuantizeLinear and DequantizeLinear, and integer
-            weights within half a step of the FP32 ones.
+        scales: Name of an activation of ``full`` -> the scale that it is quantised with, if it is.
+            None where nothing may be. The scales of weights follow from these.
 
     Raises:
         VerificationError: A node, an edge, an attribute, a weight or an output differs; names it.
@@ -40,10 +46,12 @@ def require_converted(
     old, new = onnx.load(full).graph, onnx.load(half).graph
     known = {node.name for node in old.node}
     limit = None if precision is None else HALVES[precision].limit
-    expected, found = _Reading(old, known, None), _Reading(new, known, limit, quantised)
+    expected, found = _Reading(old, known, None), _Reading(new, known, limit, scales is not None)
     problem = expected.difference(found) or _weight_problem(old, new, found, precision)
+    if not problem and scales is not None:
+        problem = _scale_problem(expected, found, scales)
     if problem:
-        kind = "INT8" if quantised else str(precision).upper()
+        kind = str(precision).upper() if scales is None else "INT8"
         raise VerificationError(f"{half.name} is not {full.name} in {kind}: {problem}")
 
 
@@ -70,6 +78,9 @@ class _Reading:
         self.limits: set[str] = set()
         self.zeros: set[str] = set()
         self.steps: dict[str, tuple[str, str, int]] = {}  # weight -> its integers, scale and axis
+        self.pairs: list[tuple[str, str]] = []  # what is quantised, and the name of its scale
+        self.scaled: dict[str, str] = {}  # what a pair hands on -> the name of its scale
+        self.weights, self.graph, self.origin = weights, graph, origin
         for node in graph.node:
             if _is_float_cast(node):
                 origin[node.output[0]] = origin[node.input[0]]
@@ -98,7 +109,9 @@ class _Reading:
         self.limits.update(name for name in node.input[1:] if name in weights)
         self.zeros.update(node.input[2:])
         integers = node.input[0]
+        self.scaled[node.output[0]] = node.input[1]
         if integers not in weights:
+            self.pairs.append((origin[integers], node.input[1]))
             return origin[integers]
         name = str(integers).rpartition(".")[0]
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
@@ -142,6 +155,8 @@ def _weight_problem(
             whole, steps = (numpy_helper.to_array(converted[key]) for key in (integers, scale))
             if not _within_half_a_step(expected, whole, steps, axis):
                 return f"{name} is not the weight to half a step"
+            if whole.dtype == np.int8 and not _finest(expected, steps, axis, precision):
+                return f"{scale} is not the largest magnitude of {name} over {LARGEST}"
             continue
         found = numpy_helper.to_array(converted[name])
         if found.dtype != expected.dtype and precision is not None:
@@ -149,6 +164,41 @@ def _weight_problem(
         if found.dtype != expected.dtype or not np.array_equal(found, expected):
             return f"{name} is not the rounded weight"
     return ""
+
+
+def _scale_problem(full: _Reading, read: _Reading, scales: Mapping[str, float]) -> str:
+    """A scale of an activation, or of a bias, that is not what it has to be; "" if all are."""
+
+    def value(name: str) -> NDArray[Any]:
+        return numpy_helper.to_array(read.weights[name])
+
+    wanted = {full.origin[name]: (name, scale) for name, scale in scales.items()}
+    for origin, scale in read.pairs:
+        name, expected = wanted.get(origin, (origin, None))
+        if scale not in read.weights or value(scale).shape != () or expected != value(scale):
+            found = value(scale).tolist() if scale in read.weights else "computed"
+            return f"{name} is quantised with scale {found}, calibration gives {expected}"
+    made = {name: node for node in read.graph.node for name in node.output}
+    whole = {scale for key, scale, _ in read.steps.values() if value(key).dtype == np.int32}
+    for node in read.graph.node:
+        for index, name in enumerate(node.input):
+            if node.op_type not in ("Add", "Gemm") or read.scaled.get(name) not in whole:
+                continue
+            product = node if node.op_type == "Gemm" else made[node.input[1 - index]]
+            of_input, of_weight = (value(read.scaled[i]) for i in product.input[:2])
+            if not np.array_equal(value(read.scaled[name]), of_weight * of_input):
+                return f"{read.scaled[name]} is not the product of the scales of {product.name}"
+    return ""
+
+
+def _finest(
+    weight: NDArray[Any], steps: NDArray[Any], axis: int, around: HalfPrecision | None
+) -> bool:
+    """Whether a weight has the scales that its largest magnitudes ask for, exactly."""
+    others = tuple(i for i in range(weight.ndim) if not steps.ndim or i != axis % weight.ndim)
+    smallest = SMALLEST_SCALE["fp32" if around is None else "fp16"]
+    expected = round_scale(np.abs(weight).max(axis=others) / LARGEST, smallest)
+    return np.array_equal(steps.astype(np.float32), expected)
 
 
 def _within_half_a_step(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
@@ -16,6 +18,7 @@ from swin_deploy.data.pixels import ImageInput
 from swin_deploy.interface import Io
 from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline.plan import Plan
+from swin_deploy.verify.extremes import make_extremes
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 CHECKED = 8  # calibration images that INT8 is compared on where there are no photos
@@ -81,18 +84,48 @@ class RunContext:
 
     @property
     def inputs(self) -> list[InputSet]:
-        """What the run is verified on: noise at several batch sizes, and the photos.
+        """What ranges of FP16 are measured on: noise, extremes and photos, the same every time.
 
         All are exact in the input of every graph, so that all get the same images.
         """
-        if "inputs" not in self._made:
-            config, taken = self.request.variant.config, self.image_input(self.request.interface.io)
-            inputs = [
-                make_noise_for(taken, count, config.in_channels, config.image_size)
-                for count in self.request.batch.checked_sizes
-            ]
+        return [self._noise_for(self.request.batch.high), *self._extremes, *self._natural]
+
+    def gate_inputs(self, sizes: Sequence[int]) -> list[InputSet]:
+        """What the run is verified on: the same with noise of every one of ``sizes``.
+
+        INT8 is not judged on noise, so that it gets photos of as many sizes.
+        """
+        natural = self._natural
+        photos = [
+            InputSet(
+                f"{name} x{size}",
+                images.images[np.arange(size) % len(images.images)],
+                natural=True,
+                only=("int8",),
+            )
+            for images in natural[:1]
+            for name in (images.name.rpartition(" x")[0],)
+            for size in sizes
+            if "int8" in self.request.precisions and size != len(images.images)
+        ]
+        noise = [self._noise_for(size) for size in sizes]
+        return [*noise, *self._extremes, *natural, *photos]
+
+    def _noise_for(self, count: int) -> InputSet:
+        config, taken = self.request.variant.config, self.image_input(self.request.interface.io)
+        return make_noise_for(taken, count, config.in_channels, config.image_size)
+
+    @property
+    def _extremes(self) -> list[InputSet]:
+        variant, taken = self.request.variant, self.image_input(self.request.interface.io)
+        return make_extremes(taken, variant.preprocessing, variant.config.image_size)
+
+    @property
+    def _natural(self) -> list[InputSet]:
+        if "natural" not in self._made:
+            inputs, variant = [], self.request.variant
+            taken = self.image_input(self.request.interface.io)
             if self.photos is not None:
-                variant = self.request.variant
                 photos, problems = load_photos(
                     self.photos, variant.config.image_size, variant.preprocessing
                 )
@@ -103,8 +136,8 @@ class RunContext:
                 images = self.calibration_images(CHECKED)
                 name = f"calibration x{len(images)}"
                 inputs.append(InputSet(name, taken.round(images), natural=True))
-            self._made["inputs"] = inputs
-        return self._made["inputs"]  # type: ignore[no-any-return]
+            self._made["natural"] = inputs
+        return self._made["natural"]  # type: ignore[no-any-return]
 
     def calibration_images(self, count: int) -> FloatArray:
         """At most ``count`` images of the calibration, evenly over all: (b, channels, H, W)."""

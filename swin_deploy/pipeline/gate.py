@@ -8,7 +8,7 @@ import torch
 
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.fingerprint import read_fingerprint
-from swin_deploy.engine.open import open_engine, why_not_here
+from swin_deploy.engine.open import looks_at, open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.structure import require_converted
@@ -17,8 +17,10 @@ from swin_deploy.pipeline.context import ROUNDED, RunContext
 from swin_deploy.pipeline.engines import GRAPHS, SIMPLE
 from swin_deploy.pipeline.int8 import INT8_GRAPHS
 from swin_deploy.pipeline.rounding import allow_for_rounding
+from swin_deploy.pipeline.scales import expected_scales
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.base import Runner
+from swin_deploy.runners.ends import BEFORE, has_ends
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify import Comparison, Verification, compare, compare_runners
 from swin_deploy.verify.comparison import BY_ACCURACY
@@ -75,15 +77,16 @@ def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Compariso
 
 def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
     yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
-    folder, io = context.folder, context.request.interface.io_of
+    folder, interface = context.folder, context.request.interface
     graphs = list_graphs(
-        folder.current.outputs(), folder.file, lambda p: context.image_input(io(p))
+        folder.current.outputs(), folder.file, lambda p: context.image_input(interface.io_of(p))
     )
     for side in graphs:
-        runner = open_graph(
-            side, folder.scratch(ROUNDED), f"onnx, {TITLES.get(side.name, side.name)}"
-        )
-        yield runner, side.precision
+        name = f"onnx, {TITLES.get(side.name, side.name)}"
+        deployed = has_ends(interface) and side.name != "raw"
+        for before in (None, interface) if deployed else (None,):
+            title = name if before is None else f"{name}{BEFORE}"
+            yield open_graph(side, folder.scratch(ROUNDED), title, before), side.precision
     for stage, record in context.folder.current.stages.items():
         if not stage.startswith("engine:"):
             continue
@@ -92,12 +95,13 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         if (reason := why_not_here(target, record.details)) is not None:
             not_run[f"engine {target.name}-{precision}"] = reason
             continue
-        taken = context.image_input(io(precision))
+        taken = context.image_input(interface.io_of(precision))
         built_for = read_fingerprint(record.details, path)
-        yield (
-            open_engine(target, precision, path, image_input=taken, built_for=built_for),
-            precision,
-        )
+        for before in looks_at(target, interface):
+            engine = open_engine(
+                target, precision, path, image_input=taken, built_for=built_for, before=before
+            )
+            yield engine, precision
 
 
 def require_conversions(context: RunContext) -> list[Precision]:
@@ -117,6 +121,7 @@ def require_conversions(context: RunContext) -> list[Precision]:
     for kind in kinds:
         around = RECIPES[kind].surrounding
         graph = folder.file(INT8_GRAPHS[kind])
-        require_converted(full, graph, None if around == "fp32" else around, quantised=True)
+        scales = expected_scales(context, around)
+        require_converted(full, graph, None if around == "fp32" else around, scales)
     quantised: list[Precision] = ["int8"] if kinds else []
     return [*halves, *quantised]

@@ -21,6 +21,7 @@ from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
+from swin_deploy.pipeline.scales import STATISTICS, read_statistics
 
 # Kind of target -> key of ``RECIPES``. Kinds that share a recipe share statistics and graph.
 INT8_RECIPES: dict[Kind, str] = {
@@ -31,7 +32,7 @@ INT8_RECIPES: dict[Kind, str] = {
 # By recipe: each wants other places quantised, and another precision around them.
 INT8_GRAPHS = {"tensorrt": "model.int8.onnx", "onnxruntime": "model.int8.cpu.onnx"}
 LOOKED_AT = 16  # calibration images that have to show something
-STATISTICS, SAMPLE = "calibration.npz", "calibration.json"
+SAMPLE = "calibration.json"
 
 
 def calibrate_spec(
@@ -49,6 +50,7 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
     """The action that runs the images through ``source`` and keeps what its tensors hold."""
 
     def calibrate(context: RunContext) -> dict[str, Any]:
+        from swin_deploy.graph.calibration_cache import digest_statistics
         from swin_deploy.graph.tensor_statistics import describe_dead
 
         calibration = context.calibration
@@ -65,6 +67,7 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
             "images": len(calibration),
             "found": calibration.found,
             "tensors": len(statistics),
+            "statistics": digest_statistics(statistics),
             "notes": [*calibration.notes, *unread, *describe_dead(statistics)],
         }
 
@@ -113,9 +116,7 @@ def int8_spec(
     }
 
 
-def int8_action(
-    kind: str, source: str, kinds: tuple[str, ...]
-) -> Callable[[RunContext], dict[str, Any]]:
+def int8_action(kind: str, source: str) -> Callable[[RunContext], dict[str, Any]]:
     """The action that quantises ``source`` for a kind of target, if the result is good enough."""
 
     def quantise(context: RunContext) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def int8_action(
         graph, request = context.folder.file(source), context.request
         recipe = recipe_for(kind, request.int8.also)
         scratch = context.folder.scratch(INT8_GRAPHS[kind])
-        statistics = _collect(context, source, kinds, context.folder.file(STATISTICS))
+        statistics = read_statistics(context)
         thresholds = {n: s.threshold(request.int8.method) for n, s in statistics.items()}
         full: dict[str, float | None] = {}
         if recipe.surrounding == "fp16":

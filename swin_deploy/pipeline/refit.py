@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +207,7 @@ def _refit_action(engine: Refittable, old: str) -> Callable[[RunContext], dict[s
 
         folder, name = context.folder, graph_of(target, precision)
         require_same_network(engine.run.checked(name), folder.file(name))
-        version = run_in_child(
+        version, made = run_in_child(
             refit_plan,
             folder.scratch(target.log_name(precision)),
             TIMEOUT_S,
@@ -221,6 +221,7 @@ def _refit_action(engine: Refittable, old: str) -> Callable[[RunContext], dict[s
         shutil.copy(engine.run.checked(listing), folder.scratch(listing))
         flags = [flag for flag in details["settings"]["flags"] if flag != "STRIP_PLAN"]
         settings = details["settings"] | {"flags": flags}
-        return details | {"version": version, "settings": settings, "refitted_from": old}
+        changed = {"version": version, "settings": settings, "written": asdict(made)}
+        return details | changed | {"refitted_from": old}
 
     return refit

@@ -193,6 +193,7 @@ def _header(
         "photos": None
         if photos is None
         else {"used": len(photos.chosen), "found": photos.found, "sha256": photos.sha256},
+        "never_run": folder.current.stages["verify"].details["not_run"],
         "notes": notes,
     }
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from swin_deploy.architecture import SwinConfig
+from swin_deploy.batches import new_seed
 from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet
@@ -28,7 +29,6 @@ from swin_deploy.pipeline.int8 import (
     INT8_GRAPHS,
     INT8_RECIPES,
     SAMPLE,
-    STATISTICS,
     calibrate_action,
     calibrate_spec,
     int8_action,
@@ -36,6 +36,7 @@ from swin_deploy.pipeline.int8 import (
 )
 from swin_deploy.pipeline.interface import interface_action, interface_spec
 from swin_deploy.pipeline.plan import Plan
+from swin_deploy.pipeline.scales import STATISTICS
 from swin_deploy.precisions import HALF_PRECISIONS
 
 RAW, VERIFY = "model.raw.onnx", "verify.json"
@@ -178,7 +179,7 @@ def plan_stages(
             outputs=(INT8_GRAPHS[kind],),
             spec=int8_spec(request, kind, seen, labelled),
             packages=("onnx", "onnx-ir", "onnxruntime", "pillow"),
-            action=int8_action(kind, plain, kinds),
+            action=int8_action(kind, plain),
         )
         for kind in kinds
     ]
@@ -207,12 +208,13 @@ def plan_stages(
                     for target, precision in plan.built_here
                     for name in target.engine_files(precision)
                 ),
+                *([STATISTICS] if kinds else []),
             ),
             outputs=(VERIFY,),
             spec=network
             | {"outputs": request.outputs, **interface_spec(request)}
             | seen
-            | {"int8_by_accuracy": labelled is not None},
+            | {"int8_by_accuracy": labelled is not None, "gate_seed": request.gate_seed},
             packages=(
                 *("torch", "onnxruntime", "pillow"),
                 *dict.fromkeys(target.distribution for target, _ in plan.built_here),
@@ -289,12 +291,24 @@ def _simplify_action(final: str) -> Callable[[RunContext], dict[str, Any]]:
 
 def _verify(context: RunContext) -> dict[str, Any]:
     from swin_deploy.pipeline.gate import require_conversions, verify_run
+    from swin_deploy.pipeline.plans import require_as_built
 
-    verification = verify_run(context, context.inputs)
+    batch, seed = context.request.batch, context.request.gate_seed
+    seed = new_seed() if seed is None else seed
+    sizes = batch.checked_sizes(seed)
+    if batch.drawn:
+        context.note(
+            f"verifying at batch {', '.join(map(str, sizes))}, of {batch}; --gate-seed {seed} "
+            "draws the same"
+        )
+    drawn = {"sizes": sizes, "seed": seed if batch.drawn else None}
+    verification = verify_run(context, context.gate_inputs(sizes))
     verification.require()
     converted = require_conversions(context)
-    write_json(context.folder.scratch(VERIFY), verification.as_dict())
+    require_as_built(context)
+    write_json(context.folder.scratch(VERIFY), verification.as_dict() | {"batches": drawn})
     return {
+        "batches": drawn,
         "comparisons": len(verification.comparisons),
         "converted_exactly": converted,
         "not_run": verification.not_run,

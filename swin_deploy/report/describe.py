@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from swin_deploy.artifacts.manifest import StageRecord
 from swin_deploy.precisions import HALF_PRECISIONS
+
+NEVER_RUN = "NEVER RUN"  # an engine that no machine has run, for tables and pages
 
 
 def describe_weights(weights: dict[str, Any]) -> str:
@@ -24,9 +27,15 @@ def describe_weights(weights: dict[str, Any]) -> str:
     return f"{origin}{weights['file']} ({weights['dialect']}), sha256 {weights['sha256'][:12]}"
 
 
-def describe_stage(stage: str, record: StageRecord) -> str:
-    """What a stage found out, in a few words."""
-    details = record.details
+def never_run(stages: Mapping[str, StageRecord]) -> dict[str, str]:
+    """Stage of an engine that nothing has run -> why; the gate knows it as "engine NAME"."""
+    left = stages["verify"].details.get("not_run", {}) if "verify" in stages else {}
+    return {name.replace("engine ", "engine:", 1): reason for name, reason in left.items()}
+
+
+def describe_stage(stage: str, stages: Mapping[str, StageRecord]) -> str:
+    """What a stage of a run found out, in a few words."""
+    details = stages[stage].details
     if stage == "weights":
         return f"{details['tensors']} tensors, {details['dropped']} others left out"
     if stage == "export":
@@ -54,7 +63,8 @@ def describe_stage(stage: str, record: StageRecord) -> str:
         return text
     if stage == "verify":
         return f"{details['comparisons']} comparisons passed"
-    return _describe_engine(details)
+    text = _describe_engine(details)
+    return f"{NEVER_RUN}, {text}" if stage in never_run(stages) else text
 
 
 def _describe_engine(details: dict[str, Any]) -> str:

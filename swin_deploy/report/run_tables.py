@@ -9,7 +9,7 @@ from rich.console import Console
 
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.console import make_table
-from swin_deploy.report.describe import describe_stage, describe_weights
+from swin_deploy.report.describe import NEVER_RUN, describe_stage, describe_weights
 from swin_deploy.report.outputs import fold_outputs
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ def print_run(result: RunResult, console: Console) -> None:
     print_comparisons(result.verification["comparisons"], console)
     for name, reason in result.verification["not_run"].items():
         console.print(
-            f"{name} was not run here: {reason}; the graph that it was compiled from passed",
+            f"{NEVER_RUN}: {name}: {reason}; the graph that it was compiled from passed, and it is "
+            "what its compiler wrote: no more is known of it",
             soft_wrap=True,
+            style="bold yellow",
         )
     console.print()
     verb = (
@@ -77,7 +79,7 @@ def _print_stages(result: RunResult, console: Console) -> None:
                 name.partition(":")[0],
                 path,
                 f"{(result.path / path).stat().st_size / 1e6:.1f}",
-                describe_stage(name, record),
+                describe_stage(name, result.stages),
                 "current" if name in result.current else f"{record.seconds:.1f}",
             )
     console.print(table)

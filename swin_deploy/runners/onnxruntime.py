@@ -15,8 +15,10 @@ from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import EnvironmentMissingError, InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.foreign import reading
+from swin_deploy.interface import LOGITS, Interface
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import batch_of, require_fit
+from swin_deploy.runners.ends import expose_logits
 
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11: devices have 3.10
@@ -49,6 +51,7 @@ class OnnxRuntimeRunner:
             with many small outputs of large tensors, which would all be held to the end.
         provider: As ``find_provider`` takes it. That one runs the file, or nothing does; nodes that
             it cannot compute are computed on the CPU, and noted.
+        before: Give the logits that these ends take, in place of what the file gives.
 
     Attributes:
         notes: What a user has to know of it: which nodes run elsewhere.
@@ -66,9 +69,11 @@ class OnnxRuntimeRunner:
         simulated_int8: bool = False,
         sparing: bool = False,
         provider: str = CPU,
+        before: Interface | None = None,
     ) -> None:
         self.path = path
         self.sparing = sparing
+        self.before = before
         self.simulated_int8 = simulated_int8
         self.threads = threads
         self.image_input = image_input
@@ -87,11 +92,16 @@ class OnnxRuntimeRunner:
         provider = find_provider(self.provider)
         if provider != CPU:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        self._session = open_session(self.path, options, provider)
+        content, tensor = None, None
+        if self.before is not None:
+            content, tensor = expose_logits(self.path, self.before)
+        self._session = open_session(self.path, options, provider, content)
         if provider != CPU:
             self.notes = _elsewhere(self._session, provider)
         self._image, self.input_shape = _image_of(self.path, self._session)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = {output.name: output.name for output in self._session.get_outputs()}
+        if tensor is not None:
+            self._outputs = {tensor: LOGITS}
         return self
 
     @property
@@ -126,8 +136,9 @@ class OnnxRuntimeRunner:
         """
         require_fit(self.path, images, self.batch, self.input_shape[1:])
         with reading(self.path, "a graph that ONNX Runtime runs", "another graph"):
-            arrays = self._session.run(self._outputs, {self._image: images})
-            return {n: as_float32(array) for n, array in zip(self._outputs, arrays, strict=True)}
+            arrays = self._session.run(list(self._outputs), {self._image: images})
+            names = self._outputs.values()
+            return {n: as_float32(array) for n, array in zip(names, arrays, strict=True)}
 
 
 def _image_of(path: Path, session: Any) -> tuple[str, tuple[int | str, ...]]:
@@ -186,13 +197,16 @@ def find_provider(name: str) -> str:
     )
 
 
-def open_session(path: Path, options: Any, provider: str = CPU) -> Any:
+def open_session(
+    path: Path, options: Any, provider: str = CPU, content: bytes | None = None
+) -> Any:
     """An inference session on exactly one provider, and the CPU for what that cannot compute.
 
     Args:
         path: The ONNX file.
         options: As ``session_options`` makes them.
         provider: In full, one of those that are available.
+        content: Taken in place of that of the file.
 
     Raises:
         InputError: The file is no ONNX model that ONNX Runtime can run.
@@ -207,7 +221,10 @@ def open_session(path: Path, options: Any, provider: str = CPU) -> Any:
     try:
         with reading(path, "an ONNX model that ONNX Runtime runs"):
             session = onnxruntime.InferenceSession(
-                path, options, providers=[provider], enable_fallback=False
+                path if content is None else content,
+                options,
+                providers=[provider],
+                enable_fallback=False,
             )
     except InputError as error:
         if provider != CPU:

@@ -14,10 +14,12 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.interface import Interface
 from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import batch_of, require_fit
+from swin_deploy.runners.ends import cut_openvino
 
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11: devices have 3.10
@@ -42,6 +44,7 @@ class OpenVinoRunner:
         requests: How many calls run at once, each with its share of the threads. One call alone is
             answered soonest with 1; many threads of the caller's get the most done with None, for
             as many as OpenVINO finds best.
+        before: Give the logits that these ends take, in place of what the file gives.
 
     Attributes:
         input_shape: (b, channels, H, W), or of pixels (b, H, W, channels), when it is entered; "?"
@@ -57,10 +60,12 @@ class OpenVinoRunner:
         image_input: ImageInput = FP32_INPUT,
         *,
         requests: int | None = 1,
+        before: Interface | None = None,
     ) -> None:
         if requests is not None and requests < 1:
             raise ConfigError(f"requests = {requests} must be at least 1")
         self.path = path
+        self.before = before
         self.precision = precision
         self.threads = threads
         self.image_input = image_input
@@ -71,7 +76,7 @@ class OpenVinoRunner:
 
     def __enter__(self) -> Self:
         settings = runtime_settings(self.precision, self.threads, self.requests)
-        self._compiled = compile_engine(self.path, settings)
+        self._compiled = compile_engine(self.path, settings, self.before)
         if self.requests is None:
             self.requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         shape = self._compiled.input(0).get_partial_shape()
@@ -135,8 +140,8 @@ def runtime_settings(
     return settings
 
 
-def compile_engine(path: Path, settings: dict[str, Any]) -> Any:
-    """The engine in ``path``, compiled for this CPU.
+def compile_engine(path: Path, settings: dict[str, Any], before: Interface | None = None) -> Any:
+    """The engine in ``path``, or what of it comes before its ends, compiled for this CPU.
 
     Raises:
         InputError: It is none, or half of one.
@@ -147,6 +152,9 @@ def compile_engine(path: Path, settings: dict[str, Any]) -> Any:
         refuse_impostors(file, "an OpenVINO model")
     core = openvino.Core()
     try:
-        return core.compile_model(core.read_model(str(path)), "CPU", settings)
+        model = core.read_model(str(path))
+        if before is not None:
+            model = cut_openvino(model, before, path)
+        return core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise InputError(f"{path} is not a model that OpenVINO runs: {error}") from error

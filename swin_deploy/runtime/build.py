@@ -12,11 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.batches import new_seed
 from swin_deploy.child import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S, BuiltEngine, build_engine
 from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.targets import find_target
-from swin_deploy.errors import BusyError, EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.errors import (
+    BusyError,
+    EnvironmentMissingError,
+    InputError,
+    UnsafeError,
+    VerificationError,
+)
 from swin_deploy.files import digest, require_writable, sha256, sync, write_json
 from swin_deploy.precisions import Precision
 from swin_deploy.runtime.check import check_photo, compare_engine
@@ -125,10 +132,18 @@ def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None
         started(f"compiling {precision} for {target.name}")
         source = shipped.folder / shipped.graphs[precision].file
         built = build_engine(target, source, final, shipped.batch, Path(scratch) / "build.log")
-        started(f"verifying {precision} against the reference outputs")
+        sizes = shipped.batch.checked_sizes(new_seed())
+        numbers = ", ".join(map(str, sizes))
+        started(f"verifying {precision} against the reference outputs at batch {numbers}")
         try:
             rows = run_in_child(  # a compiler's mistake may crash whoever runs its engine
-                compare_engine, Path(scratch) / "verify.log", TIMEOUT_S, shipped, precision, final
+                compare_engine,
+                Path(scratch) / "verify.log",
+                TIMEOUT_S,
+                shipped,
+                precision,
+                final,
+                sizes,
             )
         except EnvironmentMissingError as error:
             raise EnvironmentMissingError(
@@ -164,6 +179,13 @@ def _publish(
     """
     engines = shipped.folder / ENGINES
     hashes = {Path(name).name: sha256(folder / Path(name).name) for name in files}
+    for name, value in hashes.items():
+        if built.written.files.get(Path(name).suffix) != value:
+            raise VerificationError(
+                f"{name} is not what its compiler wrote: something has changed it since; nothing "
+                "was published",
+                "build again",
+            )
     final = engines / digest(hashes)[:16]
     for name in hashes:
         sync(folder / name)

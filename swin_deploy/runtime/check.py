@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from swin_deploy.engine.open import open_engine
+from swin_deploy.engine.open import looks_at, open_engine
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner, run_all
-from swin_deploy.runtime.shipped import Shipped
+from swin_deploy.runtime.shipped import EXTREME, Reference, Shipped
 from swin_deploy.verify import Comparison, compare_outputs
+from swin_deploy.verify.comparison import NO_PHOTOS
 
 
 def check_photo(shipped: Shipped) -> str | None:
@@ -51,34 +53,50 @@ def check_photo(shipped: Shipped) -> str | None:
     return None
 
 
-def compare_engine(shipped: Shipped, precision: Precision, path: Path) -> list[Comparison]:
-    """Compare an engine with eager PyTorch, at every batch size and with one image in every slot.
+def compare_engine(
+    shipped: Shipped, precision: Precision, path: Path, sizes: Sequence[int]
+) -> list[Comparison]:
+    """Compare an engine with eager PyTorch, at several batch sizes and with one image in each slot.
 
     Args:
         shipped: The bundle.
         precision: Of the engine; selects reference and floors.
         path: The engine: built here just now.
+        sizes: Numbers of images, of ``BatchRange.checked_sizes``.
 
     Raises:
         EnvironmentMissingError: It cannot run here.
     """
     graph, target = shipped.graphs[precision], find_target(shipped.target)
-    reference = shipped.references[graph.reference]
-    images = read_array(shipped.folder / reference.inputs)
-    expected = {n: read_array(shipped.folder / f) for n, f in reference.outputs.items()}
+    images, expected = _read(shipped, shipped.references[graph.reference])
     taken = shipped.image_input(precision)
     rows: list[Comparison] = []
-    with open_engine(target, precision, path, image_input=taken) as runner:
-        for count in shipped.batch.checked_sizes:
-            slots = np.arange(count) % len(images)
-            for name, chosen in (
-                (f"{graph.reference} x{count}", slots),
-                (f"{graph.reference}, one x{count}", np.zeros_like(slots)),
-            ):
-                rows += _compare(runner, name, images[chosen], expected, chosen, shipped, precision)
+    strange, eager = _read(shipped, shipped.references[EXTREME])
     # By the floors that the bundle records, which ship with their evidence.
-    least = min(graph.floors_db.values())
-    return [replace(row, floor_db=graph.floors_db.get(row.output, least)) for row in rows]
+    floors, least = graph.floors_db, min(graph.floors_db.values())
+    for before in looks_at(target, shipped.interface):
+        with open_engine(target, precision, path, image_input=taken, before=before) as runner:
+            for count in sizes:
+                slots = np.arange(count) % len(images)
+                for name, chosen in (
+                    (f"{graph.reference} x{count}", slots),
+                    (f"{graph.reference}, one x{count}", np.zeros_like(slots)),
+                ):
+                    part = images[chosen]
+                    found = _compare(runner, name, part, expected, chosen, shipped, precision)
+                    rows += [replace(r, floor_db=floors.get(r.output, least)) for r in found]
+            every = np.arange(len(strange))
+            found = _compare(runner, EXTREME, strange, eager, every, shipped, precision)
+        if graph.extreme_floor_db is None:
+            rows += [row.not_judged(NO_PHOTOS) for row in found]
+        else:
+            rows += [replace(row, floor_db=graph.extreme_floor_db) for row in found]
+    return rows
+
+
+def _read(shipped: Shipped, reference: Reference) -> tuple[FloatArray, dict[str, FloatArray]]:
+    images = read_array(shipped.folder / reference.inputs)
+    return images, {n: read_array(shipped.folder / f) for n, f in reference.outputs.items()}
 
 
 def _compare(

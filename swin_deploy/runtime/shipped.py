@@ -16,8 +16,9 @@ from swin_deploy.records import parse_json
 if TYPE_CHECKING:
     from swin_deploy.data.pixels import ImageInput
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: images that no camera takes, and what is asked of engines on them
 BUNDLE, ENGINES = "bundle.json", "engines"  # the file, and the folder of what is built here
+EXTREME = "extremes"  # the reference that engines of every precision are compared on too
 # Which of several precisions is meant where none is named: the first of these that is there.
 PREFERRED: tuple[Precision, ...] = ("fp16", "fp32", "bf16", "int8")
 
@@ -30,11 +31,14 @@ class Graph:
         file: Path in the bundle, as all paths here.
         reference: Which of the references engines are compared on.
         floors_db: Output -> the lowest SQNR that it may have, in dB.
+        extreme_floor_db: The same on the reference ``EXTREME``, of every output; None where it only
+            has to be finite there.
     """
 
     file: str
     reference: str
     floors_db: dict[str, float]
+    extreme_floor_db: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import LOGITS
 from swin_deploy.verify.comparison import BY_ACCURACY, NO_PHOTOS, Comparison, Kind
-from swin_deploy.verify.inputs import is_extreme
+from swin_deploy.verify.extremes import is_extreme
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.outputs import Outputs, compare_outputs
 from swin_deploy.verify.sides import Side, coarser, floor_between

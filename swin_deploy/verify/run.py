@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.artifacts.reader import require_run
+from swin_deploy.batches import new_seed
 from swin_deploy.data.inputs import InputSet, find_photos
 from swin_deploy.errors import VerificationError
 from swin_deploy.files import replace_record
@@ -17,7 +18,7 @@ from swin_deploy.model.load import load_model
 from swin_deploy.verify.comparison import Comparison
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.elsewhere import compare_saved, save_session
-from swin_deploy.verify.inputs import batch_sizes, make_inputs
+from swin_deploy.verify.inputs import make_inputs
 from swin_deploy.verify.opened import OpenedRun, read_run
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.saved import read_outputs
@@ -114,6 +115,11 @@ def _named(bisections: Sequence[Bisection]) -> str:
 
 def _make_inputs(opened: OpenedRun, request: VerifyRequest) -> tuple[list[InputSet], list[str]]:
     photos = None if request.images is None else find_photos(request.images, request.limit)
-    sizes = request.batches or batch_sizes(opened.batch)
+    sizes, notes = request.batches, []
+    if not sizes:
+        sizes = opened.batch.checked_sizes(new_seed())
+        if opened.batch.drawn:
+            text = ",".join(map(str, sizes))
+            notes.append(f"batches of {text} were drawn; --batches {text} takes the same")
     inputs, left_out = make_inputs(opened, sizes, photos)
-    return inputs, [f"left out: {problem}" for problem in left_out]
+    return inputs, [*notes, *(f"left out: {problem}" for problem in left_out)]

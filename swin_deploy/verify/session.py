@@ -17,7 +17,6 @@ from swin_deploy.verify.bisect import bisect
 from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.comparison import NO_PHOTOS, Comparison
 from swin_deploy.verify.depth import Bisection
-from swin_deploy.verify.inputs import batch_sizes
 from swin_deploy.verify.names import EAGER
 from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.outputs import Outputs
@@ -142,7 +141,6 @@ class Session:
 
 def slot_sizes(opened: OpenedRun) -> tuple[int, ...]:
     """The batches that are filled with one image: the largest, and the largest odd one below."""
-    if opened.batch.static:
-        return (opened.batch.high,)
-    odd = [size for size in batch_sizes(opened.batch) if size % 2 and size > 1]
-    return tuple(sorted({*odd[-1:], opened.batch.high}))
+    low, high = opened.batch.low, opened.batch.high
+    odd = [size for size in range(max(low, 3), high) if size % 2]
+    return tuple(sorted({*odd[-1:], high}))

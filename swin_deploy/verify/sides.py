@@ -15,6 +15,7 @@ from swin_deploy.files import sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
 from swin_deploy.graph.widen import as_computed
+from swin_deploy.interface import Interface
 from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import Network
 from swin_deploy.model.outputs import with_outputs
@@ -142,19 +143,27 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
     return runner
 
 
-def open_graph(side: Side, scratch: Path, name: str | None = None) -> OnnxRuntimeRunner:
+def open_graph(
+    side: Side, scratch: Path, name: str | None = None, before: Interface | None = None
+) -> OnnxRuntimeRunner:
     """ONNX Runtime on the graph of a side, as it computes what the types of the file say.
 
     Args:
         side: Not eager.
         scratch: A folder for the rounded graph.
         name: For the tables, where it is not that of the side.
+        before: As ``OnnxRuntimeRunner`` takes it.
     """
     graph = runnable(side, scratch)
     # What is rounded for it to run here is meant for another runtime.
     rounded = graph != side.graph
     return OnnxRuntimeRunner(
-        graph, None, name or side.name, side.image_input, simulated_int8=rounded
+        graph,
+        None,
+        name or side.name,
+        side.image_input,
+        simulated_int8=rounded,
+        before=before,
     )
 
 

@@ -161,7 +161,8 @@ def _files(root: Path, manifest: Manifest) -> list[DeployedFile]:
                 path=path,
                 size_bytes=(root / path).stat().st_size if (root / path).is_file() else None,
                 sha256=value,
-                what=_BESIDE.get("".join(Path(path).suffixes), "") or describe_stage(stage, record),
+                what=_BESIDE.get("".join(Path(path).suffixes), "")
+                or describe_stage(stage, manifest.stages),
                 seconds=record.seconds,
             )
             files.append(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from swin_deploy.report.describe import NEVER_RUN
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.tables import Cell, code, make_table, measure, number, text
@@ -87,7 +88,9 @@ def warnings_section(data: ReportData) -> Section:
             if source.deployment.random:
                 own.append("The weights are random: good for timing, not for predictions.")
             own += source.deployment.notes
-        for part in (source.bench, source.verify, source.evaluate):
+        if source.verify is not None:
+            own += [f"{NEVER_RUN}: {name}: {why}" for name, why in source.verify.not_run.items()]
+        for part in (source.bench, source.evaluate):
             if part is not None:
                 own += [f"{name} was not run: {why}" for name, why in part.not_run.items()]
         own += source.bench.warnings if source.bench else ()

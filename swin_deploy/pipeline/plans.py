@@ -1,0 +1,77 @@
+"""Engines as files: whether they are what their compiler wrote, and of which graph.
+
+An engine that runs here is compared with eager PyTorch as well. A plan for another GPU is not: all
+that is known of it is what its bytes say. They have to be those that the compiler handed over, as
+its own process has hashed them, of the graph that passed; and the plan has to name the nodes of
+that graph, and all that its listing of kernels names. TensorRT-RTX keeps names of nodes in a plan,
+but reads no plan without a GPU (1.7.1: ``deserialize_cuda_engine`` gives None,
+``get_engine_validity`` says INVALID), so shapes and profile follow from the graph alone.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import onnx
+
+from swin_deploy.artifacts.manifest import StageRecord
+from swin_deploy.engine.listing import from_dict
+from swin_deploy.engine.targets import TARGETS
+from swin_deploy.errors import VerificationError
+from swin_deploy.files import read_json, sha256
+from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.engines import graph_of
+from swin_deploy.pipeline.scales import require_scales_of_graph
+
+_LAYER = re.compile(rb"\[ONNX Layer: ([^\]\x00]+)\]")
+
+
+def require_as_built(context: RunContext) -> None:
+    """Check every engine of a run against what its compiler's process has read and written.
+
+    Raises:
+        VerificationError: A file, its graph or its listing is another one; names it.
+    """
+    for stage, record in context.folder.current.stages.items():
+        if stage.startswith("engine:"):
+            _require_bytes(context, record)
+            _require_nodes(context, record)
+            target, precision = TARGETS[record.details["target"]], record.details["precision"]
+            if target.kind == "onnxruntime" and precision == "int8":
+                name = target.engine_name(precision)
+                require_scales_of_graph(context, graph_of(target, precision), name)
+
+
+def _require_bytes(context: RunContext, record: StageRecord) -> None:
+    target, precision = TARGETS[record.details["target"]], record.details["precision"]
+    made, graph = record.details["written"], graph_of(target, precision)
+    known = {name: made["files"].get(Path(name).suffix) for name in target.engine_files(precision)}
+    for name, expected in {graph: made["graph"], **known}.items():
+        if (found := sha256(context.folder.file(name))) != expected:
+            what = "that the engine was compiled from" if name == graph else "its compiler wrote"
+            raise VerificationError(
+                f"{name} is not the file {what}: sha256 {found[:12]}, recorded {str(expected)[:12]}"
+                "; nothing was published",
+                "export again, with nothing else writing into the folder",
+            )
+
+
+def _require_nodes(context: RunContext, record: StageRecord) -> None:
+    target, precision = TARGETS[record.details["target"]], record.details["precision"]
+    listing = target.listing_name(precision)
+    if target.module != "tensorrt_rtx" or listing is None:
+        return
+    name = target.engine_name(precision)
+    named = {text.decode() for text in _LAYER.findall(context.folder.file(name).read_bytes())}
+    graph = context.folder.file(graph_of(target, precision))
+    nodes = {node.name for node in onnx.load(graph, load_external_data=False).graph.node}
+    kernels = from_dict(read_json(context.folder.file(listing)) or {}, listing).kernels
+    listed = {node for kernel in kernels for node in kernel.onnx_nodes}
+    for what, some in (("that its graph has not", named - nodes), ("less", listed - named)):
+        if some:
+            raise VerificationError(
+                f"{name} names {len(some)} nodes {what}, {min(some)} for one: it is a plan of "
+                "another graph or has another listing; nothing was published",
+                "export again, with nothing else writing into the folder",
+            )

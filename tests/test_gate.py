@@ -1,0 +1,348 @@
+"""Wrong networks that noise at a few batch sizes does not show: the gate has to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+import behind
+from conftest import TRAINED, Silent
+from swin_deploy.batches import BatchRange
+from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.resolve import resolve_variant
+from swin_deploy.checkpoints.source import Source
+from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
+from swin_deploy.data.inputs import make_noise
+from swin_deploy.data.pixels import FP32_INPUT
+from swin_deploy.errors import VerificationError
+from swin_deploy.files import sha256
+from swin_deploy.interface import Interface
+from swin_deploy.pipeline import engines
+from swin_deploy.pipeline.run import run_export
+from swin_deploy.pipeline.scales import STATISTICS, require_scales_of_graph
+from swin_deploy.pipeline.stages import Stage
+from swin_deploy.runners.base import run_all
+from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.runtime.check import compare_engine
+from swin_deploy.runtime.trust import open_bundle
+from swin_deploy.verify.extremes import make_extremes
+
+ENGINE = "engine:cpu-fp32", "engines/cpu-fp32.onnx"
+
+
+def request(out: Path, **changes: Any) -> ExportRequest:
+    """The trained network for a CPU in FP32, batch 1 to 4."""
+    weights, load = bundled_weights(TRAINED.name), LoadOptions(wanted=TRAINED.config)
+    source = Source(path=weights, provenance={"source": "bundled"})
+    asked: dict[str, Any] = {
+        "batch": BatchRange(low=1, high=4),
+        "precisions": ("fp32",),
+        "targets": ("cpu",),
+    }
+    return ExportRequest(
+        variant=resolve_variant(source, TRAINED, load, Silent()),
+        weights=weights,
+        load=load,
+        out=out,
+        **asked | changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of ``request``. Tests must not change it."""
+    return run_export(request(tmp_path_factory.mktemp("made") / "run"), Silent()).path
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    """The same to change; of what depends on nothing else, nothing is made again."""
+    return shutil.copytree(made, tmp_path / "run")
+
+
+def published(run: Path) -> bytes:
+    return (run / "manifest.json").read_bytes()
+
+
+def failed(error: VerificationError) -> set[tuple[str, str]]:
+    rows = error.details["verification"]["comparisons"]
+    return {(row["candidate"], row["inputs"]) for row in rows if not row["passed"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "inputs"),
+    [
+        (behind.halve_at_batch(2), {"noise x2"}),
+        (behind.nan_where("flat"), {"black x1", "white x1", "grey x1"}),
+        (behind.nan_where("far"), {"spikes x2"}),
+    ],
+    ids=["one batch size", "flat images", "values beyond 6"],
+)
+def test_an_engine_that_is_wrong_for_some_calls_is_refused(
+    change: behind.Change, inputs: set[str], copy: Path
+) -> None:
+    before = published(copy)
+    with pytest.raises(VerificationError, match="engine cpu-fp32 disagrees") as caught:
+        run_export(request(copy), Silent(), behind.behind(*ENGINE, change))
+    assert caught.value.exit_code == 5
+    assert {seen for _, seen in failed(caught.value)} >= inputs
+    assert {candidate for candidate, _ in failed(caught.value)} == {"engine cpu-fp32"}
+    assert published(copy) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "inputs"),
+    [
+        (behind.halve_at_batch(2), {"noise x2", "noise, one x2"}),
+        (behind.nan_where("flat"), {"extremes"}),
+        (behind.nan_where("far"), {"extremes"}),
+    ],
+    ids=["one batch size", "flat images", "values beyond 6"],
+)
+def test_so_is_one_that_was_built_on_a_device(
+    digits_folder: Path, change: behind.Change, inputs: set[str], tmp_path: Path
+) -> None:
+    shipped, path = open_bundle(digits_folder), tmp_path / "engine.onnx"
+    onnx.save(onnx.load(digits_folder / shipped.graphs["fp32"].file), path)
+    sizes = shipped.batch.checked_sizes()
+    assert all(compare_engine(shipped, "fp32", path, sizes))
+    change(path)
+    rows = compare_engine(shipped, "fp32", path, sizes)
+    assert {row.inputs for row in rows if not row} == inputs
+
+
+def test_sizes_of_a_large_batch_are_drawn_and_can_be_drawn_again(tmp_path: Path) -> None:
+    def export(seed: int | None) -> tuple[set[str], dict[str, Any], list[str]]:
+        listener = Silent()
+        asked = request(tmp_path, batch=BatchRange(low=1, high=16), gate_seed=seed)
+        result = run_export(asked, listener)
+        rows = result.verification["comparisons"]
+        seen = {r["inputs"] for r in rows if r["inputs"].startswith("noise")}
+        return seen, result.verification["batches"], listener.notes
+
+    seen, drawn, notes = export(None)
+    assert seen == {f"noise x{size}" for size in drawn["sizes"]}
+    assert {1, 16} < set(drawn["sizes"])
+    assert len(seen) == 5
+    assert any(f"--gate-seed {drawn['seed']} draws the same" in note for note in notes)
+    again, the_same, _ = export(drawn["seed"])
+    assert again == seen
+    assert the_same == drawn
+
+
+@pytest.mark.parametrize("target", ["cpu", "cpu-openvino"])
+@pytest.mark.parametrize(
+    "interface",
+    [Interface(topk=1), Interface(softmax=True), Interface(softmax=True, topk=3, io="uint8")],
+    ids=["best class", "probabilities", "best probabilities of pixels"],
+)
+def test_classes_that_never_win_are_compared(target: str, interface: Interface, copy: Path) -> None:
+    """The logits of every graph and engine, though none gives them any more."""
+    asked = request(copy, interface=interface, targets=(target,))
+    result = run_export(asked, Silent())
+    rows = result.verification["comparisons"]
+    before = {r["candidate"] for r in rows if "before its ends" in r["candidate"]}
+    assert before == {
+        f"{n}, before its ends" for n in ("onnx, simplified", f"engine {target}-fp32")
+    }
+    assert {r["output"] for r in rows if r["candidate"] in before} == {"logits"}
+
+
+def test_an_engine_in_which_classes_cannot_win_is_refused(copy: Path) -> None:
+    """Those that never win on the images of the gate, so that its outputs are all right."""
+    taken, steps = FP32_INPUT, TRAINED.preprocessing
+    seen = [make_noise(size, 1, (32, 32)) for size in (1, 2, 3, 4)]
+    seen += make_extremes(taken, steps, (32, 32))
+    with OnnxRuntimeRunner(copy / "model.raw.onnx") as runner:
+        logits = [run_all(runner, images.images)["logits"] for images in seen]
+    losers = sorted({*range(10)} - {*np.concatenate(logits).argmax(axis=1).tolist()})
+    assert losers
+
+    def impossible(bias: np.ndarray) -> np.ndarray:
+        bias[losers] = -1e4
+        return bias
+
+    asked = request(copy, interface=Interface(topk=1))
+    change = behind.edit_head_bias(impossible)
+    with pytest.raises(VerificationError) as caught:
+        run_export(asked, Silent(), behind.behind(*ENGINE, change))
+    assert {name for name, _ in failed(caught.value)} == {"engine cpu-fp32, before its ends"}
+
+
+def test_ends_are_what_they_are_by_definition(copy: Path) -> None:
+    """A number added between the logits and TopK is no part of either."""
+
+    def change(path: Path) -> None:
+        model = onnx.load(path)
+        (last,) = (node for node in model.graph.node if node.op_type == "TopK")
+        index = list(model.graph.node).index(last)
+        add = helper.make_node("Abs", [last.input[0]], ["other"])
+        last.input[0] = "other"
+        model.graph.node.insert(index, add)
+        onnx.save(model, path)
+
+    asked = request(copy, interface=Interface(softmax=True, topk=10))
+    with pytest.raises(VerificationError, match="is made by Abs, not Softmax"):
+        run_export(asked, Silent(), behind.behind(*ENGINE, change))
+
+
+@pytest.fixture(scope="module")
+def plans(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with plans for GPUs of two kinds, of which none is here."""
+    out = shutil.copytree(made, tmp_path_factory.mktemp("plans") / "run")
+    return run_export(request(out, **PLANS), Silent()).path
+
+
+PLANS = {"precisions": ("fp32", "fp16"), "targets": ("cpu", "rtx-40", "rtx-50")}
+PLAN = "engine:rtx-50-fp16", "engines/rtx-50-fp16.plan"
+
+
+def end_in_zeros(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-64] + bytes(64))
+
+
+def be_another(path: Path) -> None:
+    """The plan of the same graph for another GPU."""
+    shutil.copy(path.with_name("rtx-40-fp16.plan"), path)
+
+
+@pytest.mark.parametrize("change", [end_in_zeros, be_another])
+def test_a_plan_that_nothing_runs_is_what_its_compiler_wrote(
+    plans: Path, change: behind.Change, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(plans, tmp_path / "run")
+    staged = copy / ".staging" / "engines"
+    staged.mkdir(parents=True)
+    shutil.copy(plans / "engines" / "rtx-40-fp16.plan", staged)
+    with pytest.raises(VerificationError, match=r"rtx-50-fp16\.plan is not the file") as caught:
+        run_export(request(copy, **PLANS), Silent(), behind.behind(*PLAN, change))
+    assert caught.value.exit_code == 5
+    assert published(copy) == published(plans)
+
+
+def test_a_plan_names_the_nodes_of_its_graph(plans: Path, tmp_path: Path) -> None:
+    """With a hash to go with it, it still is the plan of another graph."""
+    copy = shutil.copytree(plans, tmp_path / "run")
+
+    def rename(path: Path) -> None:
+        path.write_bytes(path.read_bytes().replace(b"blocks.0.attn", b"blocks.9.attn"))
+
+    def adapt(stages: list[Stage]) -> list[Stage]:
+        (stage,) = (one for one in behind.behind(*PLAN, rename)(stages) if one.name == PLAN[0])
+
+        def action(context: Any) -> dict[str, Any]:
+            details = stage.action(context)
+            details["written"]["files"][".plan"] = sha256(context.folder.scratch(PLAN[1]))
+            return details
+
+        return [replace(stage, action=action) if one.name == PLAN[0] else one for one in stages]
+
+    with pytest.raises(VerificationError, match="nodes that its graph has not"):
+        run_export(request(copy, **PLANS), Silent(), adapt)
+
+
+def test_an_engine_of_another_graph_is_refused(
+    plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(plans, tmp_path / "run")
+    graph_of = engines.graph_of
+    monkeypatch.setattr(engines, "graph_of", lambda target, precision: "model.onnx")
+    with pytest.raises(
+        VerificationError, match=r"model\.fp16\.onnx is not the file that the engine"
+    ):
+        run_export(request(copy, **PLANS), Silent(), behind.behind(*PLAN, lambda path: None))
+    assert engines.graph_of is not graph_of
+
+
+def int8(photos: Path, out: Path) -> ExportRequest:
+    options = Int8Options(calibration=photos, images=20)
+    return request(out, precisions=("fp32", "int8"), int8=options)
+
+
+@pytest.fixture(scope="module")
+def quantised(made: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with INT8. Tests must not change it."""
+    out = shutil.copytree(made, tmp_path_factory.mktemp("quantised") / "run")
+    return run_export(int8(photos, out), Silent()).path
+
+
+INT8_GRAPH, INT8_ENGINE = "model.int8.cpu.onnx", "engines/cpu-int8.onnx"
+
+
+def scale_by(factor: float, most: int) -> behind.Change:
+    """The first scales of activations times a number."""
+
+    def change(path: Path) -> None:
+        model = onnx.load(path)
+        names = {n.input[1] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+        found = [t for t in model.graph.initializer if t.name in names][:most]
+        assert found
+        for tensor in found:
+            value = numpy_helper.to_array(tensor) * np.float32(factor)
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+        onnx.save(model, path)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [scale_by(64, 1), scale_by(4, 100), scale_by(1 + 2**-10, 1)],
+    ids=["one by 64", "all by 4", "one by a thousandth"],
+)
+def test_a_scale_that_calibration_does_not_give_is_refused(
+    quantised: Path, photos: Path, change: behind.Change, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(quantised, tmp_path / "run")
+    adapt = behind.behind("int8:onnxruntime", INT8_GRAPH, change)
+    with pytest.raises(VerificationError, match=r"is quantised with scale .* calibration gives"):
+        run_export(int8(photos, copy), Silent(), adapt)
+    assert published(copy) == published(quantised)
+
+
+def test_an_engine_has_the_scales_of_its_graph(quantised: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(quantised, tmp_path / "run")
+    context: Any = SimpleNamespace(folder=SimpleNamespace(file=lambda name: copy / name))
+    require_scales_of_graph(context, INT8_GRAPH, INT8_ENGINE)
+    scale_by(4, 1)(copy / INT8_ENGINE)
+    with pytest.raises(VerificationError, match="has other scales than"):
+        require_scales_of_graph(context, INT8_GRAPH, INT8_ENGINE)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def count_otherwise(path: Path) -> None:
+    """A file that is whole, of other images."""
+    with np.load(path) as archive:
+        head, counts = json.loads(archive["head"].tobytes()), archive["counts"]
+    next(iter(head["tensors"].values()))["maximum"] *= 2
+    np.savez_compressed(
+        path, head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8), counts=counts
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(cut_short, "is damaged"), (count_otherwise, "does not hold what was counted")],
+)
+def test_statistics_that_are_damaged_are_refused_and_not_made_again(
+    quantised: Path, photos: Path, change: behind.Change, message: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(quantised, tmp_path / "run")
+    listener = Silent()
+    with pytest.raises(VerificationError, match=message) as caught:
+        run_export(int8(photos, copy), listener, behind.behind("calibrate", STATISTICS, change))
+    assert caught.value.exit_code == 5
+    assert not any("calibrating again" in note for note in listener.notes)
+    assert published(copy) == published(quantised)
