@@ -40,6 +40,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.fault(5)
 @BOTH
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_file_that_would_run_something_is_refused(
@@ -67,6 +68,7 @@ STEPS = {  # every step of a pickle that calls or imports
 }
 
 
+@pytest.mark.fault(5, 6)
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS.keys())
 def test_no_step_imports(tmp_path: Path, steps: bytes) -> None:
     with pytest.raises(UnsafeError, match=r"antigravity\.fly"):
@@ -161,6 +163,7 @@ def test_records_that_share_their_bytes_make_no_more_of_them(tmp_path: Path) -> 
         read_tensors(path)
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize(
     ("change", "options"),
     [
@@ -197,6 +200,7 @@ def test_a_plain_pickle(tmp_path: Path, content: object, code: str) -> None:
     assert "weights_only" not in str(caught.value)
 
 
+@pytest.mark.fault(1)
 def test_damaged_files_are_typed_errors(tmp_path: Path) -> None:
     outcomes = fuzz(tmp_path, 400)
     assert outcomes.keys() <= {"read", "E_INPUT", "E_UNSAFE"}
