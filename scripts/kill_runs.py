@@ -6,7 +6,7 @@ A run of swin_pocket lies in a folder and is replaced by another, of batch 2. Th
 (SIGKILL, alone: its children have to notice) before a call that changes the run folder, at each
 such call of an export if --count has room for all of them, and at random times. After each death
 
-* the folder holds the old run or the new one, whole: the manifest, and every file with its hash;
+* the old run or the new one is read, whole, as every command reads it;
 * the same command again ends with exit 0 and with the bytes of a run that nobody killed;
 * no process of the dead one is left.
 
@@ -36,8 +36,9 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
-EXPORT = ("export", "--variant", "swin_pocket", "--weights", "bundled", "--target", "cpu", "--json")
+from read_while_publishing import EXPORT, ROOT, read
+from swin_deploy.errors import SwinDeployError
+
 TIMEOUT_S = 600.0
 ENDED_S = 30.0  # within which children of a dead process have to end
 MARK = "SWIN_DEPLOY_KILL_RUNS"  # in the environment of every process that is started here
@@ -178,8 +179,11 @@ def kill(bench: Bench, findings: Findings, at: int, after_s: float) -> None:
         where += " " + last_line(bench.scratch / "calls.txt")
     else:
         findings.at_random_times += 1  # one that had just ended is a death after the last moment
-    if contents(out) not in (bench.before, bench.expected):
-        findings.faults.append(f"{where}: neither run is whole")
+    try:
+        if read(out) not in (bench.before, bench.expected):
+            findings.faults.append(f"{where}: a mixture of both runs is left")
+    except SwinDeployError as error:
+        findings.faults.append(f"{where}: neither run can be read: {error}")
     for name in outlived(process.pid):
         findings.faults.append(f"{where}: {name} outlived it")
     try:

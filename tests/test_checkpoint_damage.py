@@ -15,8 +15,6 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import ROOT
-from fuzzing.checkpoints import fuzz, read, seeds
 from swin_deploy.checkpoints.files import read_tensors
 from swin_deploy.errors import InputError, SwinDeployError, UnsafeError
 from torch_files import BOTH, WEIGHT, rewrite, save, with_pickle
@@ -200,19 +198,6 @@ def test_a_plain_pickle(tmp_path: Path, content: object, code: str) -> None:
     assert "weights_only" not in str(caught.value)
 
 
-@pytest.mark.fault(1)
-def test_damaged_files_are_typed_errors(tmp_path: Path) -> None:
-    outcomes = fuzz(tmp_path, 400)
-    assert outcomes.keys() <= {"read", "E_INPUT", "E_UNSAFE"}
-    assert outcomes["E_INPUT"] > 100
-
-
-def test_every_whole_seed_is_read(tmp_path: Path) -> None:
-    for content in seeds().values():
-        (tmp_path / "x.pth").write_bytes(content)
-        assert read(tmp_path / "x.pth") == "read"
-
-
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 8 bytes")])
 def test_a_machine_that_is_short_of_memory_is_no_fault_of_the_file(
     tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
@@ -224,11 +209,3 @@ def test_a_machine_that_is_short_of_memory_is_no_fault_of_the_file(
     with pytest.raises(type(error)) as caught:
         read_tensors(save(tmp_path / "x.pth", WEIGHT))
     assert caught.value is error
-
-
-def test_the_command_counts_what_became_of_them(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "fuzz.py"), "--count", "20", "--seed", "7"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    counts = dict(line.split() for line in done.stdout.splitlines()[1:])
-    assert sum(map(int, counts.values())) == 20
-    assert counts.keys() <= {"read", "E_INPUT", "E_UNSAFE"}
