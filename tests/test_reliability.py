@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import reliability
 from conftest import ROOT
 
+SECURITY = ROOT / "SECURITY.md"
 RECORD = json.loads(reliability.RECORD.read_text())
 MARKS = {
     node.name: {argument.value for mark in found for argument in mark.args}
@@ -87,3 +89,21 @@ def test_a_file_without_marks_is_no_record(tmp_path: Path) -> None:
     (tmp_path / "x.xml").write_text("<testsuites/>")
     with pytest.raises(SystemExit, match="no test with the mark"):
         reliability.read_junit(tmp_path / "x.xml")
+
+
+PROMISES = re.findall(r"^\d+\. .*?(?=^\d+\. |^## )", SECURITY.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=[p.partition(".")[0] for p in PROMISES])
+def test_a_promise_of_the_security_page_names_tests_that_exist(promise: str) -> None:
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", promise)
+    assert named
+    for path, function in named:
+        tree = ast.parse((ROOT / path).read_text())
+        assert function in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}, function
+
+
+def test_links_of_the_security_page_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", SECURITY.read_text())
+    assert len(PROMISES) > 10
+    assert not [link for link in links if not (ROOT / link).exists()]
