@@ -26,6 +26,7 @@ LAYERS = (
         "installed",
         "interrupts",
         "metrics",
+        "narrow",
         "precisions",
     ),
     ("preprocessing",),
