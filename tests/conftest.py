@@ -312,10 +312,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none, and say why; and what workers take together.
 
+    The faults that a test shows go into the file of ``--junitxml`` with its outcome.
+
     They take slow tests first and one by one, but for those that share an export and say so with
     the mark ``xdist_group``; then all others of a file at a time, whose fixtures are made once, or
     with the file that the mark names, where the two must not run at once.
     """
+    for item in items:
+        rows = {row for mark in item.iter_markers("fault") for row in mark.args}
+        item.user_properties.extend(("fault", row) for row in sorted(rows))
     if (problem := device_problem()) is not None:
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -129,6 +129,7 @@ def test_a_config_survives_json() -> None:
         assert config_of(family_of(variant.config), values) == variant.config
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize(
     ("size", "reason", "advice"),
     [
@@ -148,6 +149,7 @@ def test_a_wrong_size_names_the_nearest_that_work(
     assert advice in caught.value.hint
 
 
+@pytest.mark.fault(13)
 def test_the_sizes_that_an_error_names_do_work() -> None:
     with pytest.raises(ConfigError) as caught:
         stage_geometry(replace(POCKET.config, image_size=(72, 72)))
@@ -173,6 +175,7 @@ def test_impossible_values_are_refused(change: dict[str, object], message: str) 
         SwinConfig(name="x", **change)  # type: ignore[arg-type]
 
 
+@pytest.mark.fault(43)
 @pytest.mark.parametrize("name", ["", "..", "../up", "a b", "a\nb", ".hidden", "x" * 65])
 def test_a_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a folder"):

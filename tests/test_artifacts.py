@@ -59,6 +59,7 @@ def test_json_that_is_damaged_reads_as_missing(tmp_path: Path) -> None:
     assert read_json(path) == {"a": 1}
 
 
+@pytest.mark.fault(42)
 def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileAccessError, match="cannot write in"):
@@ -67,6 +68,7 @@ def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
         require_writable(tmp_path / "file" / "below")
 
 
+@pytest.mark.fault(41)
 def test_a_second_writer_learns_who_holds_the_run(tmp_path: Path) -> None:
     holder = (
         "import sys, time; from pathlib import Path\n"
@@ -97,6 +99,7 @@ def test_a_published_run_is_found_again_and_checked(tmp_path: Path) -> None:
     assert not (tmp_path / ".staging").exists()
 
 
+@pytest.mark.fault(33)
 def test_a_changed_missing_or_unlisted_file_is_refused(tmp_path: Path) -> None:
     make_run(tmp_path)
     run = require_run(tmp_path)
@@ -116,6 +119,7 @@ def test_a_folder_without_a_manifest_is_no_run(tmp_path: Path) -> None:
         require_run(tmp_path)
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(
     "text", ['{"schema_version": 99, "stages": {}}', '{"schema_version": 1}', "{}", "junk"]
 )
@@ -136,6 +140,7 @@ def test_a_stage_is_current_only_with_its_key_and_its_bytes(tmp_path: Path) -> N
         assert run.find("engine", digest("one")) is None
 
 
+@pytest.mark.fault(39)
 def test_a_killed_run_finds_its_finished_stages_and_publishes_none(tmp_path: Path) -> None:
     make_run(tmp_path, "old")
     before = sha256(tmp_path / "engines" / "a.plan"), (tmp_path / MANIFEST).read_text()

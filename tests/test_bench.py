@@ -122,6 +122,7 @@ def test_a_fast_engine_with_wrong_outputs_is_not_timed() -> None:
         measure(Sleeper("wrong", 0.001, offset=0.1))
 
 
+@pytest.mark.fault(36)
 def test_a_batch_that_a_runner_does_not_take_is_refused() -> None:
     with pytest.raises(ConfigError, match="takes a batch of 1:8, not 16"):
         measure(Sleeper("x", 0.001), spec=BenchSpec(batches=(16,)))
@@ -213,6 +214,7 @@ def test_a_verdict_needs_all_but_a_hundredth() -> None:
     assert judge(np.array([1.2] * 10 + [0.8] * 10)) == "not told apart"
 
 
+@pytest.mark.fault(44)
 def test_a_noisy_measurement_says_so() -> None:
     quiet = summarise("x", "candidate", 1, turns_of(*[10] * 8), turns_of(*[20] * 8))
     noisy = summarise("y", "candidate", 1, turns_of(*[10, 14] * 4), turns_of(*[20] * 8))
@@ -330,6 +332,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(
     ("name", "spoil", "error", "message"),
     [
@@ -355,6 +358,7 @@ def test_a_file_that_is_not_as_recorded_is_refused(
         open_subject(run_copy / name, None, None)
 
 
+@pytest.mark.fault(14, 33)
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [

@@ -175,6 +175,7 @@ def die_while_compiling(report: Callable[[Progress], None], *ignored: object) ->
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.fault(35)
 def test_a_killed_build_says_where_it_was_and_what_to_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +240,7 @@ def test_a_timing_cache_belongs_to_a_gpu_a_tensorrt_and_a_cuda(tmp_path: Path) -
     assert len({path, *others}) == 5
 
 
+@pytest.mark.fault(35)
 def test_a_timing_cache_is_replaced_as_a_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +282,7 @@ def test_it_lies_in_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch) -> No
     assert default_folder() == Path.home() / ".cache" / "swin-deploy" / "timing"
 
 
+@pytest.mark.fault(35)
 def test_the_log_of_a_failed_build_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: Silent
 ) -> None:

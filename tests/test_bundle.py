@@ -291,6 +291,7 @@ def test_a_pillow_that_reads_photos_differently_is_found(folder: Path) -> None:
     assert not list((folder / "engines").glob("[!.]*"))
 
 
+@pytest.mark.fault(41)
 def test_builders_take_turns_and_clean_up(built: Path) -> None:
     from swin_deploy.runtime.build import _only_builder
 
@@ -307,6 +308,7 @@ def test_builders_take_turns_and_clean_up(built: Path) -> None:
     SwinEngine.load(built, threads=1).close()  # what was damaged is whole again
 
 
+@pytest.mark.fault(38)
 def test_a_disk_that_fills_up_leaves_the_engine_of_before(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def assert_same(
         )
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("given", [1, 3, 10])
 @pytest.mark.parametrize("batch", ["b", 1, 3, 4, 16])
 def test_every_image_counts_alike(
@@ -136,6 +137,7 @@ def test_what_is_no_activation_is_refused(
         collect_statistics(toy(), tensors, batches_of(2), None, {})
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_activations_that_are_not_finite_are_named(
     toy: Callable[[int | str], Path], bad: float
@@ -324,6 +326,7 @@ def test_an_interrupted_calibration_goes_on_where_it_was(
     assert notes == ([f"calibration goes on after {saved} images, from {cache}"] if saved else [])
 
 
+@pytest.mark.fault(29)
 def test_fewer_images_than_were_counted_are_refused(
     toy: Callable[[int | str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +369,7 @@ calibrate.collect_statistics(Path(graph), tensors, batches, Path(cache), identit
 """
 
 
+@pytest.mark.fault(39)
 def test_a_killed_calibration_of_photos_counts_as_if_it_had_not_been(
     pocket_run: RunResult, photos: Path, tmp_path: Path
 ) -> None:
@@ -414,6 +418,7 @@ MEMORY = textwrap.dedent(
 )
 
 
+@pytest.mark.fault(37)
 def test_memory_does_not_grow_with_the_images(pocket_run: RunResult) -> None:
     """All tensors of 400 images of this network are 570 MB."""
     graph = pocket_run.path / "model.onnx"

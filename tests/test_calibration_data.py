@@ -52,6 +52,7 @@ def some_images(count: int = 5, channels: int = 3) -> np.ndarray:
     return generator.standard_normal((count, channels, *SIZE), dtype=np.float32)
 
 
+@pytest.mark.fault(24)
 def test_a_sample_is_the_same_every_time_and_grows_from_within(folder: Path) -> None:
     ten = find_calibration(folder, 10, seed=3)
     assert ten.found == 30
@@ -89,6 +90,7 @@ def test_photos_come_in_batches_as_everywhere_else(folder: Path, batch: int) -> 
     np.testing.assert_array_equal(np.concatenate(batches), np.stack(expected))
 
 
+@pytest.mark.fault(37)
 def test_only_one_batch_is_decoded_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
 
@@ -103,6 +105,7 @@ def test_only_one_batch_is_decoded_at_a_time(folder: Path, monkeypatch: pytest.M
     assert len(opened) == 4
 
 
+@pytest.mark.fault(24)
 def test_loops_fifos_and_dangling_links_are_no_images(folder: Path) -> None:
     (folder / "cat" / "loop").symlink_to(folder)
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
@@ -142,6 +145,7 @@ def test_the_array_called_images_goes_before_others(tmp_path: Path) -> None:
     assert find_calibration(tmp_path / "x.npz").found == 5
 
 
+@pytest.mark.fault(29)
 def test_what_is_worth_saying_is_said(folder: Path, tmp_path: Path) -> None:
     calibration = find_calibration(folder, 512)
     assert calibration.notes == (
@@ -160,6 +164,7 @@ def test_what_is_worth_saying_is_said(folder: Path, tmp_path: Path) -> None:
     assert find_calibration(tmp_path / "y.npy").notes == ()
 
 
+@pytest.mark.fault(25)
 def test_one_bad_photo_in_twenty_is_left_out_and_named(folder: Path) -> None:
     (folder / "cat" / "00.png").write_bytes(b"junk")
     notes: list[str] = []
@@ -398,6 +403,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], str, int]] = {
 }
 
 
+@pytest.mark.fault(5, 24, 28)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_cannot_be_calibrated_on_is_refused(tmp_path: Path, fault: str) -> None:
     make, message, code = FAULTS[fault]
@@ -408,6 +414,7 @@ def test_what_cannot_be_calibrated_on_is_refused(tmp_path: Path, fault: str) -> 
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.fault(5)
 def test_the_hostile_object_would_leave_its_mark(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Hostile(tmp_path / "mark")))
     assert (tmp_path / "mark").exists()

@@ -51,6 +51,7 @@ TYPES = {
 }
 
 
+@pytest.mark.fault(12)
 @BOTH
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_tensors_are_those_that_were_saved(tmp_path: Path, zipped: bool, protocol: int) -> None:
@@ -148,6 +149,7 @@ BESIDE: dict[str, tuple[str, type | None, Callable[[], object]]] = {
 }
 
 
+@pytest.mark.fault(6)
 @BOTH
 @pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
 @pytest.mark.parametrize(("name", "kind", "make"), BESIDE.values(), ids=BESIDE.keys())
@@ -194,6 +196,7 @@ KINDS: dict[str, Callable[[], Tensor]] = {
 }
 
 
+@pytest.mark.fault(12)
 @BOTH
 @pytest.mark.parametrize(("kind", "make"), KINDS.items(), ids=KINDS.keys())
 @pytest.mark.filterwarnings("ignore")
@@ -205,6 +208,7 @@ def test_tensors_without_plain_numbers_are_refused_by_name(
         read_tensors(path)
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("dtype", ["int32", "bool", "complex64", "float8_e8m0fnu"])
 def test_types_that_no_weight_has_are_refused(tmp_path: Path, dtype: str) -> None:
     tensors: dict[str, Tensor] = dict(build_model(POCKET.config).named_parameters())

@@ -119,6 +119,7 @@ def average_file(path: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Te
     return weights, average
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("name", ["model_ema", "state_dict_ema", "ema_state_dict", "ema"])
 def test_an_average_is_taken_if_asked_for(name: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth"
@@ -134,6 +135,7 @@ def test_an_average_is_taken_if_asked_for(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(found.tensors[key], value) for key, value in average.items())
 
 
+@pytest.mark.fault(7)
 def test_an_average_that_is_not_there_is_not_made_up(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth"
     torch.save({"model": dict(build_model(POCKET.config).state_dict())}, path)

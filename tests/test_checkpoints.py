@@ -41,6 +41,7 @@ def load(path: Path, content: object) -> Checkpoint:
     return load_checkpoint(path, AT_64)
 
 
+@pytest.mark.fault(7, 10)
 def test_known_buffers_and_containers_are_listed(
     tmp_path: Path, pocket_tensors: dict[str, Tensor]
 ) -> None:
@@ -51,6 +52,7 @@ def test_known_buffers_and_containers_are_listed(
     assert found.dropped == ("layers.0.blocks.1.attn_mask",)
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_types_become_float32_and_are_noted(
     tmp_path: Path, pocket_tensors: dict[str, Tensor], dtype: torch.dtype
@@ -110,6 +112,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 }
 
 
+@pytest.mark.fault(3, 10, 11)
 @pytest.mark.parametrize(("spoil", "message"), SPOILT.values(), ids=SPOILT.keys())
 def test_a_checkpoint_loads_whole_or_not_at_all(
     spoil: Spoil,
@@ -150,6 +153,7 @@ class Hostile:
         return os.system, (f"touch '{self.canary}'",)
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("legacy", [False, True], ids=["archive", "bare pickle"])
 def test_a_hostile_pickle_runs_nothing(tmp_path: Path, legacy: bool) -> None:
     canary, path = tmp_path / "canary", tmp_path / "x.pth"
@@ -187,6 +191,7 @@ def write(content: bytes) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(content) and None
 
 
+@pytest.mark.fault(1, 2, 3, 4)
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [
@@ -230,6 +235,7 @@ def test_the_image_size_is_asked_for_where_nothing_says_it(
         load_checkpoint(tmp_path / "x.safetensors")
 
 
+@pytest.mark.fault(8)
 def test_a_wrong_variant_names_the_one_that_fits(tmp_path: Path) -> None:
     save_file(dict(build_model(VARIANTS["swin_t"].config).named_parameters()), tmp_path / "x.bin")
     (tmp_path / "x.bin").rename(path := tmp_path / "x.safetensors")
@@ -271,6 +277,7 @@ def test_export_and_bench_of_a_checkpoint(
     assert json.loads(capsys.readouterr().out)["current"] == []
 
 
+@pytest.mark.fault(9)
 def test_the_classes_of_a_checkpoint_win_and_its_network_has_to_fit(
     tmp_path: Path, pocket_tensors: dict[str, Tensor]
 ) -> None:

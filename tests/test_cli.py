@@ -15,6 +15,7 @@ from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.cuda import device_problem
 
 
+@pytest.mark.fault(34)
 @pytest.mark.skipif(device_problem() is None, reason="a GPU is here, so the plan may run")
 def test_a_plan_without_its_gpu_says_what_to_do(
     pocket_run: RunResult, capsys: pytest.CaptureFixture[str]
@@ -47,6 +48,7 @@ def test_a_bug_of_ours_keeps_its_traceback_and_is_still_an_object(
     assert error == {"code": "E_BUG", "exit_code": 1, "message": "ZeroDivisionError: a bug"}
 
 
+@pytest.mark.fault(42)
 def test_a_file_that_no_run_made_is_not_overwritten(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +169,7 @@ def test_targets_say_what_is_here_and_how_to_get_the_rest(
     assert rows["tensorrt"]["install"].startswith("pip install")
 
 
+@pytest.mark.fault(34)
 def test_doctor_fails_where_a_needed_package_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,7 @@ BAD_INPUT = {
 }
 
 
+@pytest.mark.fault(13, 14, 42)
 @pytest.mark.parametrize(("line", "code", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
 def test_bad_input_is_one_clear_line_and_nothing_is_lost(
     line: str,
@@ -139,6 +140,7 @@ def swin_deploy(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.fault(40)
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -159,6 +161,7 @@ def test_a_signal_stops_it_cleanly(
     assert not (tmp_path / "run" / "manifest.json").exists()
 
 
+@pytest.mark.fault(41)
 def test_a_run_in_use_is_refused_at_once(config: str, tmp_path: Path) -> None:
     arguments = ("export", "--config", config, "--out", "run")
     first = swin_deploy(*arguments, cwd=tmp_path)
@@ -179,6 +182,7 @@ def test_a_run_in_use_is_refused_at_once(config: str, tmp_path: Path) -> None:
     assert len(json.loads(out)["current"]) == 6
 
 
+@pytest.mark.fault(40)
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     line = f"{shlex.quote(sys.executable)} -m swin_deploy variants --json | head -n 1"
     done = subprocess.run(
@@ -193,6 +197,7 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.fault(38, 42)
 @pytest.mark.parametrize(
     ("number", "code"),
     [(28, 6), (122, 6), (13, 9), (30, 9), (36, 9), (5, 6), (24, 6), (12, 6), (22, None)],
@@ -204,6 +209,7 @@ def test_the_operating_system_s_refusals_have_their_codes(number: int, code: int
         assert "some/file" in error.problem
 
 
+@pytest.mark.fault(38)
 def test_a_full_disk_leaves_nothing_half(config: str, tmp_path: Path) -> None:
     """The limit on a file's size stands in for the disk: the graph does not fit."""
     code = (

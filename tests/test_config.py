@@ -35,6 +35,7 @@ def test_a_rectangle_and_an_override(tmp_path: Path) -> None:
     assert read_config(path, (448, 224)).config.image_size == (448, 224)
 
 
+@pytest.mark.fault(44)
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -60,6 +61,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     assert "window_size" in caught.value.hint
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -78,6 +80,7 @@ def test_what_cannot_be_a_network_is_refused(tmp_path: Path, text: str, message:
         read_config(write(tmp_path, text))
 
 
+@pytest.mark.fault(44)
 def test_binary_junk_is_not_toml(tmp_path: Path) -> None:
     path = tmp_path / "junk.toml"
     path.write_bytes(bytes(range(256)))
@@ -85,6 +88,7 @@ def test_binary_junk_is_not_toml(tmp_path: Path) -> None:
         read_config(path)
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, -1), (4, 2), (1, 5000)])
 def test_a_batch_out_of_range_is_refused(low: int, high: int) -> None:
     with pytest.raises(ConfigError, match="is not a range"):

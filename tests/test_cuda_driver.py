@@ -200,6 +200,7 @@ def test_what_the_driver_says_of_the_device(shim: Any) -> None:
     assert cuda.device_problem() == "no NVIDIA GPU"
 
 
+@pytest.mark.fault(36)
 def test_errors_are_typed(shim: Any) -> None:
     cuda.use_device()
     shim.shim_set_status(driver.OUT_OF_MEMORY)
@@ -223,6 +224,7 @@ def test_a_driver_that_does_not_start_says_why(shim: Any) -> None:
         cuda.use_device()
 
 
+@pytest.mark.fault(34)
 @pytest.mark.parametrize(
     ("source", "reason"), [(None, "no NVIDIA GPU, or no driver"), ("", "too old")]
 )

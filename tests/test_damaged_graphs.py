@@ -15,7 +15,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fuzzing import readers
 from swin_deploy.cli import main as cli
 from swin_deploy.errors import EnvironmentMissingError, InputError, ResourceError, UnsafeError
 from swin_deploy.onnx_file import read_onnx
@@ -272,26 +271,6 @@ def test_the_kinds_of_the_library(kind: str, error: type[Exception], tmp_path: P
     GRAPHS[kind][0](tmp_path / "here" / "x.onnx")
     with pytest.raises(error, match=r"x\.onnx"):
         read_onnx(tmp_path / "here" / "x.onnx")
-
-
-@pytest.fixture(scope="module")
-def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, readers.Kind]:
-    return readers.kinds(tmp_path_factory.mktemp("kinds"))
-
-
-def test_every_whole_file_is_read(kinds: dict[str, readers.Kind], tmp_path: Path) -> None:
-    for kind in kinds.values():
-        (tmp_path / kind.name).write_bytes(kind.content)
-        kind.read(tmp_path / kind.name)
-
-
-def test_damaged_files_of_every_kind_are_typed_errors(
-    kinds: dict[str, readers.Kind], tmp_path: Path
-) -> None:
-    for name, kind in kinds.items():
-        outcomes = readers.fuzz(tmp_path, kind, 60, seed=1)
-        known = {"read", "E_INPUT", "E_CONFIG", "E_UNSAFE", "E_ENVIRONMENT", "E_RESOURCE"}
-        assert outcomes.keys() <= known, (name, outcomes)
 
 
 BOUNDS = {  # value -> what a hint could try for ever

@@ -104,6 +104,7 @@ def test_targets_are_found_by_name_only() -> None:
     assert "tensorrt" in caught.value.hint
 
 
+@pytest.mark.fault(34)
 def test_a_missing_library_is_named_with_its_install_command(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentMissingError, match="tensorrt, which is not installed") as caught:
         build_engine(
@@ -120,6 +121,7 @@ def test_the_compiler_lists_the_kernels_of_a_plan(pocket_run: RunResult) -> None
     assert (pocket_run.path / "engines" / "rtx-fp16.plan").stat().st_size > 100_000
 
 
+@pytest.mark.fault(15)
 def test_the_compiler_refuses_what_is_no_graph(tmp_path: Path) -> None:
     source, final = tmp_path / "x.onnx", tmp_path / "x.plan"
     source.write_bytes(b"not a graph")
@@ -129,6 +131,7 @@ def test_the_compiler_refuses_what_is_no_graph(tmp_path: Path) -> None:
     assert final.read_bytes() == b"an earlier engine"
 
 
+@pytest.mark.fault(15)
 def test_the_compiler_names_the_node_that_it_cannot_parse(
     pocket_run: RunResult, tmp_path: Path
 ) -> None:
@@ -158,6 +161,7 @@ def test_the_onnxruntime_engine_is_its_own_fused_graph(
             runner.run(noise(POCKET, 3)[:0])
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -174,6 +178,7 @@ def test_the_runner_refuses_what_is_no_graph(tmp_path: Path, content: bytes, mes
         pass
 
 
+@pytest.mark.fault(14)
 def test_a_truncated_graph_is_refused(pocket_run: RunResult, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     path.write_bytes((pocket_run.path / "model.onnx").read_bytes()[:-1000])

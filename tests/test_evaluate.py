@@ -224,6 +224,7 @@ def options(request: EvaluateRequest) -> list[str]:
     ]
 
 
+@pytest.mark.fault(39)
 def test_a_call_that_is_killed_goes_on(
     request_of: Callable[..., EvaluateRequest],
     expected: dict[str, Any],
@@ -269,6 +270,7 @@ def test_shards_of_another_evaluation_do_not_count(
         assert changed["predictions_sha256"] == report["predictions_sha256"]
 
 
+@pytest.mark.fault(41)
 def test_one_process_at_a_time_writes_a_report(tmp_path: Path) -> None:
     out = tmp_path / "evaluate.json"
     second = open_journal(out, {}, print)
@@ -414,6 +416,7 @@ def test_unreadable_photos_are_left_out_until_they_are_many(
         evaluate(request)
 
 
+@pytest.mark.fault(17)
 def test_files_that_change_on_the_way_are_refused(
     request_of: Callable[..., EvaluateRequest], held_out: Path, tmp_path: Path
 ) -> None:

@@ -174,6 +174,7 @@ def test_freezing_leaves_the_eager_network_alone() -> None:
     assert all(torch.equal(value, before[key]) for key, value in eager.state_dict().items())
 
 
+@pytest.mark.fault(22)
 @DAMAGED_FORMS
 def test_a_damaged_form_misses_the_floor_by_far(
     form: FormName,

@@ -38,6 +38,7 @@ RTX_HERE = replace(RTX, runs_on=(), compute_capability="8.9")
 CPU = Fingerprint(module="onnxruntime", version="1.30.1", platform="linux-x86_64")
 
 
+@pytest.mark.fault(32)
 def test_an_engine_for_another_machine_is_refused_with_both(tmp_path: Path) -> None:
     path = tmp_path / "x.plan"
     with pytest.raises(EnvironmentMissingError) as caught:

@@ -30,6 +30,7 @@ from swin_deploy.runners.torch_eager import TorchRunner
 needs_no_gpu = pytest.mark.skipif(device_problem() is None, reason="what it says without a GPU")
 
 
+@pytest.mark.fault(34)
 @needs_no_gpu
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="needs the rtx extra")
 def test_without_a_gpu_it_says_why_of_each_part(
@@ -209,6 +210,7 @@ def test_what_we_refuse_fails_the_check(tmp_path: Path, error: Exception) -> Non
     assert report.exit_code == 5
 
 
+@pytest.mark.fault(34)
 def test_a_library_that_breaks_at_import_is_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,7 @@ def test_a_cache_comes_back(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["x.bin"]
 
 
+@pytest.mark.fault(35)
 @pytest.mark.parametrize("damage", [lambda c: c[:-1], lambda c: c[:9], lambda c: c[:40] + b"?"])
 def test_a_damaged_cache_is_not_used(tmp_path: Path, damage: Any) -> None:
     path = tmp_path / "x.bin"

@@ -50,6 +50,7 @@ def test_input_and_output_are_the_contract(static_graph: Path) -> None:
     assert shapes == {"image": [2, 3, 64, 64], "logits": [2, 7]}
 
 
+@pytest.mark.fault(20)
 def test_a_dynamic_batch_is_the_only_dynamic_axis(pocket_run: RunResult) -> None:
     image = onnx.load(pocket_run.path / "model.onnx").graph.input[0]
     dims = image.type.tensor_type.shape.dim
@@ -113,6 +114,7 @@ def test_two_checkouts_give_the_same_bytes(tmp_path: Path, static_graph: Path) -
     assert str(ROOT).encode() not in written
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_a_dynamic_graph_is_right_at_every_batch(
     pocket_run: RunResult, count: int, noise: Callable[[Variant, int], np.ndarray]
@@ -135,6 +137,7 @@ def test_a_static_graph_takes_any_number_of_images_in_calls(
         assert sqnr_db(expected, run_all(runner, images)["logits"]) >= FLOORS_DB["fp32"]
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("content", [b"", b"\x08\x07", b"<html>", bytes(range(200))])
 def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.onnx"

@@ -61,6 +61,7 @@ def test_a_right_graph_gets_smaller_and_keeps_its_matrix_products(
     assert after == before
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize(
     ("stub", "reason", "error"),
     [
@@ -92,6 +93,7 @@ def test_a_bad_simplifier_leaves_the_graph_as_exported(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log", "model.onnx"]
 
 
+@pytest.mark.fault(21)
 def test_a_simplifier_that_writes_junk_never_replaces_anything(
     pocket_run: RunResult, tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +116,7 @@ def leave() -> None:
     os._exit(3)
 
 
+@pytest.mark.fault(21)
 def test_a_child_hands_its_own_errors_over(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a bad file; try: another one"):
         run_in_child(fail_typed, tmp_path / "log", 60)

@@ -234,6 +234,7 @@ def test_a_terminal_shows_a_bar(hub: Hub, tmp_path: Path) -> None:
     assert "━".encode() in shown
 
 
+@pytest.mark.fault(43)
 @pytest.mark.parametrize(
     "weights",
     [

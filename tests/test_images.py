@@ -78,6 +78,7 @@ def test_a_rectangle_keeps_the_aspect_ratio(tmp_path: Path) -> None:
     assert pixels[:, 1:-1].min() > 0.99
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize(
     ("mode", "value", "suffix", "expected"),
     [
@@ -101,6 +102,7 @@ def test_every_mode_has_one_documented_meaning(
     assert colour(path) == expected
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_camera_may_be_held_any_way(tmp_path: Path, orientation: int) -> None:
     upright = np.zeros((16, 16, 3), dtype=np.uint8)
@@ -117,18 +119,21 @@ def test_the_camera_may_be_held_any_way(tmp_path: Path, orientation: int) -> Non
     assert pixels[:, 13, 2].max() < 0.1
 
 
+@pytest.mark.fault(26)
 def test_the_first_frame_of_an_animation_counts(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 16), c) for c in ("red", "blue")]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
     assert colour(tmp_path / "x.gif") == RED
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("size", [(1, 1), (3000, 1), (1, 3000)])
 def test_extreme_shapes_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size, "red").save(tmp_path / "x.png")
     assert colour(tmp_path / "x.png") == RED
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize(
     "content",
     [
@@ -145,6 +150,7 @@ def test_what_is_no_photo_is_refused(tmp_path: Path, content: bytes) -> None:
         load_photo(path, (8, 8), PLAIN)
 
 
+@pytest.mark.fault(26)
 def test_a_truncated_photo_and_a_bomb_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +166,7 @@ def test_a_truncated_photo_and_a_bomb_are_refused(
         load_photo(path, (8, 8), PLAIN)
 
 
+@pytest.mark.fault(24)
 def test_a_folder_is_sampled_evenly_and_the_same_every_time(tmp_path: Path) -> None:
     below = tmp_path / "a class"
     below.mkdir()
@@ -174,6 +181,7 @@ def test_a_folder_is_sampled_evenly_and_the_same_every_time(tmp_path: Path) -> N
     assert [path.name for path in folder.chosen[:3]] == ["00.png", "02.png", "04.png"]
 
 
+@pytest.mark.fault(25)
 def test_what_only_looks_like_a_photo_is_not_opened(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     os.mkfifo(tmp_path / "pipe.png")
@@ -182,6 +190,7 @@ def test_what_only_looks_like_a_photo_is_not_opened(tmp_path: Path) -> None:
     assert [path.name for path in find_photos(tmp_path).chosen] == ["x.png"]
 
 
+@pytest.mark.fault(25)
 def test_many_bad_photos_are_refused(tmp_path: Path) -> None:
     for index in range(3):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{index}.png")
@@ -190,6 +199,7 @@ def test_many_bad_photos_are_refused(tmp_path: Path) -> None:
         load_photos(find_photos(tmp_path), (8, 8), PLAIN)
 
 
+@pytest.mark.fault(25)
 def test_one_bad_photo_in_twenty_is_left_out_and_named(tmp_path: Path) -> None:
     for index in range(20):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{index:02}.png")

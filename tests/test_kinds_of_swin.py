@@ -55,6 +55,7 @@ def test_its_maps_do_too(name: str, tmp_path: Path) -> None:
     assert sides == [[15, columns], [8, 9], [4, 5]]
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize(
     ("variant", "damage"),
     [

@@ -72,6 +72,7 @@ def test_the_order_goes_before_names_and_numbers_where_it_is_asked_for(tree: Tre
     assert classes_of(find_labelled(photos, 3, sorted_folders=True)) == {"0": 0, "10": 1, "9": 2}
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("folders", "classes", "names", "reason"),
     [
@@ -95,6 +96,7 @@ def test_folders_that_are_not_the_classes_are_refused(
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.fault(30)
 def test_only_the_first_mismatches_are_listed() -> None:
     with pytest.raises(InputError, match=r"8 of 8 .*'4' is no number .*, and 3 more") as caught:
         match_classes([*"23456789"], 2, (), "x")
@@ -136,6 +138,7 @@ def test_a_list_has_a_label_a_line(tree: Tree, tmp_path: Path) -> None:
     assert find_labelled(names, 3, ANIMALS).labels == (1, 2)
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
@@ -244,6 +247,7 @@ def test_some_synset_ids_take_a_class_map(tree: Tree, tmp_path: Path) -> None:
     assert classes_of(find_labelled(source, 3, class_map=keras)) == by_keras
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -26,6 +26,7 @@ LAYERS = (
         "installed",
         "interrupts",
         "metrics",
+        "narrow",
         "precisions",
     ),
     ("onnx_file", "preprocessing"),

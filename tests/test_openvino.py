@@ -112,6 +112,7 @@ def test_an_engine_is_two_files_with_a_hash_each(run: RunResult) -> None:
         assert all((run.path / name).is_file() for name in names)
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize("suffix", ["xml", "bin"])
 def test_a_change_to_either_file_is_refused(run_copy: Path, suffix: str) -> None:
     path = run_copy / f"engines/cpu-openvino-fp32.{suffix}"
@@ -122,6 +123,7 @@ def test_a_change_to_either_file_is_refused(run_copy: Path, suffix: str) -> None
         open_subject(run_copy / "engines/cpu-openvino-fp32.xml", None, None)
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize(
     ("suffix", "content", "message"),
     [

@@ -142,6 +142,7 @@ def test_a_damaged_file_is_made_again(run_copy: Path, listener: Silent) -> None:
     assert snapshot(run_copy)["model.fp16.onnx"] == before["model.fp16.onnx"]
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_network_fails_and_leaves_nothing(
     damage: Callable[[pytest.MonkeyPatch], None],
@@ -280,6 +281,7 @@ def test_a_useless_photo_folder_is_refused(
     assert snapshot(run_copy) == before
 
 
+@pytest.mark.fault(39)
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_resumes_and_never_publishes_half(tmp_path: Path) -> None:
     """Killed after ever longer times; whatever is published by then matches its manifest."""

@@ -392,6 +392,7 @@ def trainer_of(request: QatRequest, graph: Path) -> Trainer:
     return Trainer(network, build_model(request.variant.config), photos, request.training)
 
 
+@pytest.mark.fault(39)
 def test_training_goes_on_as_if_it_had_not_stopped(few: Path, tmp_path: Path) -> None:
     request, graph, state = (
         request_of(few, tmp_path, rate=1e-3),
@@ -428,6 +429,7 @@ class Impatient(Silent):
             raise KeyboardInterrupt
 
 
+@pytest.mark.fault(40)
 def test_an_interrupt_leaves_nothing_but_the_epoch_and_the_next_run_goes_on(
     few: Path, tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_missing_key_is_named(key: str) -> None:
         decode(Outer, data, "file")
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(
     "content",
     [

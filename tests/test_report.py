@@ -103,6 +103,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(measured: Path)
     assert 'id="accuracy"' not in page
 
 
+@pytest.mark.fault(43)
 def test_nothing_of_a_file_is_markup(measured: Path, tmp_path: Path) -> None:
     content = report_files.bench()
     content["measurements"][1]["name"] = SCRIPT

@@ -156,6 +156,7 @@ with SwinEngine.load(sys.argv[1]) as engine:
     assert done.stdout.strip() in DIGITS
 
 
+@pytest.mark.fault(27)
 def test_preprocessing_is_that_of_the_pipeline(photos: Path, shipped: Shipped) -> None:
     """On the 20 photos that a run is verified on: the same bits, one by one and all at once."""
     folder = find_photos(photos)
@@ -170,6 +171,7 @@ def test_preprocessing_is_that_of_the_pipeline(photos: Path, shipped: Shipped) -
             np.testing.assert_array_equal(engine.prepare(photo)[0], image)
 
 
+@pytest.mark.fault(27)
 def test_odd_images_are_those_of_the_pipeline(tmp_path: Path, shipped: Shipped) -> None:
     for steps, size in ((shipped.preprocessing, shipped.image_size), (COLOUR, (56, 64))):
         other = replace(shipped, preprocessing=steps, image_size=size)
@@ -302,6 +304,7 @@ def test_closing_waits_and_is_final(shipped: Shipped) -> None:
             engine(np.zeros((4, 4, 1), dtype=np.uint8))
 
 
+@pytest.mark.fault(36)
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -450,6 +453,7 @@ def test_pictures_of_any_shape_can_be_read(
         assert 480 <= picture.width <= 1280
 
 
+@pytest.mark.fault(43)
 def test_names_of_any_bytes_are_printed() -> None:
     photo = Path("new\nline\udcff,\x1b[31m.jpg")
     result = PhotoResult(photo, (Guess(1, 'a "b", c', 0.5),), True)

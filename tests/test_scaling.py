@@ -306,6 +306,7 @@ def test_points_take_turns_and_exponents_are_theirs(
     assert any("peak memory is not known" in note for note in notes)
 
 
+@pytest.mark.fault(39)
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dies(point: Point, turn: int) -> float:
         if (point.variant.name, turn) == ("small_vit", 1):

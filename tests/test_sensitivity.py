@@ -370,6 +370,7 @@ KILLED = """
 """
 
 
+@pytest.mark.fault(39)
 @pytest.mark.usefixtures("uncompiled")
 def test_a_killed_run_goes_on_and_gives_the_same(
     pocket: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

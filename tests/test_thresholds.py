@@ -86,6 +86,7 @@ def test_a_uniform_distribution_is_kept_whole(method: CalibrationMethod) -> None
     assert threshold(values, method) == pytest.approx(3, rel=GRID)
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("outlier", [50.0, 1e3, 1e6, -1e6, 1e30])
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
 def test_one_far_outlier_is_cut_off(method: CalibrationMethod, outlier: float) -> None:
@@ -152,6 +153,7 @@ def test_entropy_finds_the_least_divergence_of_the_definition() -> None:
     assert divergence(values, 30.0) > 1.5 * least
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("method", CALIBRATION_METHODS)
 @pytest.mark.parametrize("value", [0.0, 1e-45, 1e-20, -1e-9])
 def test_a_dead_tensor_gets_the_floor_and_a_note(method: CalibrationMethod, value: float) -> None:
@@ -163,6 +165,7 @@ def test_a_dead_tensor_gets_the_floor_and_a_note(method: CalibrationMethod, valu
     assert "on all 3 calibration images" in note
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("method", CALIBRATION_METHODS)
 @pytest.mark.parametrize("value", [1e-3, 1.0, -7.0, 2.0**20])
 def test_a_constant_is_its_own_threshold(method: CalibrationMethod, value: float) -> None:

@@ -152,6 +152,7 @@ ENGINES: dict[str, tuple[Damage, type[SwinDeployError], str]] = {
 }
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(("damage", "kind", "message"), ENGINES.values(), ids=ENGINES.keys())
 @pytest.mark.usefixtures("nothing_is_opened")
 def test_an_engine_is_what_was_built_here(
@@ -178,6 +179,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(("other", "message"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
 @pytest.mark.usefixtures("nothing_is_opened")
 def test_a_plan_is_for_this_machine(
@@ -238,6 +240,7 @@ FILES: dict[str, tuple[Damage, str]] = {
 }
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize(("damage", "message"), FILES.values(), ids=FILES.keys())
 @pytest.mark.usefixtures("nothing_is_opened")
 def test_every_file_is_the_one_that_was_shipped(
@@ -261,6 +264,7 @@ def test_what_is_built_here_is_no_part_of_it(built: Path) -> None:
         describe(shipped)
 
 
+@pytest.mark.fault(39)
 def test_what_a_killed_build_left_is_never_loaded(built: Path) -> None:
     """An engine in the folders that a build works in counts for nothing, and is cleared away."""
     left = [built / "engines" / name for name in (".building-x", ".engine.json.x")]
@@ -296,6 +300,7 @@ def test_a_list_that_cannot_be_read_is_refused(built: Path, change: Any) -> None
         open_bundle(built)
 
 
+@pytest.mark.fault(33)
 def test_a_file_without_a_hash_is_refused(built: Path) -> None:
     def forget(facts: dict[str, Any]) -> None:
         del facts["files"]["model.onnx"]
@@ -361,6 +366,7 @@ def test_a_signed_bundle_is_complete(
         open_bundle(folder, public)
 
 
+@pytest.mark.fault(33)
 @signing
 def test_a_list_that_was_written_anew_is_not_signed(signed: tuple[Path, Path]) -> None:
     """Hashes that match are worth nothing if anyone can write them."""

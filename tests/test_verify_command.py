@@ -112,6 +112,7 @@ DAMAGES: dict[str, tuple[str, Change, str, str]] = {
 }
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("what", DAMAGES)
 def test_bisect_names_the_block_and_the_tensor(
@@ -411,6 +412,7 @@ def test_a_file_that_was_not_saved_here_is_refused(
         read_outputs(rewrite(tmp_path / "x.npz", change(dict(kept))))
 
 
+@pytest.mark.fault(5)
 def test_pickled_objects_are_refused(
     kept: dict[str, Any], masked: OpenedRun, tmp_path: Path
 ) -> None:
@@ -420,6 +422,7 @@ def test_pickled_objects_are_refused(
     assert cli.run(["verify", str(masked.run.path), "--against", str(path)]) == 8
 
 
+@pytest.mark.fault(28)
 def test_damaged_and_bloated_files_are_refused(
     kept: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.fault(8)
 def test_another_image_size_is_refused_with_the_reason(tiny: Path) -> None:
     for size in ((384, 384), (112, 448)):  # the second has as many patches
         with pytest.raises(InputError, match="positions for 14x14 patches of 16") as caught:
@@ -112,6 +113,7 @@ def test_another_image_size_is_refused_with_the_reason(tiny: Path) -> None:
     assert own.config == VARIANTS["vit_t_16"].config
 
 
+@pytest.mark.fault(10)
 def test_a_missing_tensor_is_named(tiny: Path, tmp_path: Path) -> None:
     tensors: dict[str, Tensor] = torch.load(_as_pickle(tiny, tmp_path), weights_only=True)
     del tensors["blocks.3.mlp.fc1.bias"]
@@ -125,6 +127,7 @@ def _as_pickle(path: Path, folder: Path) -> Path:
     return folder / "x.pth"
 
 
+@pytest.mark.fault(8)
 def test_the_variant_that_the_user_names_has_to_be_that_of_the_file(tiny: Path) -> None:
     found = resolve(tiny, VARIANTS["vit_t_16"])
     assert found.config == VARIANTS["vit_t_16"].config

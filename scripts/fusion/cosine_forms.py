@@ -12,6 +12,7 @@ from fusion.parts import Tried, constant
 from swin_deploy.export_form.slabs import shifted
 from swin_deploy.model.attention_v2 import CosineWindowAttention
 from swin_deploy.model.blocks import SwinBlock
+from swin_deploy.narrow import of_kind
 
 SHORTEST = 1e-12  # what F.normalize divides by at least; zero in FP16
 
@@ -24,8 +25,7 @@ class Cosine(Tried):
 
     def __init__(self, block: SwinBlock) -> None:
         super().__init__(block)
-        assert isinstance(block.attn, CosineWindowAttention)
-        self.scale = constant(block.attn.scale())  # (a, 1, 1)
+        self.scale = constant(of_kind(CosineWindowAttention, block.attn).scale())  # (a, 1, 1)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, key, v = super().split(x)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion.parts import layer
+from swin_deploy.errors import ConfigError
 from swin_deploy.export_form.linear import scaled_query
 from swin_deploy.export_form.order import invert, merge_groups, steps_between, window_order
 from swin_deploy.geometry import StageGeometry, stage_geometry
@@ -32,7 +33,8 @@ class ImagesFirst(nn.Module):
     def __init__(self, model: SwinTransformer, heads_first: bool = False) -> None:
         super().__init__()
         geometry: Any = stage_geometry(model.config)
-        assert not any(stage.is_padded for stage in geometry)
+        if any(stage.is_padded for stage in geometry):
+            raise ConfigError("this form has no padding", "an image size that tiles")
         self.side, self.first = model.config.patch_size, geometry[0]
         self.embed = layer(model.patch_embed.proj.weight.flatten(1), model.patch_embed.proj.bias)
         self.parts = nn.ModuleList(_parts(model, geometry, heads_first))

@@ -54,6 +54,7 @@ def holding_ours(config: SwinConfig, model: nn.Module) -> nn.Module:
     rename = from_tests("timm_models").parameter_name
     weights = {rename(name): value for name, value in model.named_parameters()}
     wanted = {name for name, _ in network.named_parameters()}
-    assert wanted == set(weights), wanted ^ set(weights)  # buffers are computed, not trained
+    if differing := wanted ^ set(weights):  # buffers are computed, not trained
+        raise RuntimeError(f"timm's network has other weights: {sorted(differing)}")
     network.load_state_dict(weights, strict=False)
     return network  # type: ignore[no-any-return]

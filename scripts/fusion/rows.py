@@ -12,6 +12,7 @@ from swin_deploy.architecture import SwinConfig
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.authors import TIMM
 from swin_deploy.config import read_config
+from swin_deploy.narrow import of_kind
 from swin_deploy.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).parent.parent.parent
@@ -65,8 +66,7 @@ class Row:
     @staticmethod
     def config_of(variant: Variant) -> SwinConfig:
         """The architecture of a variant that is a Swin."""
-        assert isinstance(variant.config, SwinConfig)
-        return variant.config
+        return of_kind(SwinConfig, variant.config)
 
     def __str__(self) -> str:
         return f"{self.label} {self.batch}"

@@ -1,1 +1,1 @@
-"""Damaged files, read in process: each gives a result or a typed error, and soon."""
+"""Damaged files: each gives a result or a typed error, and soon."""

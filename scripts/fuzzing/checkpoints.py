@@ -1,23 +1,18 @@
-"""Damaged checkpoints: a network comes out, or a typed error."""
+"""Damaged checkpoints of ``torch.save``: archives, bare pickles, and their insides."""
 
 from __future__ import annotations
 
 import io
 import random
-import signal
 import zipfile
-from collections import Counter, OrderedDict
-from pathlib import Path
+from collections import OrderedDict
 
 import torch
 
+from fuzzing.mutation import mutated
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.checkpoints.load import load_checkpoint
-from swin_deploy.config import LoadOptions
-from swin_deploy.errors import SwinDeployError
 from swin_deploy.model.build import build_model
 
-LIMIT_S = 20  # of one file: reading a whole one takes some milliseconds
 SMALLEST = SwinConfig(
     name="smallest",
     image_size=(16, 16),
@@ -37,7 +32,7 @@ _STEPS = (
 )
 
 
-def seeds() -> dict[str, bytes]:
+def whole_files() -> dict[str, bytes]:
     """Small whole files, by what they are."""
     network = build_model(SMALLEST)
     tensors = dict(network.named_parameters())
@@ -60,56 +55,11 @@ def seeds() -> dict[str, bytes]:
 def damaged(content: bytes, choose: random.Random) -> bytes:
     """The file with bytes changed, taken out or put in; of an archive, half the time its pickle."""
     if not zipfile.is_zipfile(io.BytesIO(content)) or choose.random() < 0.5:
-        return _mutated(content, choose)
+        return mutated(content, choose, _STEPS)
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(made, "w") as new:
         for entry in old.infolist():
             record = old.read(entry)
             change = entry.filename.endswith(("data.pkl", "byteorder"))
-            new.writestr(entry.filename, _mutated(record, choose) if change else record)
+            new.writestr(entry.filename, mutated(record, choose, _STEPS) if change else record)
     return made.getvalue()
-
-
-def _mutated(content: bytes, choose: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(choose.choice((1, 1, 2, 5))):
-        at = choose.randrange(len(changed) + 1)
-        kind = choose.randrange(5)
-        if kind == 0:
-            changed[at : at + 1] = bytes([choose.randrange(256)])
-        elif kind == 1:
-            changed[at:at] = choose.choice(_STEPS)
-        elif kind == 2:
-            del changed[at : at + choose.choice((1, 2, 8, 100))]
-        elif kind == 3:
-            source = choose.randrange(len(changed) + 1)
-            changed[at:at] = changed[source : source + choose.choice((1, 4, 30))]
-        else:
-            changed[at : at + 4] = choose.choice(
-                (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\x7f\0\0")
-            )
-    return bytes(changed)
-
-
-def read(path: Path) -> str:
-    """What reading one file comes to: "read", or the code of a typed error."""
-    try:
-        load_checkpoint(path, LoadOptions(image_size=SMALLEST.image_size))
-    except SwinDeployError as error:
-        return error.code
-    return "read"
-
-
-def fuzz(folder: Path, count: int, seed: int = 0) -> Counter[str]:
-    """Read ``count`` damaged files; what is no typed error comes out, and so does a hang.
-
-    The file that did it is left in ``folder``.
-    """
-    choose, outcomes, whole = random.Random(seed), Counter[str](), list(seeds().values())
-    path = folder / "damaged.pth"
-    for _ in range(count):
-        path.write_bytes(damaged(choose.choice(whole), choose))
-        signal.alarm(LIMIT_S)  # whose signal ends the process
-        outcomes[read(path)] += 1
-        signal.alarm(0)
-    return outcomes

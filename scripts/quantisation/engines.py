@@ -29,6 +29,7 @@ from swin_deploy.graph.half import convert_to_half
 from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.model.build import build_model
+from swin_deploy.narrow import present
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,8 @@ def list_kernels(write: Callable[[Path], None], batch: BatchRange) -> Listing:
 
 def figures_of(listing: Listing) -> Figures:
     """The sums over a listing of a static batch."""
-    activations = listing.activation_bytes
-    weights = total(kernel.constant_bytes for kernel in listing.kernels)
-    assert activations is not None  # the batch is static
-    assert weights is not None
+    activations = present(listing.activation_bytes)  # the batch is static
+    weights = present(total(kernel.constant_bytes for kernel in listing.kernels))
     return Figures(len(listing.kernels), listing.fused_attentions, activations, weights)
 
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from swin_deploy.graph.int8.insert import LARGEST
 from swin_deploy.graph.int8.places import GemmKind, Places, module_of, static_shape
 from swin_deploy.graph.int8.recipe import RECIPES, Placement, choose_places
+from swin_deploy.narrow import present
 
 ATTENTION: frozenset[GemmKind] = frozenset({"qkv", "proj"})
 BLOCKS: frozenset[GemmKind] = ATTENTION | {"fc1", "fc2"}
@@ -85,9 +86,7 @@ def one_scale_for_fc1(model: ir.Model) -> None:
     """Give each weight of an fc1 a single scale, where the product has one for each channel."""
     for node in tuple(model.graph):
         if node.op_type == "MatMul" and module_of(node).endswith(".fc1"):
-            back = node.inputs[1].producer() if node.inputs[1] is not None else None
-            assert back is not None
-            _scale_weight(back, None)
+            _scale_weight(present(present(node.inputs[1]).producer()), None)
 
 
 def cut_with_one_scale(model: ir.Model) -> None:
@@ -134,12 +133,8 @@ def is_result(value: ir.Value) -> bool:
 
 def _scale_weight(node: ir.Node, axis: int | None) -> None:
     """Quantise the weight again that a DequantizeLinear reads, with a scale for each index."""
-    whole, scale = node.inputs[:2]
-    assert whole is not None
-    assert scale is not None
-    assert whole.const_value is not None
-    assert scale.const_value is not None
-    weight = whole.const_value.numpy() * scale.const_value.numpy()
+    whole, scale = map(present, node.inputs[:2])
+    weight = present(whole.const_value).numpy() * present(scale.const_value).numpy()
     others = tuple(i for i in range(weight.ndim) if i != axis)
     steps = np.abs(weight).max(axis=others, keepdims=True) / LARGEST
     rounded = np.rint(weight / steps).astype(np.int8)

@@ -51,5 +51,7 @@ def _answer(*command: str) -> str | None:
     """What a program of JetPack prints; None where it is not there, or refuses."""
     if shutil.which(command[0]) is None:
         return None
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(  # noqa: S603 - our own constants
+        command, capture_output=True, text=True, timeout=30, check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else None

@@ -16,6 +16,8 @@ from typing import Self
 
 import numpy as np
 
+from swin_deploy.narrow import present
+
 HWMON = Path("/sys/class/hwmon")
 MONITOR = "ina3221"
 WHOLE_BOARD = ("VDD_IN", "POM_5V_IN", "VIN_SYS_5V0")  # rails through which all power comes in
@@ -93,8 +95,7 @@ class PowerMeter:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        assert self._thread is not None
-        self._thread.join()
+        present(self._thread).join()
 
     def joules(self, spans: Sequence[tuple[float, float]]) -> float:
         """Energy above idle in these spans of ``time.perf_counter``."""

@@ -245,7 +245,7 @@ def time_in_turns(
         calls.append(max(1, round(MIN_ROUND_S / slowest)))
     times: list[Turns] = [[] for _ in runners]
     spans: list[list[tuple[float, float]]] = [[] for _ in runners]
-    order = random.Random(0)
+    order = random.Random(0)  # noqa: S311 - turns, not secrets
     for turn in range(spec.rounds):
         progress(f"batch {len(images)}: turn {turn + 1} of {spec.rounds}")
         for index in order.sample(range(len(runners)), len(runners)):

@@ -13,6 +13,7 @@ from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.interface import AS_EXPORTED, LOGITS, Interface, Outputs
+from swin_deploy.narrow import present
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
@@ -116,8 +117,7 @@ def open_subject(
     run = look_at(path, variant)
     provider = find_provider(provider)
     if run is None:
-        assert variant is not None  # or it was refused
-        return _foreign(path, threads, variant, provider)
+        return _foreign(path, threads, present(variant), provider)  # or it was refused
     subject, opened = _from_run(run)
     engines = list(opened.engines)
     if not path.is_dir():

@@ -103,8 +103,7 @@ def _size_of(positions: int, patch_size: int, wanted: Size | None) -> Size:
             "such a ViT is not supported so far"
         )
     pixels = side * patch_size
-    if wanted not in (None, (pixels, pixels)):
-        assert wanted is not None
+    if wanted is not None and wanted != (pixels, pixels):
         size = f"{wanted[0]}x{wanted[1]}"
         raise InputError(
             f"the checkpoint has positions for {side}x{side} patches of {patch_size}, so for "

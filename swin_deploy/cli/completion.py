@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from swin_deploy.narrow import present
+
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -21,6 +23,5 @@ def completion(shell: str) -> None:
     """
     from swin_deploy.cli.main import main
 
-    kind = get_completion_class(shell)
-    assert kind is not None  # click has one for each of SHELLS
+    kind = present(get_completion_class(shell))  # click has one for each of SHELLS
     click.echo(kind(main, {}, "swin-deploy", "_SWIN_DEPLOY_COMPLETE").source())

@@ -36,6 +36,7 @@ from swin_deploy.config import (
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
 from swin_deploy.errors import ConfigError, caught, raise_all
 from swin_deploy.interface import IOS, LOGITS, OUTPUTS, Interface, Io, Outputs
+from swin_deploy.narrow import present
 from swin_deploy.precisions import DEFAULT_PRECISIONS, PRECISIONS, Precision
 from swin_deploy.preprocessing import Size
 
@@ -285,7 +286,7 @@ def export(
             "labels": source.facts.labels,
         }
         options = replace(options, interface=replace(options.interface, head=source.facts.head))
-    assert network is not None  # or it was refused above
+    network = present(network)  # or it was refused above
     out = out or Path("artifacts") / network.name
     request = ExportRequest(variant=network, out=out, **said, **values_of(options))
     recommendations: list[Recommendation] = []

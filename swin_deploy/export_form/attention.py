@@ -13,6 +13,7 @@ from swin_deploy.export_form.linear import linear, scaled_query
 from swin_deploy.model.attention import WindowAttention
 from swin_deploy.model.attention_v2 import CosineWindowAttention
 from swin_deploy.model.blocks import SwinBlock
+from swin_deploy.narrow import of_kind
 
 
 class FrozenAttention(nn.Module):
@@ -47,8 +48,7 @@ class PackedAttention(FrozenAttention):
 
     def __init__(self, block: SwinBlock) -> None:
         super().__init__(block)
-        assert isinstance(block.attn, WindowAttention)
-        self.qkv = scaled_query(block.attn.qkv, self.stage.heads)
+        self.qkv = scaled_query(of_kind(WindowAttention, block.attn).qkv, self.stage.heads)
         self.add_places()
 
     def add_places(self) -> None:
@@ -90,9 +90,9 @@ class PackedCosineAttention(PackedAttention):
 
     def __init__(self, block: SwinBlock) -> None:
         FrozenAttention.__init__(self, block)
-        assert isinstance(block.attn, CosineWindowAttention)
-        self.qkv = even_heads(block.attn.qkv.weight, block.attn.qkv_bias(), self.stage.heads)
-        root = block.attn.scale().sqrt()  # (a, 1, 1)
+        attn = of_kind(CosineWindowAttention, block.attn)
+        self.qkv = even_heads(attn.qkv.weight, attn.qkv_bias(), self.stage.heads)
+        root = attn.scale().sqrt()  # (a, 1, 1)
         self.register_buffer("root", root, persistent=False)
         self.add_places()
 

@@ -35,6 +35,7 @@ from swin_deploy.export_form.attention import FrozenAttention
 from swin_deploy.export_form.linear import hold, linear, query_scale
 from swin_deploy.model.attention import WindowAttention
 from swin_deploy.model.blocks import SwinBlock
+from swin_deploy.narrow import of_kind
 
 
 class SlabAttention(FrozenAttention):
@@ -47,8 +48,8 @@ class SlabAttention(FrozenAttention):
 
     def __init__(self, block: SwinBlock) -> None:
         super().__init__(block)
-        qkv, norm, c = block.attn.qkv, block.norm1, self.stage.channels
-        assert isinstance(block.attn, WindowAttention)
+        qkv = of_kind(WindowAttention, block.attn).qkv
+        norm, c = block.norm1, self.stage.channels
         weight = qkv.weight.double().view(3, c, c)
         bias = torch.zeros(3, c).double() if qkv.bias is None else qkv.bias.double().view(3, c)
         products = (weight * norm.weight.double()).transpose(1, 2).contiguous()  # (3, c in, c out)

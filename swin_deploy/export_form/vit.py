@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from swin_deploy.export_form.linear import linear, scaled_query
 from swin_deploy.model.vit import LANDMARK_EVERY, VisionTransformer, VitBlock
+from swin_deploy.narrow import present
 from swin_deploy.vit_architecture import patch_grid
 
 
@@ -35,9 +36,8 @@ class FrozenVitEmbed(nn.Module):
         self.grid = patch_grid(config)
         embed = model.patch_embed.proj
         self.proj = linear(embed.weight.flatten(1), None)
-        assert embed.bias is not None
         start = model.pos_embed[0] + torch.cat(
-            [model.cls_token[0], embed.bias.expand(config.tokens - 1, -1)]
+            [model.cls_token[0], present(embed.bias).expand(config.tokens - 1, -1)]
         )
         self.register_buffer("start", start[:, None], persistent=False)  # (n, 1, c)
 

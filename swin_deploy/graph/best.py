@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from swin_deploy.interface import CLASSES, LOGITS, PROBABILITIES, SCORES
+from swin_deploy.narrow import present
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class GiveBest(ir.passes.InPlacePass):
             logger.debug("no best classes: %s", refusal)
             return ir.passes.PassResult(model, modified=False)
         every = graph.outputs[0]
-        assert every.shape is not None
+        shape = present(every.shape)
         number = ir.tensor(np.array([self.k], dtype=np.int64))
         count = ir.Value(name=f"{CLASSES}.count", const_value=number)
         graph.register_initializer(count)
@@ -71,7 +72,7 @@ class GiveBest(ir.passes.InPlacePass):
             node.outputs, (SCORES, CLASSES), (DataType.FLOAT, DataType.INT64), strict=True
         ):
             value.name, value.dtype = name, dtype
-            value.shape = ir.Shape([every.shape[0], self.k])
+            value.shape = ir.Shape([shape[0], self.k])
         graph.append(node)
         graph.outputs[:] = node.outputs
         return ir.passes.PassResult(model, modified=True)

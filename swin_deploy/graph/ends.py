@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from swin_deploy.interface import PROBABILITIES, SCORES
+from swin_deploy.narrow import present
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,8 @@ class TakePixels(ir.passes.InPlacePass):
             logger.debug("no pixels: %s", refusal)
             return ir.passes.PassResult(model, modified=False)
         image = graph.inputs[0]
-        assert image.shape is not None
-        b, c, h, w = image.shape
-        uses, normal = tuple(image.uses()), image.shape
+        uses, normal = tuple(image.uses()), present(image.shape)
+        b, c, h, w = normal
         image.dtype, image.shape = DataType.UINT8, ir.Shape([b, h, w, c])
         name = image.name
         nodes = [ir.node("Cast", [image], {"to": int(DataType.FLOAT)}, name=f"{name}/Cast.pixels")]

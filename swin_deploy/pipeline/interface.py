@@ -30,7 +30,8 @@ def interface_action(source: str, final: str) -> Callable[[RunContext], dict[str
         dress_graph(folder.file(source), scratch, request.interface, steps, "fp32")
         inputs, outputs = read_ends(scratch)
         exported = tuple(folder.current.stages["export"].details["outputs"])
-        assert tuple(outputs) == request.interface.output_names(exported)
+        if tuple(outputs) != (wanted := request.interface.output_names(exported)):
+            raise RuntimeError(f"{final} has the outputs {outputs}, and was to have {wanted}")
         return {"inputs": inputs, "outputs": outputs}
 
     return dress

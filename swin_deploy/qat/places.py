@@ -12,6 +12,7 @@ import onnx_ir as ir
 from swin_deploy.graph.int8.insert import before_transpose, result_readers
 from swin_deploy.graph.int8.places import Attention, find_places, module_of
 from swin_deploy.graph.int8.recipe import Placement, Recipe, choose_places
+from swin_deploy.narrow import present
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +93,4 @@ def _of_attention(attention: Attention) -> Iterator[Activation]:
 
 
 def _name(value: ir.Value | None) -> str:
-    assert value is not None
-    return str(value.name)
+    return str(present(value).name)

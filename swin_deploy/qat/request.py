@@ -15,6 +15,7 @@ from swin_deploy.data.sample import require_images
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.files import require_outside
 from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.narrow import present
 from swin_deploy.networks import require_size
 from swin_deploy.variants import Variant
 
@@ -100,8 +101,8 @@ class QatOptions:
 
     def missing(self) -> Iterator[SwinDeployError]:
         """What a look finds wrong with its photos, and where its results shall go."""
-        assert self.int8.calibration is not None  # or it would not have been made
-        yield from caught(require_images, self.int8.calibration, "calibration")
+        calibration = present(self.int8.calibration)  # or it would not have been made
+        yield from caught(require_images, calibration, "calibration")
         for source in (self.data, self.val):
             if source is not None:
                 yield from caught(require_labelled, source)

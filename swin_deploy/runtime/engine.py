@@ -14,6 +14,7 @@ import numpy as np
 from swin_deploy.errors import ConfigError
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray
+from swin_deploy.narrow import present
 from swin_deploy.runtime.images import list_images, prepare_images
 from swin_deploy.runtime.prediction import Prediction, to_prediction
 
@@ -104,8 +105,7 @@ class SwinEngine:
         waited = [self._free.get() for _ in range(self._workers)]
         self._workers = 0
         for runner in waited[:1]:
-            assert runner is not None  # that is put there below, when there are no workers left
-            runner.__exit__(None, None, None)
+            present(runner).__exit__(None, None, None)  # None is put there when there are none
         self._free.put(None)  # for those who wait, and for later calls
 
     @property

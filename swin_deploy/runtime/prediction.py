@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from swin_deploy.interface import CLASSES, LOGITS, PROBABILITIES, SCORES, Head, Interface
 from swin_deploy.metrics import FloatArray, softmax
+from swin_deploy.narrow import present
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ def to_prediction(
         every, probabilities = outputs.get(PROBABILITIES), True
         if logits is not None:
             every, probabilities = _read(logits, interface.head)
-        assert every is not None  # one of the two is what a graph without scores gives
+        every = present(every)  # one of the two is what a graph without scores gives
         classes = np.argsort(-every, axis=1, kind="stable")[:, :k]
         scores = np.take_along_axis(every, classes, axis=1).astype(np.float32)
     return Prediction(

@@ -10,6 +10,7 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import AS_EXPORTED, CLASSES, LOGITS, PROBABILITIES, SCORES, Interface
 from swin_deploy.judge import FLOORS_DB, difference, powers_of
 from swin_deploy.metrics import FloatArray, softmax, top1_agreement
+from swin_deploy.narrow import present
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner, run_all
 from swin_deploy.verify.comparison import Comparison
@@ -42,9 +43,7 @@ def compare(
     numbers = difference(reference, outputs, signal_power)
     agreement = None
     if output in (LOGITS, PROBABILITIES) and not numbers.problem:
-        assert reference is not None  # else there was a problem
-        assert outputs is not None
-        agreement = top1_agreement(reference, outputs)
+        agreement = top1_agreement(present(reference), present(outputs))  # or a problem
     return Comparison(
         candidate=candidate,
         inputs=inputs,

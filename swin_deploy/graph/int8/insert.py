@@ -13,6 +13,7 @@ from swin_deploy.errors import InputError
 from swin_deploy.graph.int8.places import Attention, Gemm, module_of, static_shape
 from swin_deploy.graph.int8.recipe import Placement
 from swin_deploy.graph.int8.scales import LARGEST, round_scale
+from swin_deploy.narrow import present
 
 _ZERO = "int8.zero"
 
@@ -77,8 +78,7 @@ class InsertQdq(ir.passes.InPlacePass):
     def _quantise_gemm(self, gemm: Gemm) -> None:
         self._quantise_input(gemm.node, 0)
         weight = gemm.weight
-        assert weight.const_value is not None
-        values = weight.const_value.numpy()
+        values = present(weight.const_value).numpy()
         slabs = values.ndim == 3
         axis = gemm.out_axis % values.ndim
         peaks = np.abs(values).max(axis=None if slabs else 1 - axis)
@@ -103,13 +103,11 @@ class InsertQdq(ir.passes.InPlacePass):
         if (place := bias_of(gemm.node)) is None:
             return
         add, position = place
-        bias, pair = add.inputs[position], gemm.node.inputs[0]
-        assert bias is not None
-        of_input = pair.producer().inputs[1]  # type: ignore[union-attr]
-        assert bias.const_value is not None
-        steps = scale.const_value.numpy() * of_input.const_value.numpy()  # type: ignore[union-attr]
+        bias, pair = present(add.inputs[position]), present(gemm.node.inputs[0])
+        of_input = present(present(pair.producer()).inputs[1])
+        steps = present(scale.const_value).numpy() * present(of_input.const_value).numpy()
         limit = np.iinfo(np.int32).max
-        whole = np.rint(bias.const_value.numpy().astype(np.float64) / steps)
+        whole = np.rint(present(bias.const_value).numpy().astype(np.float64) / steps)
         operands = [
             self._initializer(f"{bias.name}.int32", whole.clip(-limit, limit).astype(np.int32)),
             self._initializer(f"{bias.name}.scale", steps.astype(np.float32)),
@@ -120,8 +118,7 @@ class InsertQdq(ir.passes.InPlacePass):
         add.replace_input_with(position, back)
 
     def _quantise_input(self, node: ir.Node, index: int) -> None:
-        value = node.inputs[index]
-        assert value is not None
+        value = present(node.inputs[index])
         producer = value.producer()
         if producer is None or producer.op_type != "DequantizeLinear":
             node.replace_input_with(index, self._pair(value, module_of(node)))

@@ -15,6 +15,7 @@ from swin_deploy.graph.int8.insert import InsertQdq, before_transpose, result_re
 from swin_deploy.graph.int8.places import find_places
 from swin_deploy.graph.int8.recipe import Placement, Recipe, choose_places
 from swin_deploy.graph.int8.scales import SMALLEST_SCALE
+from swin_deploy.narrow import present
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,4 @@ def _activations(placement: Placement) -> tuple[str, ...]:
 
 
 def _scale_of(graph: ir.Graph, name: str) -> float:
-    scale = graph.initializers[f"{name}.scale"].const_value
-    assert scale is not None
-    return float(scale.numpy())
+    return float(present(graph.initializers[f"{name}.scale"].const_value).numpy())
