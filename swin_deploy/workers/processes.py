@@ -88,11 +88,11 @@ def run_in_processes(
                     _count_loss(member, losses, note)
                     left.extendleft([] if member.item is None else [member.item])
                     member.end()
-                for name, answer in answers:
+                for done, answer in answers:
                     found = result_of(answer, "a worker")
-                    if name is not None:
+                    if done is not None:
                         unfinished -= 1
-                        yield name, found
+                        yield done, found
     finally:
         _end(members)
 
