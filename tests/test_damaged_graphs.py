@@ -22,7 +22,7 @@ from swin_deploy.onnx_file import read_onnx
 from swin_deploy.runners import trial
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 
-IMAGE = ("b", 1, 28, 28)  # of swin_pocket
+IMAGE = ("b", 1, 32, 32)  # of swin_pocket
 SCORES = ("b", 10)
 Make = Callable[[Path], None]
 
@@ -52,7 +52,7 @@ def save(
     return model
 
 
-WEIGHTS = {"matrix": np.ones((784, 10), np.float32), "shape": np.array([0, -1], np.int64)}
+WEIGHTS = {"matrix": np.ones((1024, 10), np.float32), "shape": np.array([0, -1], np.int64)}
 FLAT = helper.make_node("Reshape", ["image", "shape"], ["flat"], name="flat")
 HEAD = helper.make_node("MatMul", ["flat", "matrix"], ["logits"], name="head")
 
@@ -128,7 +128,7 @@ def out_of_range(path: Path) -> None:
 
 def two_inputs(path: Path) -> None:
     nodes = [FLAT, helper.make_node("MatMul", ["flat", "more"], ["logits"], name="head")]
-    save(path, nodes, [value("image", IMAGE), value("more", (784, 10))], weights=WEIGHTS)
+    save(path, nodes, [value("image", IMAGE), value("more", (1024, 10))], weights=WEIGHTS)
 
 
 def strings(path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_graph_that_never_ends_is_stopped(
     assert time.monotonic() - start < 60
     said = capsys.readouterr().err
     assert "was stopped after 5 s" in said
-    assert f"-m swin_deploy.runners.trial {graph} 1 28 28" in said
+    assert f"-m swin_deploy.runners.trial {graph} 1 32 32" in said
 
 
 def test_a_graph_that_takes_its_process_along_is_an_error(
@@ -250,7 +250,7 @@ def test_a_graph_that_takes_its_process_along_is_an_error(
     monkeypatch.setattr(trial, "_run_once", die)
     whole(graph := tmp_path / "x.onnx")
     with pytest.raises(ResourceError, match=r"died of SIGSEGV.*-m swin_deploy.runners.trial"):
-        trial.require_runs(OnnxRuntimeRunner(graph), (1, 28, 28))
+        trial.require_runs(OnnxRuntimeRunner(graph), (1, 32, 32))
 
 
 def die(*arguments: object) -> None:
@@ -259,7 +259,7 @@ def die(*arguments: object) -> None:
 
 def test_a_whole_graph_runs(tmp_path: Path) -> None:
     whole(graph := tmp_path / "x.onnx")
-    trial.require_runs(OnnxRuntimeRunner(graph), (1, 28, 28))
+    trial.require_runs(OnnxRuntimeRunner(graph), (1, 32, 32))
     assert len(read_onnx(graph, infer=True).graph.node) == 2
 
 
