@@ -88,11 +88,11 @@ def run_in_processes(
                     _count_loss(member, losses, note)
                     left.extendleft([] if member.item is None else [member.item])
                     member.end()
-                for item, answer in answers:
+                for done, answer in answers:
                     found = result_of(answer, "a worker")
-                    if item is not None:
+                    if done is not None:
                         unfinished -= 1
-                        yield item, found
+                        yield done, found
     finally:
         _end(members)
 
