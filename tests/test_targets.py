@@ -17,7 +17,7 @@ from swin_deploy.engine.here import Device, is_device, row_of
 from swin_deploy.engine.targets import TARGETS, auto_precisions, find_target, find_targets
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
 from swin_deploy.export_form.choice import CHOICE
-from swin_deploy.pipeline import engines
+from swin_deploy.pipeline import plan
 from swin_deploy.pipeline.engines import target_notes
 from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.run import run_export
@@ -132,7 +132,7 @@ def test_a_device_that_is_not_here_gets_graphs_and_a_note(
     assert "onnx, fp16" in compared
     # On the device itself it is built, and asks for the library.
     orin = gpu("Orin", "8.7", platform=ARM)
-    monkeypatch.setattr(engines, "describe_device", lambda: orin)
+    monkeypatch.setattr(plan, "describe_device", lambda: orin)
     with pytest.raises(EnvironmentMissingError, match="jetson-orin needs tensorrt") as caught:
         run_export(request(out, "jetson-orin"), listener)
     assert "JetPack" in caught.value.hint
