@@ -65,7 +65,9 @@ def test_the_whole_way_on_a_bare_device(
     assert "nothing was built" in done.stderr
     done = swin_pyz(device_python, folder, "build")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("  ok") == 6  # 1, 3 and 4 images, different ones and the same one
+    assert (
+        done.stdout.count("  ok") == 9
+    )  # 1 to 4 images, different ones and the same one; extremes
     assert f"published {folder}" in done.stdout
     done = swin_pyz(device_python, folder, "bench", "--seconds", "0.2", "--json")
     assert done.returncode == 0, done.stderr
@@ -218,7 +220,8 @@ def test_int8_is_proved_on_the_images_of_its_calibration(
     read = read_images(sample, shipped.image_size, shipped.preprocessing)
     np.testing.assert_array_equal(images, np.stack([image for _, image in read]))
     fp32, int8 = build_bundle(shipped, ["fp32", "int8"], quiet)
-    assert all(row.floor_db == FLOORS_DB["int8"] for row in int8.verification.comparisons)
+    floors = {(row.inputs == "extremes", row.floor_db) for row in int8.verification.comparisons}
+    assert floors == {(False, FLOORS_DB["int8"]), (True, None)}
     assert fp32.path.is_file()  # still: each precision has its folder
     for precision in ("fp32", "int8"):
         with SwinEngine.load(folder, precision, threads=1) as engine:

@@ -16,13 +16,17 @@ from onnx import helper, numpy_helper
 
 import behind
 from conftest import TRAINED, Silent
+from swin_deploy.artifacts.manifest import read_manifest
 from swin_deploy.batches import BatchRange
+from swin_deploy.bundle.guide import write_guide
+from swin_deploy.bundle.source import never_run_note, read_source
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.data.pixels import FP32_INPUT
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import VerificationError
 from swin_deploy.files import sha256
 from swin_deploy.interface import Interface
@@ -30,7 +34,9 @@ from swin_deploy.pipeline import engines
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.pipeline.scales import STATISTICS, require_scales_of_graph
 from swin_deploy.pipeline.stages import Stage
+from swin_deploy.report.describe import describe_stage
 from swin_deploy.runners.base import run_all
+from swin_deploy.runners.cuda import device_problem
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runtime.check import compare_engine
 from swin_deploy.runtime.trust import open_bundle
@@ -139,11 +145,18 @@ def test_sizes_of_a_large_batch_are_drawn_and_can_be_drawn_again(tmp_path: Path)
     assert the_same == drawn
 
 
-@pytest.mark.parametrize("target", ["cpu", "cpu-openvino"])
+PIXELS = Interface(softmax=True, topk=3, io="uint8")
+
+
 @pytest.mark.parametrize(
-    "interface",
-    [Interface(topk=1), Interface(softmax=True), Interface(softmax=True, topk=3, io="uint8")],
-    ids=["best class", "probabilities", "best probabilities of pixels"],
+    ("target", "interface"),
+    [
+        ("cpu", Interface(topk=1)),
+        ("cpu", PIXELS),
+        ("cpu-openvino", Interface(softmax=True)),
+        ("cpu-openvino", PIXELS),
+    ],
+    ids=["best class", "best of pixels", "probabilities, OpenVINO", "best of pixels, OpenVINO"],
 )
 def test_classes_that_never_win_are_compared(target: str, interface: Interface, copy: Path) -> None:
     """The logits of every graph and engine, though none gives them any more."""
@@ -296,8 +309,8 @@ def scale_by(factor: float, most: int) -> behind.Change:
 
 @pytest.mark.parametrize(
     "change",
-    [scale_by(64, 1), scale_by(4, 100), scale_by(1 + 2**-10, 1)],
-    ids=["one by 64", "all by 4", "one by a thousandth"],
+    [scale_by(8, 1), scale_by(4, 100), scale_by(1 + 2**-10, 1)],
+    ids=["one by 8", "all by 4", "one by a thousandth"],
 )
 def test_a_scale_that_calibration_does_not_give_is_refused(
     quantised: Path, photos: Path, change: behind.Change, tmp_path: Path
@@ -346,3 +359,18 @@ def test_statistics_that_are_damaged_are_refused_and_not_made_again(
     assert caught.value.exit_code == 5
     assert not any("calibrating again" in note for note in listener.notes)
     assert published(copy) == published(quantised)
+
+
+@pytest.mark.skipif(device_problem() is None, reason="such a plan might run here")
+def test_what_nothing_ran_is_marked_wherever_it_is_named(plans: Path) -> None:
+    manifest = read_manifest(plans / "manifest.json")
+    assert manifest is not None
+    assert list(manifest.header["never_run"]) == ["engine rtx-40-fp16", "engine rtx-50-fp16"]
+    marked = {n for n in manifest.stages if describe_stage(n, manifest.stages).startswith("NEVER")}
+    assert marked == {"engine:rtx-40-fp16", "engine:rtx-50-fp16"}
+    source = read_source(plans)
+    for target, never in (("cpu", False), ("rtx-50", True)):
+        note = never_run_note(source, TARGETS[target])
+        assert (note is not None) == never
+        guide = write_guide(source, TARGETS[target], ("fp16",)).decode()
+        assert ("NEVER RUN" in guide) == never

@@ -196,7 +196,7 @@ def test_damaged_ends_fail_the_gate(
 ) -> None:
     damage(monkeypatch)  # type: ignore[operator]
     asked = request(tmp_path, PIXELS, precisions=("fp32",), targets=("cpu",))
-    with pytest.raises(VerificationError, match="onnx, simplified"):
+    with pytest.raises(VerificationError, match=r"onnx, simplified|model\.onnx does not end"):
         run_export(asked, Silent())
     assert not (tmp_path / "manifest.json").exists()
 
