@@ -17,7 +17,7 @@ from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
 from swin_deploy.engine import cost_subject
 from swin_deploy.engine.cost import cost_listing, diff_listings, kernel_lines
-from swin_deploy.engine.cost_subject import open_subjects
+from swin_deploy.cost.subject import open_subjects
 from swin_deploy.engine.gpus import GPUS, estimate_s, find_gpu
 from swin_deploy.engine.graph_facts import GraphFacts, read_graph
 from swin_deploy.engine.listing import Listing, from_dict

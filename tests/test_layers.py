@@ -17,7 +17,7 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
-    ("outcome", "records"),
+    ("outcome", "own_files", "records"),
     (
         "batches",
         "build_options",
@@ -35,10 +35,11 @@ LAYERS = (
     ("variants", "interface"),
     ("best_classes",),
     ("config",),
-    ("artifacts",),
     ("machine", "data", "model"),
     ("checkpoints", "export_form", "runners", "workers"),
     ("graph", "engine"),
+    ("run",),
+    ("cost",),
     ("verify",),
     ("runtime",),
     ("bench", "sensitivity"),

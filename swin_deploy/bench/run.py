@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from swin_deploy.batches import BatchRange
 from swin_deploy.bench.baselines import EagerNetwork, eager_entrant, other_baselines
 from swin_deploy.bench.conditions import condition_warnings, describe_conditions
 from swin_deploy.bench.energy import PowerMeter, find_rails
@@ -23,6 +22,7 @@ from swin_deploy.files import write_json
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import with_outputs
+from swin_deploy.run.names import BENCH
 from swin_deploy.runners.onnxruntime import CPU
 from swin_deploy.variants import Variant
 
@@ -120,14 +120,14 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )
     if subject.run is not None:
-        write_json(subject.run.path / "bench.json", report)
+        write_json(subject.run.path / BENCH, report)
     return report
 
 
 def _own_batches(subject: Subject) -> tuple[int, ...]:
     if subject.run is None:
         return (1,)
-    batch = BatchRange(**subject.run.manifest.header["batch"])
+    batch = subject.run.batch
     return tuple(dict.fromkeys((batch.low, batch.high)))
 
 

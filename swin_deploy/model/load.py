@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file
+from safetensors.torch import load
 
+from swin_deploy.files import Recorded, read_bytes
 from swin_deploy.model.build import Network, build_model, model_from_tensors
 from swin_deploy.networks import NetworkConfig
 
 
-def load_model(config: NetworkConfig, weights: Path | None, seed: int) -> Network:
+def load_model(config: NetworkConfig, weights: Path | Recorded | None, seed: int) -> Network:
     """The eager network in eval mode.
 
     Args:
@@ -20,7 +21,8 @@ def load_model(config: NetworkConfig, weights: Path | None, seed: int) -> Networ
 
     Raises:
         ConfigError: The image size fits no grid.
+        UnsafeError: The file is not the one that was recorded.
     """
     if weights is None:
         return build_model(config, seed)
-    return model_from_tensors(config, load_file(weights))
+    return model_from_tensors(config, load(read_bytes(weights)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise, make_noise_for
@@ -16,10 +15,10 @@ from swin_deploy.data.pixels import ImageInput
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.interface import Io
 from swin_deploy.metrics import FloatArray
+from swin_deploy.run.folder import RunFolder
+from swin_deploy.run.names import WEIGHTS
 
-WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 CHECKED = 8  # calibration images that INT8 is compared on where there are no photos
-LABELS = "labels.json"  # of its classes, by index, where they came with it
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
     from torch import nn

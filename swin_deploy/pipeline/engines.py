@@ -16,23 +16,13 @@ from swin_deploy.engine.timing_cache import default_folder
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
 from swin_deploy.export_form.choice import PRIORITY, FormName
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.int8 import INT8_GRAPHS, INT8_RECIPES, int8_problems
+from swin_deploy.pipeline.int8 import int8_problems
 from swin_deploy.precisions import Precision
+from swin_deploy.run.names import INT8_RECIPES, graph_of
 from swin_deploy.runners.cuda import device_problem
 
-SIMPLE = "model.onnx"
 # Options of the command line whose name is not that of the field.
 FLAGS = {"optimisation_level": "--opt-level", "workspace_bytes": "--workspace"}
-GRAPHS: dict[Precision, str] = {
-    "fp32": SIMPLE,
-    "fp16": "model.fp16.onnx",
-    "bf16": "model.bf16.onnx",
-}
-
-
-def graph_of(target: Target, precision: Precision) -> str:
-    """The graph of a run that an engine is made from."""
-    return INT8_GRAPHS[INT8_RECIPES[target.kind]] if precision == "int8" else GRAPHS[precision]
 
 
 def plan_engines(request: ExportRequest) -> list[tuple[Target, Precision]]:

@@ -8,19 +8,16 @@ from pathlib import Path
 import torch
 
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.engine.fingerprint import read_fingerprint
 from swin_deploy.engine.open import open_engine, why_not_here
-from swin_deploy.engine.targets import TARGETS
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.structure import require_converted
 from swin_deploy.graph.widen import round_every_result
 from swin_deploy.interface import LOGITS
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.engines import GRAPHS, SIMPLE
-from swin_deploy.pipeline.int8 import INT8_GRAPHS
 from swin_deploy.pipeline.rounding import allow_for_rounding
-from swin_deploy.pipeline.stages import RAW
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
+from swin_deploy.run.details import EngineDetails
+from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, RAW, SIMPLE
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
@@ -91,18 +88,15 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
                 OnnxRuntimeRunner(path, None, label, taken, simulated_int8=name in there),
                 precision,
             )
-    for stage, record in context.folder.current.stages.items():
-        if not stage.startswith("engine:"):
-            continue
-        target, precision = TARGETS[record.details["target"]], record.details["precision"]
+    for details in context.folder.current.details(EngineDetails).values():
+        target, precision = details.row, details.precision
         path = context.folder.file(target.engine_name(precision))
-        if (reason := why_not_here(target, record.details)) is not None:
+        if (reason := why_not_here(target, details.flags)) is not None:
             not_run[f"engine {target.name}-{precision}"] = reason
             continue
         taken = context.image_input(io(precision))
-        built_for = read_fingerprint(record.details, path)
         yield (
-            open_engine(target, precision, path, image_input=taken, built_for=built_for),
+            open_engine(target, precision, path, image_input=taken, built_for=details.built_for),
             precision,
         )
 

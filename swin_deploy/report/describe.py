@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from swin_deploy.artifacts.manifest import StageRecord
 from swin_deploy.precisions import HALF_PRECISIONS
+from swin_deploy.run.manifest import StageRecord
 
 
 def describe_weights(weights: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import EnvironmentMissingError, InputError
-from swin_deploy.files import refuse_impostors
+from swin_deploy.files import Recorded, refuse_impostors
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import batch_of, require_fit
 
@@ -43,6 +43,7 @@ class OnnxRuntimeRunner:
             meant for another runtime, of whose products the kernels here would be no likeness.
         provider: As ``find_provider`` takes it. That one runs the file, or nothing does; nodes that
             it cannot compute are computed on the CPU, and noted.
+        recorded: The file with its recorded hash, if it has one: those bytes are run, or nothing.
 
     Attributes:
         notes: What a user has to know of it: which nodes run elsewhere.
@@ -59,8 +60,10 @@ class OnnxRuntimeRunner:
         *,
         simulated_int8: bool = False,
         provider: str = CPU,
+        recorded: Recorded | None = None,
     ) -> None:
         self.path = path
+        self.recorded = recorded
         self.simulated_int8 = simulated_int8
         self.threads = threads
         self.image_input = image_input
@@ -75,7 +78,7 @@ class OnnxRuntimeRunner:
         provider = find_provider(self.provider)
         if provider != CPU:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        self._session = open_session(self.path, options, provider)
+        self._session = open_session(self.recorded or self.path, options, provider)
         if provider != CPU:
             self.notes = _elsewhere(self._session, provider)
         image = self._session.get_inputs()[0]
@@ -153,28 +156,32 @@ def find_provider(name: str) -> str:
     )
 
 
-def open_session(path: Path, options: Any, provider: str = CPU) -> Any:
+def open_session(source: Path | Recorded, options: Any, provider: str = CPU) -> Any:
     """An inference session on exactly one provider, and the CPU for what that cannot compute.
 
     Args:
-        path: The ONNX file.
+        source: The ONNX file; of a recorded one, the session is made of the bytes that were
+            compared with the hash.
         options: As ``session_options`` makes them.
         provider: In full, one of those that are available.
 
     Raises:
         InputError: The file is no ONNX model that ONNX Runtime can run.
         EnvironmentMissingError: The provider does not start here.
+        UnsafeError: The file is not the one that was recorded.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+    path = source.path if isinstance(source, Recorded) else source
     refuse_impostors(path, "an ONNX model")
+    model = source.read() if isinstance(source, Recorded) else source
     if provider in GPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA's libraries where pip put them, beside PyTorch's
     advice = f"the libraries that {provider} needs, or another provider"
     try:
         session = onnxruntime.InferenceSession(
-            path, options, providers=[provider], enable_fallback=False
+            model, options, providers=[provider], enable_fallback=False
         )
     except (
         states.InvalidProtobuf,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from swin_deploy.engine.open import open_engine
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
+from swin_deploy.files import Recorded
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner, run_all
@@ -34,8 +36,8 @@ def check_photo(shipped: Shipped) -> str | None:
         require_pillow()
     except EnvironmentMissingError:  # such a device reads none, and engines are given arrays
         return "Pillow is not here, so photos were not compared"
-    photo, tensor = (shipped.folder / name for name in shipped.photo)
-    expected = read_array(tensor)
+    photo = shipped.folder / shipped.photo.file
+    expected = read_array(shipped.file(shipped.photo.tensor))
     found = load_photo(photo, shipped.image_size, shipped.preprocessing)
     if found.shape != expected.shape or not np.array_equal(found, expected):
         worst = (
@@ -64,8 +66,8 @@ def compare_engine(shipped: Shipped, precision: Precision, path: Path) -> list[C
     """
     graph, target = shipped.graphs[precision], find_target(shipped.target)
     reference = shipped.references[graph.reference]
-    images = read_array(shipped.folder / reference.inputs)
-    expected = {n: read_array(shipped.folder / f) for n, f in reference.outputs.items()}
+    images = read_array(shipped.file(reference.inputs))
+    expected = {n: read_array(shipped.file(f)) for n, f in reference.outputs.items()}
     taken = shipped.image_input(precision)
     rows: list[Comparison] = []
     with open_engine(target, precision, path, image_input=taken) as runner:
@@ -108,14 +110,16 @@ def _hold(row: Comparison, floors_db: dict[str, float]) -> Comparison:
     return replace(row, floor_db=floor, reason=reason)
 
 
-def read_array(path: Path) -> FloatArray:
+def read_array(file: Recorded) -> FloatArray:
     """An array of the bundle.
 
     Raises:
         InputError: It is none of float32.
+        UnsafeError: It is not the file that was recorded.
     """
+    path, content = file.path, file.read()
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(io.BytesIO(content), allow_pickle=False)
     except ValueError as error:
         raise InputError(f"{path} is no array: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not len(array):

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import CLASSES, LOGITS, SCORES
 from swin_deploy.metrics import FloatArray, mean_power
+from swin_deploy.run.finished import Run
 from swin_deploy.verify.comparison import Comparison
 from swin_deploy.verify.inputs import is_extreme
-from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.outputs import compare_outputs, without_floor
 from swin_deploy.verify.sides import Side, coarser, floor_between
 
@@ -69,7 +69,7 @@ class Check:
 
 
 def check_pair(
-    opened: OpenedRun,
+    opened: Run,
     reference: Side,
     candidate: Side,
     images: InputSet,
@@ -164,7 +164,7 @@ def as_check(row: Comparison, reference: str, kind: Kind, loose: str = "") -> Ch
     )
 
 
-def _why_not_judged(opened: OpenedRun, sides: tuple[Side, Side], images: InputSet) -> str:
+def _why_not_judged(opened: Run, sides: tuple[Side, Side], images: InputSet) -> str:
     if all(side.precision != "int8" for side in sides):
         return ""
     if not images.natural:

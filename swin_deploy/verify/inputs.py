@@ -9,7 +9,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise_for
 from swin_deploy.data.pixels import normalise
 from swin_deploy.metrics import FloatArray
-from swin_deploy.verify.opened import OpenedRun
+from swin_deploy.run.finished import Run
 
 ODD_SIZES = (3, 5, 7)
 EXTREMES = ("black", "white", "saturated", "checkerboard", "pixel noise")
@@ -28,7 +28,7 @@ def batch_sizes(batch: BatchRange) -> tuple[int, ...]:
     return tuple(dict.fromkeys((batch.low, *between, batch.high)))
 
 
-def make_extremes(opened: OpenedRun) -> list[InputSet]:
+def make_extremes(opened: Run) -> list[InputSet]:
     """Images that no camera takes, as pixels from 0 to 255, normalised as photos are.
 
     Black; white; every channel alone at 255 and alone at 0; pixels at 0 and 255 in turn; and
@@ -64,7 +64,7 @@ def is_extreme(images: InputSet) -> bool:
 
 
 def make_inputs(
-    opened: OpenedRun, sizes: tuple[int, ...], photos: PhotoFolder | None
+    opened: Run, sizes: tuple[int, ...], photos: PhotoFolder | None
 ) -> tuple[list[InputSet], list[str]]:
     """All sets of images, noise first, and why photos were left out.
 
@@ -89,6 +89,6 @@ def make_inputs(
     return inputs, problems
 
 
-def _as_taken(opened: OpenedRun, pixels: NDArray[np.uint8]) -> FloatArray:
+def _as_taken(opened: Run, pixels: NDArray[np.uint8]) -> FloatArray:
     steps = opened.preprocessing
     return opened.images.round(normalise(pixels, steps.mean, steps.std))

@@ -11,12 +11,12 @@ import numpy as np
 from swin_deploy.data.inputs import InputSet, make_noise_for
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network
+from swin_deploy.run.finished import Run
 from swin_deploy.runners.base import run_all
 from swin_deploy.verify.bisect import bisect
 from swin_deploy.verify.checks import Check, Outputs, check_pair, powers_of
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.inputs import batch_sizes
-from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.sides import EAGER, Side, find_side, open_side, tensor_floor
 from swin_deploy.verify.slots import check_slots
 
@@ -39,7 +39,7 @@ class Session:
         checks: Lines of the report.
     """
 
-    opened: OpenedRun
+    opened: Run
     model: Network
     sides: dict[str, Side]
     scratch: Path
@@ -136,7 +136,7 @@ class Session:
         return np.concatenate([*natural[:1], noise.images])[:needed]
 
 
-def slot_sizes(opened: OpenedRun) -> tuple[int, ...]:
+def slot_sizes(opened: Run) -> tuple[int, ...]:
     """The batches that are filled with one image: the largest, and the largest odd one below."""
     if opened.batch.static:
         return (opened.batch.high,)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
-from swin_deploy.files import refuse_impostors, sha256
+from swin_deploy.files import Recorded, refuse_impostors, sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
 from swin_deploy.graph.widen import round_every_result
 from swin_deploy.model.build import Network
 from swin_deploy.model.outputs import with_outputs
 from swin_deploy.precisions import Precision
+from swin_deploy.run.finished import Run
+from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, PRECISION_OF, RAW
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify.comparison import FLOORS_DB
-from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
 
 EAGER = "eager"
 # As ``FLOORS_DB``, on the images of ``make_extremes``. FP16: logits are at 44.6 dB at worst, but
@@ -35,13 +36,13 @@ EXTREME_FLOORS_DB: dict[Precision, float] = FLOORS_DB | {"fp16": 30.0}
 # the only one that was looked at; the floor is that of its logits, 20, less 6 dB: a choice, since
 # logits are averages of what stands before them.
 TENSOR_FLOORS_DB: dict[Precision, float] = {"fp32": 100.0, "fp16": 30.0, "bf16": 9.0, "int8": 14.0}
-GRAPHS = {
-    "raw": "model.raw.onnx",
-    "onnx": "model.onnx",
-    "fp16": "model.fp16.onnx",
-    "bf16": "model.bf16.onnx",
-    "int8": "model.int8.onnx",
-    "int8-cpu": "model.int8.cpu.onnx",
+SIDES = {  # name of a side -> its graph
+    "raw": RAW,
+    "onnx": GRAPHS["fp32"],
+    "fp16": GRAPHS["fp16"],
+    "bf16": GRAPHS["bf16"],
+    "int8": INT8_GRAPHS["tensorrt"],
+    "int8-cpu": INT8_GRAPHS["onnxruntime"],
 }
 
 
@@ -56,6 +57,7 @@ class Side:
         image_input: What that graph takes.
         engine: Name of the engine, where it is one.
         exact: Whether it is what the others are measured by: eager, on this machine.
+        recorded: The graph with its recorded hash, where it is one of the run.
     """
 
     name: str
@@ -64,40 +66,37 @@ class Side:
     image_input: ImageInput = FP32_INPUT
     engine: str | None = None
     exact: bool = False
+    recorded: Recorded | None = None
 
     @property
     def sha256(self) -> str | None:
         """Of its graph; None for eager."""
+        if self.recorded is not None:
+            return self.recorded.sha256
         return None if self.graph is None else sha256(self.graph)
 
 
-def list_sides(opened: OpenedRun) -> dict[str, Side]:
+def list_sides(opened: Run) -> dict[str, Side]:
     """Everything of a run that can be a side, by name, whether it runs here or not.
 
     Raises:
         UnsafeError: A graph is not the one that was recorded.
     """
-    listed = opened.run.manifest.outputs()
     sides = {EAGER: Side(EAGER, "fp32", exact=True)}
-    for name, file in GRAPHS.items():
-        if file in listed:
+    for name, file in SIDES.items():
+        if file in opened.files:
             sides[name] = _graph(opened, name, file)
-    for engine, (_, target, precision) in opened.engines.items():
-        file = f"model.{precision}.onnx" if precision != "fp32" else "model.onnx"
-        if precision == "int8" and target.kind != "tensorrt":
-            file = "model.int8.cpu.onnx"
-        origin = _graph(opened, engine, file)
-        sides[engine] = Side(engine, precision, origin.graph, origin.image_input, engine)
+    for name, engine in opened.engines.items():
+        sides[name] = replace(_graph(opened, name, engine.graph), engine=name)
     return sides
 
 
-def _graph(opened: OpenedRun, name: str, file: str) -> Side:
-    precision = GRAPH_FILES[file]
-    taken = FP32_INPUT if file in AS_EXPORTED_FILES else opened.image_input(precision)
-    return Side(name, precision, opened.run.checked(file), taken)
+def _graph(opened: Run, name: str, file: str) -> Side:
+    path, taken = opened.checked(file), opened.input_of(file)
+    return Side(name, PRECISION_OF[file], path, taken, recorded=opened.file(file))
 
 
-def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
+def find_side(opened: Run, sides: dict[str, Side], name: str) -> Side:
     """One of ``sides`` by its name, or an ONNX file by its path.
 
     Raises:
@@ -112,7 +111,7 @@ def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
         check_graph(path)
         return Side(name, precision_of_graph(path), path, read_image_input(path))
     raise ConfigError(
-        f"{opened.run.path} has nothing called {name}",
+        f"{opened.path} has nothing called {name}",
         f"{', '.join(sides)}, or the path of an ONNX file",
     )
 
@@ -128,7 +127,7 @@ def precision_of_graph(path: Path) -> Precision:
     return "fp16" if onnx.TensorProto.FLOAT16 in kinds else "fp32"
 
 
-def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> Runner:
+def open_side(opened: Run, side: Side, model: Network, scratch: Path) -> Runner:
     """A runner for a side; graphs in half precision are run with every result rounded.
 
     Args:
@@ -149,8 +148,14 @@ def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> R
         return runner
     graph = runnable(side, scratch)
     # What is rounded for it to run here is meant for another runtime.
+    rounded = graph != side.graph
     return OnnxRuntimeRunner(
-        graph, None, side.name, side.image_input, simulated_int8=graph != side.graph
+        graph,
+        None,
+        side.name,
+        side.image_input,
+        simulated_int8=rounded,
+        recorded=None if rounded else side.recorded,
     )
 
 
@@ -162,9 +167,10 @@ def runnable(side: Side, scratch: Path) -> Path:
     halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
     if not any(tensor.data_type in halves for tensor in model.graph.initializer):
         return graph
-    rounding = scratch / f"{sha256(graph)}.onnx"
+    rounding = scratch / f"{side.sha256}.onnx"
     if not rounding.exists():
-        round_every_result(graph, rounding)
+        source = graph if side.recorded is None else side.recorded.copy_to(scratch)
+        round_every_result(source, rounding)
     return rounding
 
 

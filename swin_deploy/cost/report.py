@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.cost.subject import Subject, open_subjects
 from swin_deploy.engine.cost import (
     Cost,
     KernelCost,
@@ -15,7 +16,6 @@ from swin_deploy.engine.cost import (
     diff_listings,
     kernel_lines,
 )
-from swin_deploy.engine.cost_subject import Subject, open_subjects
 from swin_deploy.engine.gpus import Gpu, find_gpu
 from swin_deploy.errors import ConfigError, InputError
 
