@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,7 +13,7 @@ import pytest
 from safetensors.torch import save_file
 
 from conftest import POCKET, Silent
-from swin_deploy.artifacts.manifest import MANIFEST
+from manifests import edit_manifest
 from swin_deploy.build_options import BuildOptions
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
@@ -26,12 +25,13 @@ from swin_deploy.errors import (
     InputError,
     UnsafeError,
 )
-from swin_deploy.files import sha256
+from swin_deploy.files import Recorded, sha256
 from swin_deploy.graph.same import require_same_network
 from swin_deploy.model.build import build_model
 from swin_deploy.pipeline import refit
 from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
 from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.run.names import MANIFEST
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -39,9 +39,7 @@ Edit = Callable[[dict[str, Any]], None]
 def edited(run: Path, folder: Path, edit: Edit) -> Path:
     """A copy of a run with another manifest; the path of its plan."""
     shutil.copytree(run, folder)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    edit(manifest["stages"]["engine:rtx-fp16"]["details"])
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    edit_manifest(folder, lambda m: edit(m["stages"]["engine:rtx-fp16"]["details"]))
     return folder / "engines" / "rtx-fp16.plan"
 
 
@@ -92,15 +90,15 @@ def test_it_takes_the_gpu(fixed_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_stripped_engine_is_not_run_before(fixed_run: Path) -> None:
-    details = {"settings": {"flags": ["STRONGLY_TYPED", "REFIT", "STRIP_PLAN"]}}
-    assert "swin-deploy refit" in (why_not_here(TARGETS["rtx"], details) or "")
-    assert "stripped" not in (why_not_here(TARGETS["rtx"], {"settings": {"flags": []}}) or "")
+    flags = ("STRONGLY_TYPED", "REFIT", "STRIP_PLAN")
+    assert "swin-deploy refit" in (why_not_here(TARGETS["rtx"], flags) or "")
+    assert "stripped" not in (why_not_here(TARGETS["rtx"]) or "")
 
 
-def pretend(module: str, plan: Path, graph: Path, final: Path) -> str:
+def pretend(module: str, plan: Recorded, graph: Path, final: Path) -> str:
     """What the refitter leaves behind, without its GPU."""
     print("refitting", graph.name)
-    shutil.copy(plan, final)
+    final.write_bytes(plan.read())
     return "1.7"
 
 

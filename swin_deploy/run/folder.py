@@ -184,11 +184,12 @@ def lock_folder(path: Path, wait_s: float = 0) -> Iterator[None]:
 
 
 def _published(path: Path) -> Manifest | None:
+    manifest: Manifest | None
     try:
         manifest = read_manifest(path / MANIFEST)
     except (InputError, UnsafeError):  # of no use for a run, which makes another one
-        return None
-    settle(path, manifest.outputs())
+        manifest = None
+    settle(path, {} if manifest is None else manifest.outputs())
     return manifest
 
 

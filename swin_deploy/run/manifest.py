@@ -188,7 +188,7 @@ class _Content(Header):
 def is_manifest(data: Mapping[str, Any]) -> bool:
     """Whether a JSON object calls itself a manifest of this tool."""
     tool = data.get("tool")
-    return isinstance(tool, dict) and tool.get("name") == _TOOL and "stages" in data
+    return isinstance(tool, dict) and tool.get("name") == _TOOL
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from swin_deploy.errors import FileAccessError
@@ -24,6 +25,9 @@ from swin_deploy.run.names import MANIFEST
 
 VERSIONS = ".versions"
 NEXT, PREVIOUS = f"{VERSIONS}/next", f"{VERSIONS}/previous"
+# How long a reader who holds an older manifest finds its files, at the least: all of them until a
+# second publication comes, and however many come, those that were replaced less than that ago.
+KEPT_S = 600.0
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 
 
@@ -33,7 +37,7 @@ def recorded(root: Path, name: str, expected: str) -> Recorded:
         path=root / name,
         sha256=expected,
         record=str(root / MANIFEST),
-        also=(root / NEXT / name, root / PREVIOUS / name),
+        also=(root / NEXT / name, root / PREVIOUS / _kept_name(name, expected)),
     )
 
 
@@ -50,19 +54,26 @@ def publish(root: Path, staging: Path, new: Manifest, old: Manifest | None) -> N
         FileAccessError: A folder has the name of a file.
         UnsafeError: A link leads out of the run where a file would be written.
     """
-    staged = [name for name in new.outputs() if (staging / name).is_file()]
+    listed = {} if old is None else old.outputs()
+    staged = [
+        name
+        for name, expected in new.outputs().items()
+        if (staging / name).is_file()  # of a run that was killed after its commit all are there
+        and not (listed.get(name) == expected and _is(root / name, expected))
+    ]
     for name in staged:
         own_folder(root, str(Path(name).parent))
         if (root / name).is_dir() and not (root / name).is_symlink():
             raise FileAccessError(f"{root / name} is a folder", "another --out")
     if staged:
         own_folder(root, VERSIONS)
-        for part in (NEXT, PREVIOUS):
-            remove_own_folder(root / part)
-        _link_all(staging, root / NEXT, staged)
-        listed = {} if old is None else old.outputs()
+        remove_own_folder(root / NEXT)
+        _forget_old(root / PREVIOUS)
+        _link_all(root / NEXT, {name: staging / name for name in staged})
         replaced = [name for name in staged if name in listed and (root / name).is_file()]
-        _link_all(root, root / PREVIOUS, replaced)
+        if replaced:
+            kept = {_kept_name(name, listed[name]): root / name for name in replaced}
+            _link_all(root / PREVIOUS, kept)
         sync(root / VERSIONS)
         for folder in {(root / name).parent for name in staged}:
             sync(folder)
@@ -83,21 +94,41 @@ def settle(root: Path, outputs: Mapping[str, str]) -> None:
     folders = set()
     for name, expected in outputs.items():
         waiting = root / NEXT / name
-        if waiting.is_file() and not waiting.is_symlink() and sha256(waiting) == expected:
+        if _is(waiting, expected):
             own_folder(root, str(Path(name).parent))
             waiting.replace(root / name)
             folders.add((root / name).parent)
     for folder in folders:
         sync(folder)
     remove_own_folder(root / NEXT)
+    if not any((root / VERSIONS).iterdir()):
+        (root / VERSIONS).rmdir()
 
 
-def _link_all(source: Path, final: Path, names: Iterable[str]) -> None:
+def _is(path: Path, expected: str) -> bool:
+    return path.is_file() and not path.is_symlink() and sha256(path) == expected
+
+
+def _kept_name(name: str, sha256: str) -> str:
+    """What a replaced file is called: those of several versions lie beside each other."""
+    return f"{sha256[:16]}-{Path(name).name}"
+
+
+def _forget_old(previous: Path) -> None:
+    """Remove what an earlier publication replaced, unless a reader may still be at it."""
+    if require_own_folder(previous):
+        for path in previous.iterdir():  # the time of change is that of the link
+            if time.time() - path.lstat().st_ctime > KEPT_S:
+                path.unlink()
+
+
+def _link_all(final: Path, files: Mapping[str, Path]) -> None:
+    """Give files further names below ``final``, and wait until these are on the disk."""
     final.mkdir(exist_ok=True)
     folders = {final}
-    for name in names:
+    for name, source in files.items():
         own_folder(final, str(Path(name).parent))
-        _link(source / name, final / name)
+        _link(source, final / name)
         folders.add((final / name).parent)
     for folder in folders:
         sync(folder)
@@ -105,6 +136,8 @@ def _link_all(source: Path, final: Path, names: Iterable[str]) -> None:
 
 def _link(source: Path, final: Path) -> None:
     """A second name of a file; a copy where the file system has none."""
+    if final.exists():  # of the same content by its name
+        final.unlink()
     try:
         os.link(source, final, follow_symlinks=False)
     except OSError as error:
