@@ -160,7 +160,7 @@ def test_a_stage_is_current_only_with_its_key_and_its_bytes(tmp_path: Path) -> N
 
 
 def test_details_that_their_reader_would_refuse_are_not_written(tmp_path: Path) -> None:
-    with open_run(tmp_path) as run, pytest.raises(InputError, match="nodes is .missing"):
+    with open_run(tmp_path) as run, pytest.raises(InputError, match=r"nodes is .missing"):
         run.record("export", "key", (), {"parameters": 1, "form": None}, 0.0)
 
 
