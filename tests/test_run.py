@@ -19,8 +19,11 @@ import small_runs
 from manifests import edit_manifest
 from small_runs import EXPORT, FILES, STAGES, fill, make_header, make_run, read_text
 from swin_deploy.cli import main as cli
+from swin_deploy.engine.timing_cache import write_cache
 from swin_deploy.errors import BusyError, FileAccessError, InputError, UnsafeError
+from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.files import atomic_path, digest, read_json, require_writable, write_json
+from swin_deploy.qat.folder import open_folder
 from swin_deploy.run.finished import find_run, require_run
 from swin_deploy.run.folder import LOCK, lock_folder, open_run
 from swin_deploy.run.manifest import read_stages, stage_key
@@ -377,6 +380,37 @@ def test_a_pipe_is_no_lock_and_nobody_waits_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / LOCK)
     with pytest.raises(UnsafeError, match="remove it"), lock_folder(tmp_path):
         pass
+
+
+def test_a_link_at_the_name_of_a_journal_is_refused(tmp_path: Path) -> None:
+    mine, report = tmp_path / "mine", tmp_path / "evaluate.json"
+    mine.write_text("mine")
+    journal_path(report).symlink_to(mine)
+    with pytest.raises(UnsafeError, match="is a link"), open_journal(report, {}, print):
+        pass
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["a.lock", "a.timing"])
+def test_a_link_in_a_cache_is_not_followed(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / name).symlink_to(mine)
+    said = write_cache(tmp_path / "a.timing", b"timings")
+    assert ("was not kept" in said) == (name == "a.lock")
+    assert mine.read_text() == "mine"
+
+
+def test_links_in_the_folder_of_a_fine_tuning_are_refused(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "unfinished").mkdir(parents=True)
+    (mine / "precious.txt").write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".staging").symlink_to(mine)
+    with pytest.raises(UnsafeError, match="is a link"), open_folder(out) as folder:
+        folder.scratch("model.onnx").write_text("new")
+    assert tree(mine) == {"precious.txt": b"mine"}
 
 
 Edit = Callable[[dict[str, Any]], Any]
