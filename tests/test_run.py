@@ -454,6 +454,10 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
     "no details": (put({}, *ENGINE_STAGE, "details"), "details.target is"),
     "no outputs": (put({}, *ENGINE_STAGE, "outputs"), "lists nothing"),
     "an unknown stage": (put({"key": "", "outputs": {}}, "stages", "x"), "stages.x is no stage"),
+    "a second export": (
+        lambda m: m["stages"].update({"export:2": m["stages"]["export"]}),
+        "no stage",
+    ),
     "an unknown key": (put(1, "more"), "more is 1, not a key"),
     "no gate": (drop("stages", "verify"), "no stage verify"),
 }

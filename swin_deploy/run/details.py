@@ -181,7 +181,7 @@ class VerifyDetails(Details):
     fp32_floors_db: dict[str, float]
 
 
-# By what the name of a stage begins with, up to a colon.
+# By the name of the stage, or by what it begins with, up to a colon.
 DETAILS: dict[str, type[Details]] = {
     "weights": WeightsDetails,
     "export": ExportDetails,
@@ -190,8 +190,8 @@ DETAILS: dict[str, type[Details]] = {
     "fp16": HalfDetails,
     "bf16": HalfDetails,
     "calibrate": CalibrateDetails,
-    "int8": Int8Details,
-    "engine": EngineDetails,
+    "int8:": Int8Details,
+    "engine:": EngineDetails,
     "verify": VerifyDetails,
 }
 
@@ -202,7 +202,7 @@ def decode_details(stage: str, details: object, where: object) -> Details:
     Raises:
         InputError: There is no such stage, or they do not fit; names the key.
     """
-    kind = DETAILS.get(stage.partition(":")[0])
+    kind = DETAILS.get(stage[: stage.find(":") + 1] or stage)
     if kind is None:
         raise InputError(
             f"{where}: stages.{stage} is no stage of this version ({', '.join(DETAILS)})",
