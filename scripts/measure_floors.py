@@ -30,7 +30,7 @@ from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.variants import VARIANTS, Variant
-from swin_deploy.verify import FLOORS_DB, Comparison, compare_runners
+from swin_deploy.verify import Comparison, compare_runners
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
             agreements = [row.top1_agreement for row in half if row.top1_agreement is not None]
             agreement = f"{sum(agreements) / len(agreements):.1%}" if agreements else "-"
             cells.append(f"{min(r.sqnr_db for r in half):8.1f} {agreement:>6}")
-        full = [row.sqnr_db for row in rows if row.floor_db == FLOORS_DB["fp32"]]
+        full = [row.sqnr_db for row in rows if row.precision == "fp32"]
         print(
             f"{variant.name:14} {min(full):8.1f} {' '.join(cells)}   "
             f"{', '.join(dict.fromkeys(r.inputs for r in rows))}, {arguments.seeds} seeds",

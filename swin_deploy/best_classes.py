@@ -30,6 +30,8 @@ def problem_of_classes(outputs: Mapping[str, FloatArray], every: FloatArray) -> 
         return "a class is named twice for one image"
     if not (np.diff(scores, axis=1) <= 0).all():
         return "the scores do not descend"
+    if not np.isfinite(every).all():  # of classes that are not among the best, too
+        return "the reference itself gives NaN or infinity"
     return ""
 
 

@@ -24,10 +24,10 @@ def sqnr_db(
     largest, so that one wrong slot of a batch cannot hide behind the others. The signal is the mean
     over the images: a network with few classes gives some images logits close to zero, and
     dividing by those would say more of the image than of the error. Infinite for equal arrays,
-    minus infinity where the candidate is not finite.
+    minus infinity where a number that goes into it is not finite; never NaN.
 
     Args:
-        reference: (b, ...), finite.
+        reference: (b, ...).
         candidate: Same shape.
         signal_power: ``mean_power`` over more images than these; None for these.
 
@@ -38,7 +38,7 @@ def sqnr_db(
         raise ValueError(f"shapes {reference.shape} and {candidate.shape} differ")
     if reference.size == 0:
         raise ValueError("nothing to compare")
-    if not np.isfinite(candidate).all():
+    if not all(np.isfinite(x).all() for x in (reference, candidate, signal_power or 0.0)):
         return -np.inf
     error = (candidate.astype(np.float64) - reference).reshape(len(reference), -1)
     noise = np.square(error).sum(axis=1).max()
@@ -102,10 +102,10 @@ def mean_sqnr_db(reference: FloatArray, candidate: FloatArray) -> float:
     """As ``sqnr_db``, with the mean noise of all images instead of that of the worst one.
 
     Args:
-        reference: (b, ...), finite.
+        reference: (b, ...).
         candidate: Same shape.
     """
-    if not np.isfinite(candidate).all():
+    if not all(np.isfinite(x).all() for x in (reference, candidate)):
         return -np.inf
     noise = mean_power(candidate.astype(np.float64) - reference)
     signal = mean_power(reference)

@@ -6,6 +6,7 @@ Devices read records too, so this needs the standard library alone, and Python 3
 from __future__ import annotations
 
 import json
+import math
 import re
 import types
 import typing
@@ -65,6 +66,15 @@ def parse_json(content: bytes, where: object, hint: str = "", *, finite: bool = 
     except ValueError as error:
         raise InputError(f"{where} is not JSON that can be read: {error}", hint) from error
     return value
+
+
+def finite(value: Any) -> Any:
+    """A JSON-able value with null in place of every number that JSON has not: NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _integer(text: str) -> int:

@@ -25,7 +25,8 @@ from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.timing_cache import cache_file, default_folder, read_cache, write_cache
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
 from swin_deploy.own_files import lock_own
-from swin_deploy.pipeline.engines import engine_spec, plan_engines
+from swin_deploy.pipeline.engines import engine_spec
+from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.run import RunResult, run_export
 
 BATCH = BatchRange(low=1, high=4)
@@ -93,10 +94,10 @@ def test_what_no_target_takes_is_refused_with_those_that_do(
 ) -> None:
     asked = request(tmp_path, *targets, build=BuildOptions(**option))
     if words is None:
-        assert plan_engines(asked)
+        assert make_plan(asked).engines
     else:
         with pytest.raises(ConfigError, match=words):
-            plan_engines(asked)
+            make_plan(asked)
 
 
 def test_the_command_line_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

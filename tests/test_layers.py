@@ -33,7 +33,7 @@ LAYERS = (
     ("geometry", "vit_architecture"),
     ("networks",),
     ("variants", "interface"),
-    ("best_classes",),
+    ("best_classes", "judge"),
     ("config",),
     ("machine", "data", "model"),
     ("checkpoints", "export_form", "runners", "workers"),

@@ -32,6 +32,8 @@ def test_equal_arrays_are_infinitely_close() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_is_infinitely_far(bad: float) -> None:
     assert sqnr_db(REFERENCE, np.array([[3.0, 4.0], [bad, 0.0]])) == -np.inf
+    assert sqnr_db(np.array([[3.0, 4.0], [bad, 0.0]]), REFERENCE) == -np.inf
+    assert sqnr_db(REFERENCE, REFERENCE + 1, signal_power=bad) == -np.inf
 
 
 def test_a_zero_reference_with_any_error_is_infinitely_far() -> None:

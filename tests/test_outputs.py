@@ -140,7 +140,7 @@ def test_the_files_give_the_eager_maps_at_every_batch(
 
 def test_the_verification_has_a_row_per_output(stages_run: RunResult) -> None:
     verification = json.loads((stages_run.path / "verify.json").read_text())
-    assert verification["schema_version"] == 2
+    assert verification["schema_version"] == 3
     assert all(row["passed"] for row in verification["comparisons"])
     assert all(row["top1_agreement"] is None for row in verification["comparisons"])
     rows: dict[str, list[tuple[str, str]]] = {}

@@ -31,6 +31,7 @@ from swin_deploy.errors import (
 from swin_deploy.files import sha256
 from swin_deploy.graph import half
 from swin_deploy.pipeline import engines, stages
+from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.cuda import device_problem
 from swin_deploy.verify import FLOORS_DB
@@ -227,10 +228,10 @@ def test_planned_targets_choose_the_form_installed_or_not(
 ) -> None:
     request = pocket_request(tmp_path, batch=BatchRange())
     for cpu_only in ({"targets": ("cpu",)}, {"precisions": ("fp32",)}):
-        assert engines.plan_form(replace(request, **cpu_only)) == "packed"  # type: ignore[arg-type]
+        assert make_plan(replace(request, **cpu_only)).form == "packed"  # type: ignore[arg-type]
     monkeypatch.setattr(Target, "installed", property(lambda target: target.name == "cpu"))
-    assert engines.plan_form(request) == "slabs"
-    assert engines.plan_form(replace(request, batch=BatchRange(low=1, high=4))) == "packed"
+    assert make_plan(request).form == "slabs"
+    assert make_plan(replace(request, batch=BatchRange(low=1, high=4))).form == "packed"
 
 
 def test_a_missing_target_is_left_out_by_name_or_refused_by_name(

@@ -38,6 +38,7 @@ from swin_deploy.export_form.entry import freeze, frozen_tensors
 from swin_deploy.graph.calibrate import collect_statistics
 from swin_deploy.graph.int8.quantize import tensors_to_calibrate
 from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE
+from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import build_model
 from swin_deploy.model.swin import SwinTransformer
 from swin_deploy.qat.data import find_labelled_photos
@@ -128,7 +129,7 @@ def test_the_graph_is_what_is_trained(
     )
     agreement = proof.require_same_places(maker, model, graph, thresholds, images)  # type: ignore[arg-type]
     assert agreement.place_db > 115
-    assert agreement.place_db >= proof.FLOOR_DB
+    assert agreement.place_db >= FLOORS["place"]["fp32"]
 
 
 def test_the_graph_of_a_dynamic_batch_is_what_is_trained(
@@ -328,7 +329,7 @@ def test_a_run_writes_a_checkpoint_two_graphs_and_a_report(
     assert {path.name for path in out.iterdir()} - {".lock"} == names | {"qat.json"}
     assert len(report["losses"]) == 2
     assert report["data"]["count"] == 50
-    assert report["agreement"]["place_db"] >= proof.FLOOR_DB
+    assert report["agreement"]["place_db"] >= FLOORS["place"]["fp32"]
     for when in ("before", "after"):
         for precision in ("fp32", "int8"):
             found = report["accuracy"][when][precision]

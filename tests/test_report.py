@@ -446,6 +446,22 @@ def test_damaged_reports_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_version_before_is_read_too(tmp_path: Path) -> None:
+    for name, content in (
+        ("bench.json", report_files.bench()),
+        ("checks.json", report_files.checks()),
+    ):
+        (kind,) = (kind for kind in reading.KINDS if kind.name == name)
+        found = [
+            reading.read_content(
+                write(tmp_path / name, content | {"schema_version": version}), kind
+            )
+            for version in kind.schemas
+        ]
+        assert len(found) == 2
+        assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     "text_of_it",
     [

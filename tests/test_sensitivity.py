@@ -232,6 +232,9 @@ def test_an_effect_is_that_of_the_definition() -> None:
     for one in (effect, equal):
         assert Effect.from_dict(json.loads(json.dumps(one.as_dict()))) == one
     assert mean_sqnr_db(reference, logits * np.nan) == -np.inf
+    assert mean_sqnr_db(reference * np.nan, logits) == -np.inf
+    with pytest.raises(InputError, match="are zero"):
+        compare_logits(np.zeros_like(logits), logits, None)
 
 
 def test_the_interval_is_wilsons() -> None:

@@ -18,7 +18,8 @@ from swin_deploy.engine.targets import TARGETS, auto_precisions, find_target, fi
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
 from swin_deploy.export_form.choice import CHOICE
 from swin_deploy.pipeline import engines
-from swin_deploy.pipeline.engines import plan_opset, target_notes
+from swin_deploy.pipeline.engines import target_notes
+from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.run import run_export
 
 LINUX, ARM = "linux-x86_64", "linux-aarch64"
@@ -110,8 +111,8 @@ def test_the_lowest_opset_among_the_targets_counts(
 ) -> None:
     assert {row.opset for row in TARGETS.values()} == {20}
     monkeypatch.setitem(TARGETS, "cpu", replace(TARGETS["cpu"], opset=21))
-    assert plan_opset(request(tmp_path, "cpu")) == 21
-    assert plan_opset(request(tmp_path, "cpu", "jetson-orin")) == 20
+    assert make_plan(request(tmp_path, "cpu")).opset == 21
+    assert make_plan(request(tmp_path, "cpu", "jetson-orin")).opset == 20
 
 
 def test_a_device_that_is_not_here_gets_graphs_and_a_note(
@@ -150,7 +151,6 @@ def test_a_device_that_is_not_here_gets_graphs_and_a_note(
 def test_a_batch_that_suits_the_target_ill_is_said(
     tmp_path: Path, name: str, batch: BatchRange, words: str | None
 ) -> None:
-    notes = [
-        t for t in target_notes(request(tmp_path, name, batch=batch)) if "and the batch is" in t
-    ]
+    asked = request(tmp_path, name, batch=batch)
+    notes = [t for t in target_notes(asked, make_plan(asked)) if "and the batch is" in t]
     assert notes == [] if words is None else words in notes[0]

@@ -128,7 +128,7 @@ def test_every_output_is_compared_and_none_may_be_missing() -> None:
     assert {row.output: row.reason for row in rows} == {
         "stage1": "",
         "stage2": "it has no such output",
-        "logits": "the eager network has no such output",
+        "logits": "the reference has no such output",
     }
 
 

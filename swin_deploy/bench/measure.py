@@ -21,9 +21,11 @@ from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.tensorrt import TensorRtRunner
-from swin_deploy.verify import Comparison, Verification, compare_outputs, without_floor
+from swin_deploy.verify import Comparison, Verification, compare_outputs
+from swin_deploy.verify.comparison import NO_PHOTOS
 
-SCHEMA_VERSION = 3  # 3: intervals, verdicts and roles; 2: a check per output
+# 4: checks have their precision; 3: intervals, verdicts and roles; 2: a check per output
+SCHEMA_VERSION = 4
 MIN_ROUND_S = 0.2  # a round has as many calls as fit; short ones would time the clock
 
 CLOCKED = 50  # calls of an engine by the clock of the GPU
@@ -114,7 +116,7 @@ def run_bench(
         spec: Batches, rounds, warm-up.
         progress: Told what is being measured.
         check: Compare outputs first; False only where the candidates' weights are unknown.
-        floors_db: As ``compare_outputs`` takes them.
+        floors_db: Output -> what FP32 has to reach, where it is not the usual floor.
         interface: As ``compare_outputs`` takes it.
         power: Measures energy, where the machine can.
 
@@ -134,7 +136,7 @@ def run_bench(
             images = make_images(batch)
             if check:
                 progress(f"comparing outputs at batch {batch}")
-                checks += _compare(entrants, images, floors_db, interface)
+                checks += _compare(entrants, images, floors_db or {}, interface)
                 Verification(tuple(checks), {}).require()
             measurements += _measure(entrants, images.images, spec, progress, power)
     return BenchResult(tuple(measurements), tuple(checks))
@@ -152,23 +154,25 @@ def _require_batches(runner: Runner, batches: Sequence[int]) -> None:
 def _compare(
     entrants: Sequence[Entrant],
     images: InputSet,
-    floors_db: Mapping[str, float] | None,
+    floors_db: Mapping[str, float],
     interface: Interface,
 ) -> list[Comparison]:
     expected = entrants[0].runner.run(images.images)
     checks: list[Comparison] = []
     for entrant in entrants[1:]:
         runner = entrant.runner
-        rows = compare_outputs(
+        for row in compare_outputs(
             runner.name,
             images.name,
             expected,
             runner.run(runner.prepare(images.images)),
             entrant.precision,
-            floors_db=floors_db,
             interface=interface,
-        )
-        checks += map(without_floor, rows) if entrant.precision == "int8" else rows
+        ):
+            if row.precision == "int8":  # it was judged when it was exported
+                checks.append(row.not_judged(NO_PHOTOS))
+            else:
+                checks.append(row.held_to(floors_db) if row.precision == "fp32" else row)
     return checks
 
 

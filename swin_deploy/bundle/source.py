@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from swin_deploy.engine.target import Target
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
+from swin_deploy.judge import FLOORS_DB
 from swin_deploy.precisions import Precision
 from swin_deploy.run.finished import Run
 from swin_deploy.run.names import graph_of
-from swin_deploy.verify import FLOORS_DB
 
 _MARGIN_DB = 6.0  # twice the error: what another runtime may add to INT8 that accuracy has judged
 

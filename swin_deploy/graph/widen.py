@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from swin_deploy.files import atomic_path
+from swin_deploy.files import atomic_path, sha256
 from swin_deploy.graph.export import check_graph
 
 _HALVES = (DataType.FLOAT16, DataType.BFLOAT16)
@@ -54,6 +55,22 @@ def round_every_result(source: Path, final: Path) -> None:
     with atomic_path(final) as scratch:
         ir.save(model, scratch)
         check_graph(scratch)
+
+
+def as_computed(graph: Path, scratch: Path) -> Path:
+    """A graph as ONNX Runtime computes what the types of the file say: itself, or the rounded one.
+
+    Args:
+        graph: In any precision.
+        scratch: A folder for the rounded graph, which is written once.
+    """
+    weights = onnx.load(graph, load_external_data=False).graph.initializer
+    if not any(DataType(weight.data_type) in _HALVES for weight in weights):
+        return graph
+    rounding = scratch / f"{graph.stem}.{sha256(graph)}.rounding.onnx"
+    if not rounding.exists():
+        round_every_result(graph, rounding)
+    return rounding
 
 
 def _only_widened(value: ir.Value) -> bool:

@@ -12,13 +12,14 @@ from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise, make_noise_for
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.pixels import ImageInput
-from swin_deploy.export_form.choice import FormName
 from swin_deploy.interface import Io
 from swin_deploy.metrics import FloatArray
+from swin_deploy.pipeline.plan import Plan
 from swin_deploy.run.folder import RunFolder
 from swin_deploy.run.names import WEIGHTS
 
 CHECKED = 8  # calibration images that INT8 is compared on where there are no photos
+ROUNDED = "rounding"  # a folder for what ``as_computed`` writes
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
     from torch import nn
@@ -32,7 +33,7 @@ class RunContext:
     """What the stages of one run share. Networks and inputs are made when first needed."""
 
     request: ExportRequest
-    form: FormName
+    plan: Plan
     folder: RunFolder
     photos: PhotoFolder | None
     calibration: CalibrationSet | None
@@ -59,7 +60,7 @@ class RunContext:
         if "frozen" not in self._made:
             from swin_deploy.export_form.entry import freeze
 
-            self._made["frozen"] = freeze(self.eager, self.form)
+            self._made["frozen"] = freeze(self.eager, self.plan.form)
         return self._made["frozen"]  # type: ignore[no-any-return]
 
     def as_asked(self, network: nn.Module) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 
@@ -11,24 +10,25 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.structure import require_converted
-from swin_deploy.graph.widen import round_every_result
 from swin_deploy.interface import LOGITS
-from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.context import ROUNDED, RunContext
 from swin_deploy.pipeline.rounding import allow_for_rounding
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.run.details import EngineDetails
-from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, RAW, SIMPLE
+from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, SIMPLE
 from swin_deploy.runners.base import Runner
-from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify import (
-    FLOORS_DB,
-    Comparison,
-    Verification,
-    compare,
-    compare_runners,
-    without_floor,
-)
+from swin_deploy.verify import Comparison, Verification, compare, compare_runners
+from swin_deploy.verify.comparison import BY_ACCURACY
+from swin_deploy.verify.sides import list_graphs, open_graph
+
+# Of what is compared, where it is not the name of the side.
+TITLES = {
+    "raw": "exported",
+    "onnx": "simplified",
+    "int8": "int8 for tensorrt",
+    "int8-cpu": "int8 for onnxruntime",
+}
 
 
 def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
@@ -47,7 +47,7 @@ def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
     )
     if context.labelled is not None:  # their accuracy has decided on INT8
         comparisons = tuple(
-            without_floor(row) if row.floor_db == FLOORS_DB["int8"] else row for row in comparisons
+            row.not_judged(BY_ACCURACY) if row.precision == "int8" else row for row in comparisons
         )
     if context.request.outputs == LOGITS:  # else the stages are the outputs
         comparisons = _compare_landmarks(context, inputs[0]) + comparisons
@@ -73,22 +73,16 @@ def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Compariso
 
 def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
     yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
-    yield OnnxRuntimeRunner(context.folder.file(RAW), name="onnx, exported"), "fp32"
-    present, io = context.folder.current.outputs(), context.request.interface.io_of
-    graphs: list[tuple[str, Precision, str]] = [
-        (name, precision, "onnx, simplified" if precision == "fp32" else f"onnx, {precision}")
-        for precision, name in GRAPHS.items()
-    ]
-    graphs += [(name, "int8", f"onnx, int8 for {kind}") for kind, name in INT8_GRAPHS.items()]
-    there = {name for kind, name in INT8_GRAPHS.items() if RECIPES[kind].simulated}
-    for name, precision, label in graphs:
-        if name in present:
-            path, taken = _runnable(context, name), context.image_input(io(precision))
-            yield (
-                OnnxRuntimeRunner(path, None, label, taken, simulated_int8=name in there),
-                precision,
-            )
-    for details in context.folder.current.details(EngineDetails).values():
+    folder, io = context.folder, context.request.interface.io_of
+    graphs = list_graphs(
+        folder.current.outputs(), folder.file, lambda p: context.image_input(io(p))
+    )
+    for side in graphs:
+        runner = open_graph(
+            side, folder.scratch(ROUNDED), f"onnx, {TITLES.get(side.name, side.name)}"
+        )
+        yield runner, side.precision
+    for details in folder.current.details(EngineDetails).values():
         target, precision = details.row, details.precision
         path = context.folder.file(target.engine_name(precision))
         if (reason := why_not_here(target, details.flags)) is not None:
@@ -99,16 +93,6 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
             open_engine(target, precision, path, image_input=taken, built_for=details.built_for),
             precision,
         )
-
-
-def _runnable(context: RunContext, name: str) -> Path:
-    """A graph of the run as ONNX Runtime computes it with every result rounded to its type."""
-    graph = context.folder.file(name)
-    if name in (SIMPLE, INT8_GRAPHS["onnxruntime"]):
-        return graph
-    rounding = context.folder.scratch(f"{name.removesuffix('.onnx')}.rounding.onnx")
-    round_every_result(graph, rounding)
-    return rounding
 
 
 def require_conversions(context: RunContext) -> list[Precision]:

@@ -11,14 +11,15 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.data.labelled import LabelledSet, read_labelled
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.recipe import recipe_for
-from swin_deploy.graph.widen import round_every_result
+from swin_deploy.graph.widen import as_computed
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.pipeline.collapse import explain_collapse
-from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.context import ROUNDED, RunContext
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
-from swin_deploy.verify import compare_runners, without_floor
+from swin_deploy.verify import compare_runners
+from swin_deploy.verify.comparison import BY_ACCURACY
 
 GATE_IMAGES = 32  # of the calibration that every INT8 graph is compared with FP32 on
 _AT_ONCE = 16  # labelled images that a graph of a dynamic batch gets at a time
@@ -45,10 +46,8 @@ def judge(
     Raises:
         VerificationError: It collapsed; lists the worst of what was quantised.
     """
-    candidate, recipe = quantised, recipe_for(kind, context.request.int8.also)
-    if recipe.surrounding == "fp16":
-        candidate = context.folder.scratch("int8.rounding.onnx")
-        round_every_result(quantised, candidate)
+    recipe = recipe_for(kind, context.request.int8.also)
+    candidate = as_computed(quantised, context.folder.scratch(ROUNDED))
     images = context.calibration_images(GATE_IMAGES)
     inputs = [InputSet(f"calibration x{len(images)}", images, natural=True)]
     inputs += [photos for photos in context.inputs if photos.natural and context.photos]
@@ -61,7 +60,7 @@ def judge(
     accuracy = None
     if context.labelled is not None:
         accuracy = measure_accuracy(context, context.labelled, full, candidate, recipe.simulated)
-        rows = tuple(map(without_floor, rows))
+        rows = tuple(row.not_judged(BY_ACCURACY) for row in rows)
     worst = min(rows, key=lambda row: row.sqnr_db)
     drop = 0.0 if accuracy is None else accuracy["drop"]
     allowed = context.request.int8.max_drop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from swin_deploy.interface import LOGITS, PROBABILITIES, SCORES
 from swin_deploy.metrics import softmax, sqnr_db
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify import FLOORS_DB, Comparison, rejudge
+from swin_deploy.verify import FLOORS_DB, Comparison
 
 if TYPE_CHECKING:
     from swin_deploy.model.build import Network
@@ -42,7 +43,7 @@ def allow_for_rounding(
         inputs: What was compared on.
         comparisons: Of the run.
     """
-    missed = {c.inputs for c in comparisons if c.below_floor and c.floor_db == FLOORS_DB["fp32"]}
+    missed = {c.inputs for c in comparisons if c.precision == "fp32" and c.below_floor}
     if not missed:
         return comparisons
     double = copy.deepcopy(context.eager).double()
@@ -58,7 +59,12 @@ def allow_for_rounding(
                     f"this network amplifies rounding: in {output} on {images.name} its own "
                     f"FP32 is {own_db:.0f} dB from FP64, so others need {floor:.0f} dB"
                 )
-    return tuple(rejudge(comparison, floors) for comparison in comparisons)
+    return tuple(
+        replace(c, floor_db=floors.get((c.inputs, c.output), c.floor_db))
+        if c.precision == "fp32" and c.below_floor
+        else c
+        for c in comparisons
+    )
 
 
 def _own_rounding(context: RunContext, double: Network, images: InputSet) -> dict[str, float]:

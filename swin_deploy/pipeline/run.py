@@ -13,13 +13,13 @@ from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.engine.build import require_installed
-from swin_deploy.engine.targets import find_targets
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.files import read_json
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.engines import built_elsewhere, plan_form, target_notes
+from swin_deploy.pipeline.engines import target_notes
+from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.stages import Stage, plan_stages
 from swin_deploy.records import decode
 from swin_deploy.run.details import ExportDetails, WeightsDetails
@@ -85,8 +85,9 @@ def run_export(
             published is as it was.
     """
     start = time.monotonic()
-    for target in find_targets(request.targets or ()):
-        if not built_elsewhere(target):
+    plan = make_plan(request)
+    if request.targets is not None:
+        for target in dict.fromkeys(target for target, _ in plan.built_here):
             require_installed(target)
     photos = None if request.images is None else find_photos(request.images)
     options = request.int8
@@ -96,7 +97,7 @@ def run_export(
     if options.labelled is not None:
         classes = request.variant.config.num_classes
         labelled = find_labelled(options.labelled, classes, request.labels)
-    stages = adapt(plan_stages(request, photos, calibration, labelled))
+    stages = adapt(plan_stages(request, plan, photos, calibration, labelled))
     notes: list[str] = []
     current: list[str] = []
 
@@ -109,7 +110,7 @@ def run_export(
         folder.refuse_foreign(name for stage in stages for name in stage.outputs)
         context = RunContext(
             request,
-            plan_form(request),
+            plan,
             folder,
             photos,
             calibration,
@@ -122,7 +123,10 @@ def run_export(
                 f"verifying on {len(photos.chosen)} of {photos.found} photos, evenly over their "
                 "sorted names; swin-deploy verify takes all"
             )
-        for text in (*target_notes(request), *(labelled.notes if labelled is not None else ())):
+        for text in (
+            *target_notes(request, plan),
+            *(labelled.notes if labelled is not None else ()),
+        ):
             note(text)
         for stage in stages:
             if _is_current(stage, folder):

@@ -16,17 +16,14 @@ from swin_deploy.errors import InputError
 from swin_deploy.files import sha256, write_json
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import (
-    built_elsewhere,
     engine_action,
     engine_outputs,
     engine_spec,
-    plan_engines,
-    plan_form,
-    plan_opset,
 )
 from swin_deploy.pipeline.half import half_action, half_spec
 from swin_deploy.pipeline.int8 import calibrate_action, calibrate_spec, int8_action, int8_spec
 from swin_deploy.pipeline.interface import interface_action, interface_spec
+from swin_deploy.pipeline.plan import Plan
 from swin_deploy.precisions import HALF_PRECISIONS
 from swin_deploy.run.names import (
     GRAPHS,
@@ -71,22 +68,18 @@ class Stage:
 
 def plan_stages(
     request: ExportRequest,
+    plan: Plan,
     photos: PhotoFolder | None,
     calibration: CalibrationSet | None = None,
     labelled: LabelledSet | None = None,
 ) -> list[Stage]:
-    """The stages of a run, in order.
-
-    Raises:
-        ConfigError: A target is unknown, or has no engine in the precisions that were asked for.
-    """
+    """The stages of a run, in order."""
     weights = None if request.weights is None else checkpoint_file(request.weights)
     seed = request.seed if weights is None else None
     network = {"config": asdict(request.variant.config), "seed": seed}
     loaded = () if weights is None else (WEIGHTS,)
-    engines = plan_engines(request)
     halves = [precision for precision in HALF_PRECISIONS if precision in request.precisions]
-    kinds = tuple(dict.fromkeys(INT8_RECIPES[t.kind] for t, p in engines if p == "int8"))
+    kinds = tuple(dict.fromkeys(INT8_RECIPES[t.kind] for t, p in plan.engines if p == "int8"))
     graphs = [RAW, SIMPLE, *(GRAPHS[p] for p in halves), *(INT8_GRAPHS[kind] for kind in kinds)]
     seen = {
         "batch": str(request.batch),
@@ -124,8 +117,8 @@ def plan_stages(
             | {
                 "batch": str(request.batch),
                 "outputs": request.outputs,
-                "form": plan_form(request),
-                "opset": plan_opset(request),
+                "form": plan.form,
+                "opset": plan.opset,
             },
             packages=("torch", "onnx", "onnxscript", "onnx-ir"),
             action=_export,
@@ -188,7 +181,6 @@ def plan_stages(
         )
         for kind in kinds
     ]
-    engines = [engine for engine in engines if not built_elsewhere(engine[0])]
     stages += [
         Stage(
             name=f"engine:{target.name}-{precision}",
@@ -200,7 +192,7 @@ def plan_stages(
             action=engine_action(target, precision),
             optional=request.targets is None,
         )
-        for target, precision in engines
+        for target, precision in plan.built_here
     ]
     stages.append(
         Stage(
@@ -209,7 +201,11 @@ def plan_stages(
             inputs=(
                 *loaded,
                 *graphs,
-                *(name for target, precision in engines for name in target.engine_files(precision)),
+                *(
+                    name
+                    for target, precision in plan.built_here
+                    for name in target.engine_files(precision)
+                ),
             ),
             outputs=(VERIFY,),
             spec=network
@@ -218,7 +214,7 @@ def plan_stages(
             | {"int8_by_accuracy": labelled is not None},
             packages=(
                 *("torch", "onnxruntime", "pillow"),
-                *dict.fromkeys(target.distribution for target, _ in engines),
+                *dict.fromkeys(target.distribution for target, _ in plan.built_here),
             ),
             action=_verify,
         )
@@ -260,11 +256,11 @@ def _export(context: RunContext) -> dict[str, Any]:
 
     config, path = context.request.variant.config, context.folder.scratch(RAW)
     network = context.as_asked(context.frozen)
-    opset = plan_opset(context.request)
+    opset = context.plan.opset
     export_graph(network, config, context.request.batch, path, output_names(network), opset)
     return {
         "parameters": count_parameters(context.eager),
-        "form": context.form if isinstance(config, SwinConfig) else None,
+        "form": context.plan.form if isinstance(config, SwinConfig) else None,
         "nodes": count_nodes(path),
         "opset": opset,
         "outputs": read_outputs(path),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from torch import Tensor
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.calibrate import observe
 from swin_deploy.interface import LOGITS
+from swin_deploy.judge import FLOORS, Numbers, difference, judge
 from swin_deploy.metrics import FloatArray, sqnr_db
 from swin_deploy.model.build import Network
 from swin_deploy.qat.graphs import GraphMaker
 from swin_deploy.qat.network import RoundedNetwork
 from swin_deploy.qat.places import Activation, find_sites
+from swin_deploy.records import finite
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
-
-FLOOR_DB = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,9 @@ def compare_places(network: RoundedNetwork, graph: Path, images: FloatArray) -> 
         images: (b, channels, H, W) float32, normalised.
 
     Raises:
-        VerificationError: A place or the logits are below ``FLOOR_DB``.
+        VerificationError: A place or the logits are below its floor.
     """
-    worst: dict[str, float] = {}
+    worst: dict[str, Numbers] = {}
     alone = []
     with OnnxRuntimeRunner(graph, simulated_int8=True) as runner, torch.no_grad():
         for image in images:
@@ -98,8 +99,8 @@ def compare_places(network: RoundedNetwork, graph: Path, images: FloatArray) -> 
 
             def compare(name: str, found: Tensor, of: dict[str, Any] = expected) -> Tensor:
                 given = torch.from_numpy(of[name]).reshape(found.shape)
-                level = sqnr_db(given.numpy()[None], found.numpy()[None])
-                worst[name] = min(level, worst.get(name, np.inf))
+                numbers = difference(given.numpy()[None], found.numpy()[None])
+                worst[name] = min(numbers, worst.get(name, numbers), key=attrgetter("sqnr_db"))
                 return given
 
             def watch(site: Activation, x: Tensor) -> Tensor:
@@ -108,15 +109,14 @@ def compare_places(network: RoundedNetwork, graph: Path, images: FloatArray) -> 
             network.watch = watch
             compare(LOGITS, network(rows))
             network.watch = None
-    place, level = min(worst.items(), key=lambda item: item[1])
-    if not level >= FLOOR_DB:
+    place, least = min(worst.items(), key=lambda item: item[1].sqnr_db)
+    if reason := judge(least, FLOORS["place"]["fp32"]):
         raise VerificationError(
-            f"the INT8 graph is not what was trained: SQNR {level:.1f} dB in {place}, needs "
-            f"{FLOOR_DB:.0f} dB",
-            details={"places_db": worst},
+            f"the INT8 graph is not what was trained: {reason} in {place}",
+            details={"places_db": finite({name: one.sqnr_db for name, one in worst.items()})},
         )
     logits = [sqnr_db(reference, candidate) for reference, candidate in alone]
-    return Agreement(place, round(level, 1), round(float(np.median(logits)), 1))
+    return Agreement(place, round(least.sqnr_db, 1), round(float(np.median(logits)), 1))
 
 
 def _require_rounded(graph: Path, names: list[str]) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from swin_deploy.errors import InputError
-from swin_deploy.metrics import FloatArray, cosine_similarity, max_abs_error, sqnr_db
+from swin_deploy.judge import difference
+from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network
 from swin_deploy.run.finished import Run
 from swin_deploy.verify.depth import Bisection, TensorRow
 from swin_deploy.verify.eager_points import Held, masked, trace_eager
 from swin_deploy.verify.points import GraphMap, Point, find_points
-from swin_deploy.verify.sides import Side, runnable
+from swin_deploy.verify.sides import Side, coarser, runnable
 from swin_deploy.verify.trace import trace_graph
 
 
@@ -58,15 +58,15 @@ def bisect(
     marks = [point for point in points if not point.inner]
     # A graph of a static batch gets an image in every slot, and then so does eager.
     filled = [(name, np.repeat(image, opened.batch.low, axis=0)) for name, image in images]
-    compared = _compare(marks, tracers, filled, floor_db)
+    compared = _compare(marks, tracers, sides, filled, floor_db)
     found.rows = list(compared.values())
     found.unmatched = [point.label for point in marks if point.label not in compared]
     if found.block is not None:
         names = list(compared)
-        index = names.index(found.block.tensor)
+        index = names.index(found.block.output)
         above = next((p.node for p in marks if index and p.label == names[index - 1]), None)
         inside = _points_inside(graph, points, sides, above, found.block)
-        rows = _compare(inside, tracers, filled, floor_db)
+        rows = _compare(inside, tracers, sides, filled, floor_db)
         found.inside = [replace(row, stage=found.block.stage) for row in rows.values()]
     return found
 
@@ -105,6 +105,7 @@ def _points_inside(
 def _compare(
     points: Sequence[Point],
     tracers: Sequence[Tracer],
+    sides: tuple[Side, Side],
     images: Sequence[tuple[str, FloatArray]],
     floor_db: float | None,
 ) -> dict[str, TensorRow]:
@@ -115,30 +116,28 @@ def _compare(
         for point in points:
             if any(point.label not in side for side in held):
                 continue
-            row = _row(point, held[0][point.label], held[1][point.label], name, floor_db)
+            row = compare_tensor(point, [side[point.label] for side in held], sides, name, floor_db)
             if point.label not in worst or row.sqnr_db < worst[point.label].sqnr_db:
                 worst[point.label] = row
     return worst
 
 
-def _row(point: Point, a: Held, b: Held, name: str, floor_db: float | None) -> TensorRow:
+def compare_tensor(
+    point: Point, held: Sequence[Held], sides: tuple[Side, Side], name: str, floor_db: float | None
+) -> TensorRow:
     """One tensor; all of it counts as one image, since the batch is not its first axis."""
-    numbers, reason = (-math.inf, math.nan, math.nan), ""
-    if a[0].shape != b[0].shape:
-        reason = f"shape {b[0].shape}, expected {a[0].shape}"
-    else:
-        present = np.logical_and(a[1], b[1])
-        reference, candidate = (masked(x, present)[None] for x in (a[0], b[0]))
-        if not np.isfinite(reference).all():
-            reason = "the reference itself is NaN or infinite there"
-        elif not np.isfinite(candidate).all():
-            reason = f"{np.count_nonzero(~np.isfinite(candidate))} values are NaN or infinite"
-        else:
-            numbers = (
-                sqnr_db(reference, candidate),
-                cosine_similarity(reference, candidate),
-                max_abs_error(reference, candidate),
-            )
-            if floor_db is not None and not numbers[0] >= floor_db:
-                reason = f"SQNR {numbers[0]:.1f} dB, needs {floor_db:.0f} dB"
-    return TensorRow(point.label, point.stage, point.node, *numbers, reason, name)
+    (a, a_present), (b, b_present) = held
+    if a.shape == b.shape:
+        present = np.logical_and(a_present, b_present)
+        a, b = masked(a, present), masked(b, present)
+    return TensorRow(
+        candidate=sides[1].name,
+        reference=sides[0].name,
+        inputs=name,
+        output=point.label,
+        precision=coarser(sides),
+        floor_db=floor_db,
+        stage=point.stage,
+        node=point.node,
+        **asdict(difference(a[None], b[None])),
+    )

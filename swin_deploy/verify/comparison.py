@@ -1,61 +1,91 @@
-"""The gate's verdicts: floors, one comparison, and all comparisons of a run."""
+"""One comparison with its verdict, and all comparisons of a run."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from swin_deploy.errors import VerificationError
+from swin_deploy.judge import Numbers, judge
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
+from swin_deploy.records import finite
 
-SCHEMA_VERSION = 2  # 2: a row per output, where there was one per candidate and inputs
-
-# Lowest SQNR against eager FP32 that a candidate may have on its worst image, in dB. Measured by
-# scripts/measure_floors.py over networks, seeds, noise and photos; docs/proof.md has it. FP32: the
-# worst logits are at 113 dB, and the damage that the tests do leaves less than 35. FP16: the
-# worst logits are at 41.2 dB, of the smallest Swin V2, with every result rounded; compilers round
-# less often. BF16: the worst maps of the same are at 15.2 dB; the floor is 6 dB below, twice the
-# error. INT8: the worst of 1000 digits is at 26.5 dB with swin_pocket (docs/int8.md; 18.5 with the
-# entropy method, which the gate may refuse), about 6 dB above.
-# Damage may leave more than the last two: what tells a right graph from a wrong one there is
-# graph/structure.py.
-FLOORS_DB: dict[Precision, float] = {"fp32": 110.0, "fp16": 40.0, "bf16": 9.0, "int8": 20.0}
+# 3: a row has its reference, kind and precision, and a reason in any case; 2: a row per output
+SCHEMA_VERSION = 3
+EAGER_FP32 = "eager fp32"
+# Why the SQNR of INT8 is not judged.
+NO_PHOTOS = "the ranges of INT8 are those of photos"
+BY_ACCURACY = "accuracy on labelled photos decided at the export"
+Kind = Literal["outputs", "slots", "saved", "tensors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(Numbers):
     """One output of a candidate against the reference on one set of inputs; true if it passed.
+
+    The verdict is worked out when it is asked for: to judge by another floor is to ``replace`` it.
 
     Attributes:
         candidate: What was compared.
+        reference: With what.
         inputs: On which images.
         output: Which of its outputs.
-        sqnr_db: With the noise of the worst image.
-        cosine: Of the worst image.
-        max_abs_error: In the unit of the outputs.
-        top1_agreement: 0 to 1; None where the outputs are not logits.
-        floor_db: What ``sqnr_db`` had to reach.
-        reason: Why it failed; empty if it passed.
+        kind: "outputs" of two sides, "slots" of one batch, outputs "saved" on another machine, or
+            "tensors" inside.
+        precision: The coarser of the two; FP32 has to name the same classes as well.
+        floor_db: What ``sqnr_db`` has to reach; None where that is not judged.
+        top1_agreement: 0 to 1; None where the outputs name no class.
+        where: The part of the output that is worst, where it is known.
+        loose: Why ``sqnr_db`` is not judged; empty where it is.
     """
 
     candidate: str
+    reference: str = EAGER_FP32
     inputs: str
     output: str
-    sqnr_db: float
-    cosine: float
-    max_abs_error: float
-    top1_agreement: float | None
-    floor_db: float
-    reason: str
+    kind: Kind = "outputs"
+    precision: Precision
+    floor_db: float | None
+    top1_agreement: float | None = None
+    where: str = ""
+    loose: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why it failed; empty if it passed."""
+        same_class = self.top1_agreement if self.precision == "fp32" else None
+        return judge(self, self.floor_db, same_class, self.where)
 
     def __bool__(self) -> bool:
         return not self.reason
 
     @property
+    def judged(self) -> bool:
+        """Whether anything beyond finite numbers of the right shape was asked of it."""
+        return self.floor_db is not None or not self
+
+    @property
     def below_floor(self) -> bool:
         """Whether it failed because of its SQNR, and not because nothing could be compared."""
-        return math.isfinite(self.sqnr_db) and self.sqnr_db < self.floor_db
+        floor = self.floor_db
+        return floor is not None and math.isfinite(self.sqnr_db) and self.sqnr_db < floor
+
+    def held_to(self, floors_db: Mapping[str, float]) -> Comparison:
+        """The same with the floor of its output; with its own where there is none."""
+        return replace(self, floor_db=floors_db.get(self.output, self.floor_db))
+
+    def not_judged(self, why: str) -> Comparison:
+        """The same, which now only has to be finite and of the right shape."""
+        return replace(self, floor_db=None, loose=f"not judged: {why}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON; numbers that are not finite become null."""
+        reason = self.reason or self.loose or f"at least {self.floor_db:.0f} dB"
+        row = {key: value for key, value in asdict(self).items() if key not in ("problem", "loose")}
+        verdict = {"passed": bool(self), "judged": self.judged, "reason": reason}
+        return finite(row | verdict)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +110,18 @@ class Verification:
         """Output -> the lowest floor that an FP32 comparison of it was held to."""
         floors: dict[str, float] = {}
         for comparison in self.comparisons:
-            if comparison.floor_db > FLOORS_DB["fp16"]:
+            if comparison.precision == "fp32" and comparison.floor_db is not None:
                 lowest = min(comparison.floor_db, floors.get(comparison.output, math.inf))
                 floors[comparison.output] = lowest
         return floors
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON object of ``verify.json``; infinite decibels become null."""
-        rows = []
-        for comparison in self.comparisons:
-            row = asdict(comparison) | {"passed": bool(comparison)}
-            rows.append({k: _finite(v) if isinstance(v, float) else v for k, v in row.items()})
+        """The JSON object of ``verify.json``."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "reference": "eager fp32",
+            "reference": EAGER_FP32,
             "passed": bool(self.comparisons) and not self.failures,
-            "comparisons": rows,
+            "comparisons": [comparison.as_dict() for comparison in self.comparisons],
             "not_run": self.not_run,
         }
 
@@ -111,8 +137,7 @@ class Verification:
             )
         if failures := self.failures:
             names = list(dict.fromkeys(c.candidate for c in failures))
-            low = {FLOORS_DB[precision] for precision in HALF_PRECISIONS}
-            only_half = all(c.floor_db in low for c in failures)
+            only_half = all(c.precision in HALF_PRECISIONS for c in failures)
             raise VerificationError(
                 f"{', '.join(names)} disagree{'s' if len(names) == 1 else ''} with eager fp32: "
                 f"{failures[0].reason} in {failures[0].output} on {failures[0].inputs}; "
@@ -120,7 +145,3 @@ class Verification:
                 "--precision fp32" if only_half else "",
                 {"verification": self.as_dict()},
             )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

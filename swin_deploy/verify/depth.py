@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from swin_deploy.records import finite
+from swin_deploy.verify.comparison import Comparison, Kind
 
 EQUAL_DB = 150.0  # what equal tensors count as where drops are compared: more than FP32 can tell
 
 
-@dataclass(frozen=True, slots=True)
-class TensorRow:
-    """A tensor of both, on the image where they are furthest apart.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorRow(Comparison):
+    """A tensor of both, on the image where they are furthest apart; its name is the "output".
 
     Attributes:
-        tensor: The block, or the node inside one.
         stage: Of the network.
         node: That computes it in the ONNX file.
-        sqnr_db: Signal to noise against the reference.
-        cosine: Of the two.
-        max_abs_error: In its own unit.
-        reason: Why it is wrong; empty if it is not.
-        inputs: The image.
     """
 
-    tensor: str
+    kind: Kind = "tensors"
     stage: str
     node: str
-    sqnr_db: float
-    cosine: float
-    max_abs_error: float
-    reason: str
-    inputs: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON, without what the whole bisection has in common."""
+        row: dict[str, Any] = finite(
+            {
+                "tensor": self.output,
+                "stage": self.stage,
+                "node": self.node,
+                "sqnr_db": self.sqnr_db,
+                "cosine": self.cosine,
+                "max_abs_error": self.max_abs_error,
+                "reason": self.reason,
+                "inputs": self.inputs,
+            }
+        )
+        return row
 
 
 @dataclass(slots=True)
@@ -59,12 +66,12 @@ class Bisection:
     @property
     def block(self) -> TensorRow | None:
         """The first block that is wrong."""
-        return next((row for row in self.rows if row.reason), None)
+        return next((row for row in self.rows if not row), None)
 
     @property
     def first(self) -> TensorRow | None:
         """The first tensor that is wrong: inside that block, if it can be seen there."""
-        return next((row for row in self.inside if row.reason), self.block)
+        return next((row for row in self.inside if not row), self.block)
 
     @property
     def stages(self) -> dict[str, TensorRow]:
@@ -87,24 +94,14 @@ class Bisection:
             "reference": self.reference,
             "candidate": self.candidate,
             "floor_db": self.floor_db,
-            "block": None if block is None else block.tensor,
-            "first": None if first is None else plain_row(first),
+            "block": None if block is None else block.output,
+            "first": None if first is None else first.as_dict(),
             "largest_drop": None
             if drop is None
-            else {"tensor": drop[0].tensor, "drop_db": finite(drop[1])},
-            "stages": {stage: plain_row(row) for stage, row in self.stages.items()},
-            "rows": [plain_row(row) for row in self.rows],
-            "inside": [plain_row(row) for row in self.inside],
+            else {"tensor": drop[0].output, "drop_db": finite(drop[1])},
+            "stages": {stage: row.as_dict() for stage, row in self.stages.items()},
+            "rows": [row.as_dict() for row in self.rows],
+            "inside": [row.as_dict() for row in self.inside],
             "unmatched": self.unmatched,
             "notes": self.notes,
         }
-
-
-def finite(value: float) -> float | None:
-    """A number that JSON has; None for others."""
-    return value if math.isfinite(value) else None
-
-
-def plain_row(row: TensorRow) -> dict[str, Any]:
-    """JSON of a row."""
-    return {k: finite(v) if isinstance(v, float) else v for k, v in asdict(row).items()}

@@ -10,10 +10,11 @@ from typing import Any
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import InputError
 from swin_deploy.files import digest
+from swin_deploy.judge import powers_of
 from swin_deploy.machine import describe_machine
 from swin_deploy.precisions import PRECISIONS
 from swin_deploy.run.finished import Run
-from swin_deploy.verify.checks import check_pair, powers_of
+from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.saved import SavedOutputs, save_outputs
 from swin_deploy.verify.session import Session
 from swin_deploy.verify.sides import EAGER, Side

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-
-import numpy as np
+from dataclasses import asdict, replace
 
 from swin_deploy.best_classes import problem_of_classes, worst_of_classes
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import AS_EXPORTED, CLASSES, LOGITS, PROBABILITIES, SCORES, Interface
-from swin_deploy.metrics import (
-    FloatArray,
-    cosine_similarity,
-    max_abs_error,
-    mean_power,
-    softmax,
-    sqnr_db,
-    top1_agreement,
-)
+from swin_deploy.judge import FLOORS_DB, difference, powers_of
+from swin_deploy.metrics import FloatArray, softmax, top1_agreement
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner, run_all
-from swin_deploy.verify.comparison import FLOORS_DB, Comparison
+from swin_deploy.verify.comparison import Comparison
+
+Outputs = Mapping[str, FloatArray]  # of one set of images, by name
 
 
 def compare(
@@ -33,8 +25,6 @@ def compare(
     precision: Precision,
     output: str = LOGITS,
     signal_power: float | None = None,
-    floor_db: float | None = None,
-    agreement: float | None = None,
 ) -> Comparison:
     """Compare one output of two networks for the same inputs.
 
@@ -47,144 +37,72 @@ def compare(
         output: Which one; logits (b, classes) name a class per image, other outputs do not.
         signal_power: ``mean_power`` of the eager outputs over all images of the verification, of
             which these may be few; None for these.
-        floor_db: What FP32 has to reach, where it is not the usual floor.
-        agreement: Share of images, 0 to 1, of one class, where the outputs do not tell it.
     """
-    floor = FLOORS_DB[precision]
-    if floor_db is not None and precision == "fp32":
-        floor = floor_db
-    reason, numbers = "", (-math.inf, math.nan, math.nan)
-    if reference is None or outputs is None:
-        reason = f"{'it' if outputs is None else 'the eager network'} has no such output"
-    elif reference.shape != outputs.shape:
-        reason = f"shape {outputs.shape}, expected {reference.shape}"
-    elif not np.isfinite(reference).all():
-        reason = "the eager network itself gives NaN or infinity"
-    elif bad := int(np.count_nonzero(~np.isfinite(outputs))):
-        reason = f"{bad} of {outputs.size} outputs are NaN or infinite"
-    else:
-        numbers = (
-            sqnr_db(reference, outputs, signal_power),
-            cosine_similarity(reference, outputs),
-            max_abs_error(reference, outputs),
-        )
-        if output in (LOGITS, PROBABILITIES):
-            agreement = top1_agreement(reference, outputs)
-        if not numbers[0] >= floor:
-            reason = f"SQNR {numbers[0]:.1f} dB, needs {floor:.0f} dB"
-        elif precision == "fp32" and agreement is not None and agreement < 1:
-            reason = f"top-1 agreement {agreement:.1%}, needs 100 %"
+    numbers = difference(reference, outputs, signal_power)
+    agreement = None
+    if output in (LOGITS, PROBABILITIES) and not numbers.problem:
+        assert reference is not None  # else there was a problem
+        assert outputs is not None
+        agreement = top1_agreement(reference, outputs)
     return Comparison(
         candidate=candidate,
         inputs=inputs,
         output=output,
-        sqnr_db=numbers[0],
-        cosine=numbers[1],
-        max_abs_error=numbers[2],
+        precision=precision,
+        floor_db=FLOORS_DB[precision],
         top1_agreement=agreement,
-        floor_db=floor,
-        reason=reason,
+        **asdict(numbers),
     )
-
-
-def rejudge(comparison: Comparison, floors: Mapping[tuple[str, str], float]) -> Comparison:
-    """An FP32 comparison that missed the usual floor, held to another one.
-
-    Args:
-        comparison: Returned as it is unless it missed the FP32 floor.
-        floors: (inputs, output) -> dB.
-    """
-    floor = floors.get((comparison.inputs, comparison.output))
-    usual = comparison.floor_db == FLOORS_DB["fp32"]
-    if floor is None or not usual or not comparison.below_floor:
-        return comparison
-    reason = ""
-    if comparison.sqnr_db < floor:
-        reason = f"SQNR {comparison.sqnr_db:.1f} dB, needs {floor:.0f} dB"
-    elif comparison.top1_agreement is not None and comparison.top1_agreement < 1:
-        reason = f"top-1 agreement {comparison.top1_agreement:.1%}, needs 100 %"
-    return replace(comparison, floor_db=floor, reason=reason)
-
-
-def without_floor(comparison: Comparison) -> Comparison:
-    """A comparison that only has to be finite and of the right shape.
-
-    What INT8 is held to on noise: its ranges are those of photos, on which it was verified.
-    """
-    reason = "" if comparison.below_floor else comparison.reason
-    return replace(comparison, floor_db=-math.inf, reason=reason)
 
 
 def compare_outputs(
     candidate: str,
     inputs: str,
-    reference: Mapping[str, FloatArray],
-    outputs: Mapping[str, FloatArray],
+    reference: Outputs,
+    outputs: Outputs,
     precision: Precision,
     signal_powers: Mapping[str, float] | None = None,
-    floors_db: Mapping[str, float] | None = None,
     interface: Interface = AS_EXPORTED,
 ) -> list[Comparison]:
     """``compare`` for every output by name; one that only one of the two has is a failure.
 
     Where the reference gives logits and the candidate does not, it has to give what ``interface``
-    makes of them.
+    makes of them. Where both name the best classes alone, their scores are compared, and how often
+    the first class is the same.
     """
-    powers, floors = signal_powers or {}, floors_db or {}
-    if LOGITS in reference and LOGITS not in outputs:
+    powers, agreement = signal_powers or {}, None
+    if CLASSES in reference and CLASSES in outputs:
+        named, found = reference[CLASSES], outputs[CLASSES]
+        if named.shape != found.shape:
+            problem = f"classes of shape {found.shape}, expected {named.shape}"
+            return [_without_numbers(candidate, inputs, precision, problem)]
+        agreement = float((named[:, 0] == found[:, 0]).mean())
+        reference, outputs = (
+            {name: array for name, array in side.items() if name != CLASSES}
+            for side in (reference, outputs)
+        )
+    elif LOGITS in reference and LOGITS not in outputs:
         every = softmax(reference[LOGITS]) if interface.softmax else reference[LOGITS]
+        reference, powers = {PROBABILITIES if interface.softmax else LOGITS: every}, {}
         if interface.topk is not None:
-            floor = floors.get(SCORES)
-            return [compare_best(candidate, inputs, every, outputs, precision, floor)]
-        reference = {PROBABILITIES if interface.softmax else LOGITS: every}
-    return [
+            if problem := problem_of_classes(outputs, every):
+                return [_without_numbers(candidate, inputs, precision, problem)]
+            best, agreement = worst_of_classes(outputs[SCORES], outputs[CLASSES], every)
+            reference, outputs = {SCORES: best}, {SCORES: outputs[SCORES]}
+    rows = [
         compare(
-            candidate,
-            inputs,
-            reference.get(name),
-            outputs.get(name),
-            precision,
-            name,
+            candidate, inputs, reference.get(name), outputs.get(name), precision, name,
             powers.get(name),
-            floors.get(name),
         )
         for name in dict.fromkeys((*reference, *outputs))
-    ]
+    ]  # fmt: skip
+    return rows if agreement is None else [replace(r, top1_agreement=agreement) for r in rows]
 
 
-def compare_best(
-    candidate: str,
-    inputs: str,
-    every: FloatArray,
-    outputs: Mapping[str, FloatArray],
-    precision: Precision,
-    floor_db: float | None = None,
-) -> Comparison:
-    """``compare`` for the scores of the best classes.
-
-    Args:
-        candidate: Name for the tables.
-        inputs: Name for the tables.
-        every: The eager network's values of all classes, (b, classes): logits or probabilities.
-        outputs: "scores" (b, k) and "classes" (b, k) of the candidate.
-        precision: As ``compare`` takes it.
-        floor_db: As ``compare`` takes it.
-    """
-    if problem := problem_of_classes(outputs, every):
-        row = compare(candidate, inputs, None, None, precision, SCORES)
-        return replace(row, reason=problem)
-    scores = outputs[SCORES]
-    reference, agreement = worst_of_classes(scores, outputs[CLASSES], every)
-    return compare(
-        candidate,
-        inputs,
-        reference,
-        scores,
-        precision,
-        SCORES,
-        floor_db=floor_db,
-        agreement=agreement,
-    )
+def _without_numbers(candidate: str, inputs: str, precision: Precision, problem: str) -> Comparison:
+    """The row of scores that cannot be compared."""
+    row = compare(candidate, inputs, None, None, precision, SCORES)
+    return replace(row, problem=problem)
 
 
 def compare_runners(
@@ -205,7 +123,7 @@ def compare_runners(
     """
     with reference:
         expected = [run_all(reference, images.images) for images in inputs]
-    powers = {name: _power_over_all([arrays[name] for arrays in expected]) for name in expected[0]}
+    powers = powers_of(expected)
     comparisons: list[Comparison] = []
     for runner, precision in candidates:
         with runner:
@@ -223,8 +141,3 @@ def compare_runners(
                     interface=interface,
                 )
     return tuple(comparisons)
-
-
-def _power_over_all(arrays: Sequence[FloatArray]) -> float:
-    """``mean_power`` of all of them together, without a second copy of large maps."""
-    return sum(mean_power(array) * len(array) for array in arrays) / sum(map(len, arrays))

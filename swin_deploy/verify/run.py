@@ -14,7 +14,7 @@ from swin_deploy.files import write_json
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.run.finished import Run, require_run
-from swin_deploy.verify.checks import Check
+from swin_deploy.verify.comparison import Comparison
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.elsewhere import compare_saved, save_session
 from swin_deploy.verify.inputs import batch_sizes, make_inputs
@@ -23,7 +23,7 @@ from swin_deploy.verify.saved import read_outputs
 from swin_deploy.verify.session import Session
 from swin_deploy.verify.sides import list_sides
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: checks have their precision
 
 
 def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
     return report
 
 
-def find_problem(checks: Sequence[Check], bisections: Sequence[Bisection] = ()) -> str:
+def find_problem(checks: Sequence[Comparison], bisections: Sequence[Bisection] = ()) -> str:
     """What is wrong, worst first; "" if all that was judged passed, and something was."""
     if failed := sorted((c for c in checks if not c), key=lambda c: c.sqnr_db):
         worst = failed[0]
@@ -105,7 +105,7 @@ def require_passed(report: dict[str, Any]) -> None:
 def _named(bisections: Sequence[Bisection]) -> str:
     return "".join(
         f"; the first tensor of {found.candidate} that leaves {found.reference} is "
-        f"{found.first.tensor}"
+        f"{found.first.output}"
         for found in bisections
         if found.first is not None
     )

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from swin_deploy.data.inputs import InputSet, make_noise_for
+from swin_deploy.judge import powers_of
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network
 from swin_deploy.run.finished import Run
 from swin_deploy.runners.base import run_all
 from swin_deploy.verify.bisect import bisect
-from swin_deploy.verify.checks import Check, Outputs, check_pair, powers_of
+from swin_deploy.verify.checks import check_pair
+from swin_deploy.verify.comparison import NO_PHOTOS, Comparison
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.inputs import batch_sizes
+from swin_deploy.verify.outputs import Outputs
 from swin_deploy.verify.sides import EAGER, Side, find_side, open_side, tensor_floor
 from swin_deploy.verify.slots import check_slots
 
@@ -46,7 +49,7 @@ class Session:
     progress: Callable[[str], None]
     not_run: dict[str, str] = field(default_factory=dict)
     results: dict[str, list[Outputs]] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Comparison] = field(default_factory=list)
 
     def run(self, side: Side, inputs: Sequence[InputSet], slots: FloatArray | None) -> None:
         """Put all inputs through a side.
@@ -125,7 +128,7 @@ class Session:
                 self.opened, self.model, (a, b), images, self.scratch, floor
             )
             if not judged:
-                one_pair.notes.append("not judged: the ranges of INT8 are those of photos")
+                one_pair.notes.append(f"not judged: {NO_PHOTOS}")
         return list(found.values())
 
     def _filling(self, inputs: Sequence[InputSet]) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,28 +14,18 @@ from swin_deploy.errors import ConfigError, EnvironmentMissingError
 from swin_deploy.files import Recorded, refuse_impostors, sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
-from swin_deploy.graph.widen import round_every_result
+from swin_deploy.graph.widen import as_computed
+from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import Network
 from swin_deploy.model.outputs import with_outputs
-from swin_deploy.precisions import Precision
+from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.run.finished import Run
-from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, PRECISION_OF, RAW
+from swin_deploy.run.names import AS_EXPORTED, GRAPHS, INT8_GRAPHS, PRECISION_OF, RAW
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify.comparison import FLOORS_DB
 
 EAGER = "eager"
-# As ``FLOORS_DB``, on the images of ``make_extremes``. FP16: logits are at 44.6 dB at worst, but
-# scores of classes between which swin_pocket is torn, on a checkerboard, are at 35.4; the floor is
-# about 6 dB below.
-EXTREME_FLOORS_DB: dict[Precision, float] = FLOORS_DB | {"fp16": 30.0}
-# Lowest SQNR of a tensor between blocks on one image, in dB. FP32 and FP16: the worst maps that
-# scripts/measure_floors.py found, in the smallest Swin V2, are at 103.6 and 36.0 dB; FP16 has 6 dB
-# less, twice that error. BF16: 15.2 dB there, and 6 less. INT8: 32.6 dB in swin_pocket on photos,
-# the only one that was looked at; the floor is that of its logits, 20, less 6 dB: a choice, since
-# logits are averages of what stands before them.
-TENSOR_FLOORS_DB: dict[Precision, float] = {"fp32": 100.0, "fp16": 30.0, "bf16": 9.0, "int8": 14.0}
 SIDES = {  # name of a side -> its graph
     "raw": RAW,
     "onnx": GRAPHS["fp32"],
@@ -82,18 +72,34 @@ def list_sides(opened: Run) -> dict[str, Side]:
     Raises:
         UnsafeError: A graph is not the one that was recorded.
     """
-    sides = {EAGER: Side(EAGER, "fp32", exact=True)}
-    for name, file in SIDES.items():
-        if file in opened.files:
-            sides[name] = _graph(opened, name, file)
+    graphs = {
+        side.name: replace(side, recorded=opened.file(SIDES[side.name]))
+        for side in list_graphs(opened.files, opened.checked, opened.image_input)
+    }
+    sides = {EAGER: Side(EAGER, "fp32", exact=True)} | graphs
     for name, engine in opened.engines.items():
-        sides[name] = replace(_graph(opened, name, engine.graph), engine=name)
+        (origin,) = [side for side, file in SIDES.items() if file == engine.graph]
+        sides[name] = replace(sides[origin], name=name, engine=name)
     return sides
 
 
-def _graph(opened: Run, name: str, file: str) -> Side:
-    path, taken = opened.checked(file), opened.input_of(file)
-    return Side(name, PRECISION_OF[file], path, taken, recorded=opened.file(file))
+def list_graphs(
+    present: Container[str],
+    path: Callable[[str], Path],
+    image_input: Callable[[Precision], ImageInput],
+) -> Iterator[Side]:
+    """The graphs of a run, in the order in which one is made from another.
+
+    Args:
+        present: Files that the run has.
+        path: Where a file lies.
+        image_input: What the graph of a precision takes, where it has not the ends of the export.
+    """
+    for name, file in SIDES.items():
+        if file in present:
+            precision = PRECISION_OF[file]
+            taken = FP32_INPUT if file in AS_EXPORTED else image_input(precision)
+            yield Side(name, precision, path(file), taken)
 
 
 def find_side(opened: Run, sides: dict[str, Side], name: str) -> Side:
@@ -146,13 +152,24 @@ def open_side(opened: Run, side: Side, model: Network, scratch: Path) -> Runner:
         if isinstance(runner, str):
             raise EnvironmentMissingError(f"{side.name} cannot run here: {runner}")
         return runner
+    return open_graph(side, scratch)
+
+
+def open_graph(side: Side, scratch: Path, name: str | None = None) -> Runner:
+    """ONNX Runtime on the graph of a side, as it computes what the types of the file say.
+
+    Args:
+        side: Not eager.
+        scratch: A folder for the rounded graph.
+        name: For the tables, where it is not that of the side.
+    """
     graph = runnable(side, scratch)
     # What is rounded for it to run here is meant for another runtime.
     rounded = graph != side.graph
     return OnnxRuntimeRunner(
         graph,
         None,
-        side.name,
+        name or side.name,
         side.image_input,
         simulated_int8=rounded,
         recorded=None if rounded else side.recorded,
@@ -160,18 +177,13 @@ def open_side(opened: Run, side: Side, model: Network, scratch: Path) -> Runner:
 
 
 def runnable(side: Side, scratch: Path) -> Path:
-    """The graph of a side as ONNX Runtime computes what the types of the file say."""
-    graph = side.graph
-    assert graph is not None  # eager has none
-    model = onnx.load(graph, load_external_data=False)
-    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if not any(tensor.data_type in halves for tensor in model.graph.initializer):
-        return graph
-    rounding = scratch / f"{side.sha256}.onnx"
-    if not rounding.exists():
-        source = graph if side.recorded is None else side.recorded.copy_to(scratch)
-        round_every_result(source, rounding)
-    return rounding
+    """``as_computed`` of the graph of a side, of the bytes that were recorded."""
+    source = side.graph
+    assert source is not None  # eager has none
+    if side.recorded is not None and side.precision != "fp32":
+        source = side.recorded.copy_to(scratch)
+    computed = as_computed(source, scratch)
+    return side.graph if computed == source and side.graph is not None else computed
 
 
 def floor_between(
@@ -187,12 +199,12 @@ def floor_between(
         own_db: Floor of the run's FP32 files, where it is lower than the usual one.
         extreme: Whether on images that no camera takes.
     """
-    return _add_up(sides, EXTREME_FLOORS_DB if extreme else FLOORS_DB, own_db)
+    return _add_up(sides, FLOORS["extreme" if extreme else "output"], own_db)
 
 
 def tensor_floor(sides: Sequence[Side], own_db: float | None = None) -> float:
     """As ``floor_between``, for tensors between blocks."""
-    return _add_up(sides, TENSOR_FLOORS_DB, own_db)
+    return _add_up(sides, FLOORS["tensor"], own_db)
 
 
 def _add_up(
@@ -208,5 +220,5 @@ def _add_up(
 
 
 def coarser(sides: Sequence[Side]) -> Precision:
-    """The precision of the two that has the lower floor."""
-    return min((side.precision for side in sides), key=lambda precision: FLOORS_DB[precision])
+    """The precision of the two that keeps less."""
+    return max((side.precision for side in sides), key=PRECISIONS.index)

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from swin_deploy.interface import CLASSES
-from swin_deploy.metrics import FloatArray, cosine_similarity, max_abs_error, sqnr_db
+from swin_deploy.judge import FLOORS, difference
+from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner
-from swin_deploy.verify.checks import Check, as_check
 from swin_deploy.verify.comparison import Comparison
 
-# Lowest SQNR of an image in any slot against the same image alone, on the same runner, in dB.
-# Measured with swin_t, swin_pocket, examples/small_v2.toml and networks of the tests, in batches of
-# 2 to 8: ONNX Runtime gives the same bits in every slot, in every precision; PyTorch, which
-# multiplies larger matrices in another order, is at 129.2 dB at worst, in Swin-T. Runtimes of GPUs
-# were not measured; they may round coarsely in another order too, and so have the floors of
-# the gate.
-SLOT_FLOORS_DB: dict[Precision, float] = {"fp32": 110.0, "fp16": 40.0, "bf16": 9.0, "int8": 20.0}
 ALL_SLOTS_TO = 8  # of a larger batch, the first, the middle and the last slot stand for all
 
 
 def check_slots(
     runner: Runner, name: str, precision: Precision, images: FloatArray, sizes: tuple[int, ...]
-) -> list[Check]:
+) -> list[Comparison]:
     """Compare an image alone with itself in every slot, among copies of itself and among others.
 
     Copies alone would not show a graph that averages over the batch, nor would strangers show which
@@ -42,7 +36,7 @@ def check_slots(
         A row per size, kind of neighbours and output. A graph that takes no single image is
         compared with its own first slot among copies.
     """
-    checks: list[Check] = []
+    checks: list[Comparison] = []
     for size in sizes:
         if size == 1 or not runner.batch.low <= size <= runner.batch.high:
             continue
@@ -78,30 +72,27 @@ def _judge(
     alone: Mapping[str, FloatArray],
     found: Mapping[str, FloatArray],
     slots: Sequence[int],
-) -> list[Check]:
-    floor, checks = SLOT_FLOORS_DB[precision], []
+) -> list[Comparison]:
+    checks = []
     for output, array in found.items():
         if output == CLASSES:
             continue
         expected = np.repeat(alone[output], len(array), axis=0)
-        each = [sqnr_db(expected[:1], array[slot : slot + 1]) for slot in range(len(array))]
-        worst = int(np.argmin(each))
-        finite = bool(np.isfinite(array).all() and np.isfinite(expected).all())
-        reason = ""
-        if not finite:
-            reason = "NaN or infinite outputs"
-        elif not each[worst] >= floor:
-            reason = f"SQNR {each[worst]:.1f} dB in slot {slots[worst]}, needs {floor:.0f} dB"
-        row = Comparison(
-            candidate=name,
-            inputs=inputs,
-            output=output,
-            sqnr_db=each[worst],
-            cosine=cosine_similarity(expected, array),
-            max_abs_error=max_abs_error(expected, array),
-            top1_agreement=None,
-            floor_db=floor,
-            reason=reason,
+        numbers, where = difference(expected, array), ""
+        if not numbers.problem:
+            noise = np.square(array.astype(np.float64) - expected).reshape(len(array), -1)
+            where = f"slot {slots[int(noise.sum(axis=1).argmax())]}"
+        checks.append(
+            Comparison(
+                candidate=name,
+                reference=f"{name}, alone",
+                inputs=inputs,
+                output=output,
+                kind="slots",
+                precision=precision,
+                floor_db=FLOORS["slot"][precision],
+                where=where,
+                **asdict(numbers),
+            )
         )
-        checks.append(as_check(row, f"{name}, alone", "slots"))
     return checks

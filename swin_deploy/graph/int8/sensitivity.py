@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.graph.int8.recipe import Recipe, choose_places
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray, mean_sqnr_db, sqnr_db
+from swin_deploy.records import finite
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 
@@ -46,12 +47,7 @@ class Effect:
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON object; null stands for no difference at all."""
-        return {
-            "sqnr_db": _finite(self.sqnr_db),
-            "mean_sqnr_db": _finite(self.mean_sqnr_db),
-            "agreeing": self.agreeing,
-            "right": self.right,
-        }
+        return finite(asdict(self))  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Effect:
@@ -149,14 +145,16 @@ def run_logits(path: Path, images: Iterable[FloatArray], threads: int | None = N
 def compare_logits(
     reference: FloatArray, logits: FloatArray, labels: NDArray[np.int64] | None
 ) -> Effect:
-    """The effect of what made ``logits`` of the ``reference``, both (n, classes) and finite."""
+    """The effect of what made ``logits`` of the ``reference``, both (n, classes) and finite.
+
+    Raises:
+        InputError: The reference is all zero, which no noise can be compared with.
+    """
+    if not reference.any():
+        raise InputError("the FP32 logits of all images are zero", "trained weights")
     return Effect(
         sqnr_db=sqnr_db(reference, logits),
         mean_sqnr_db=mean_sqnr_db(reference, logits),
         agreeing=int((reference.argmax(axis=1) == logits.argmax(axis=1)).sum()),
         right=None if labels is None else int((logits.argmax(axis=1) == labels).sum()),
     )
-
-
-def _finite(value: float) -> float | None:
-    return None if value == np.inf else value

@@ -30,7 +30,7 @@ class Kind:
 
     Attributes:
         name: Of the file in a run folder.
-        schema: Its version; another one is refused.
+        schemas: Its versions that are read alike; another one is refused.
         keys: That tell it from the others.
         content: What becomes of it.
         command: Makes it of a run.
@@ -39,7 +39,7 @@ class Kind:
     """
 
     name: str
-    schema: int
+    schemas: tuple[int, ...]
     keys: tuple[str, ...]
     content: type[Any]
     command: str
@@ -53,23 +53,24 @@ class Kind:
 
 KINDS = (
     Kind(
-        "verify.json", 2, ("comparisons", "reference"), Verified, "swin-deploy export --out {run}"
+        *("verify.json", (2, 3), ("comparisons", "reference"), Verified),
+        "swin-deploy export --out {run}",
     ),
     Kind(
-        *("bench.json", 3, ("measurements", "rounds"), Bench),
+        *("bench.json", (3, 4), ("measurements", "rounds"), Bench),
         *("swin-deploy bench --engine {run}", "latency and throughput"),
     ),
     Kind(
-        *("evaluate.json", 1, ("artifacts", "pairs"), Evaluation),
+        *("evaluate.json", (1,), ("artifacts", "pairs"), Evaluation),
         *("swin-deploy evaluate {run} --data PHOTOS", "accuracy on labelled photos"),
     ),
     Kind(
-        *("checks.json", 1, ("bisections",), Checks),
+        *("checks.json", (1, 2), ("bisections",), Checks),
         *("swin-deploy verify {run} --bisect", "error along the depth", "bisections"),
     ),
-    Kind("scaling.json", 1, ("points", "fits"), Scaling, "swin-deploy scaling --out {run}"),
+    Kind("scaling.json", (1,), ("points", "fits"), Scaling, "swin-deploy scaling --out {run}"),
     Kind(
-        *("sensitivity.json", 1, ("places", "mixed"), Sensitivity),
+        *("sensitivity.json", (1,), ("places", "mixed"), Sensitivity),
         "swin-deploy sensitivity {run} --calibration PHOTOS",
     ),
 )
@@ -88,10 +89,10 @@ def read_content(path: Path, kind: Kind) -> Any:
     """
     text = _read(path)
     head = _parse(path, text, _Head, kind)
-    if head.schema_version != kind.schema:
+    if head.schema_version not in kind.schemas:
         raise InputError(
             f"{path} has schema version {head.schema_version}, this version of swin-deploy reads "
-            f"{kind.schema}",
+            f"{' or '.join(map(str, kind.schemas))}",
             kind.command.format(run="RUN") + ", with the same version",
         )
     return _parse(path, text, kind.content, kind)

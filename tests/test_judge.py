@@ -1,0 +1,329 @@
+"""The one judge: whatever is compared, damage fails and what is just good enough passes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import swin_deploy
+from swin_deploy.batches import BatchRange
+from swin_deploy.errors import VerificationError
+from swin_deploy.graph import simplify
+from swin_deploy.judge import FLOORS, FLOORS_DB, Compared, Numbers, difference, judge, powers_of
+from swin_deploy.metrics import FloatArray
+from swin_deploy.pipeline import gate
+from swin_deploy.precisions import PRECISIONS, Precision
+from swin_deploy.qat import proof
+from swin_deploy.records import finite
+from swin_deploy.verify import Comparison, Verification, compare, compare_outputs
+from swin_deploy.verify.bisect import compare_tensor
+from swin_deploy.verify.points import Point
+from swin_deploy.verify.sides import Side, coarser, floor_between, tensor_floor
+from swin_deploy.verify.slots import check_slots
+
+Outputs = dict[str, FloatArray]
+REFERENCE = np.random.default_rng(0).standard_normal((1, 10)).astype(np.float64)
+IMAGES = np.zeros((2, 3, 4, 4), np.float32)
+
+
+class Answers:
+    """A runner with ready answers: one for a single image, another for a batch of two."""
+
+    name = "answers"
+
+    def __init__(self, alone: Outputs, together: Outputs | None = None) -> None:
+        self.alone, self.together = alone, alone if together is None else together
+        self.batch = BatchRange(low=1, high=2)
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def prepare(self, images: FloatArray) -> FloatArray:
+        return images
+
+    def run(self, images: Any) -> Outputs:
+        return self.alone if len(images) == 1 else self.together
+
+
+Passes = Callable[[Outputs, Outputs, pytest.MonkeyPatch], bool]
+
+
+def outputs(reference: Outputs, candidate: Outputs, patch: pytest.MonkeyPatch) -> bool:
+    return all(compare_outputs("x", "y", reference, candidate, "fp32"))
+
+
+def not_judged(reference: Outputs, candidate: Outputs, patch: pytest.MonkeyPatch) -> bool:
+    rows = compare_outputs("x", "y", reference, candidate, "int8")
+    return all(row.not_judged("told by accuracy") for row in rows)
+
+
+def slots(reference: Outputs, candidate: Outputs, patch: pytest.MonkeyPatch) -> bool:
+    """The image is what it should be in the first slot of two."""
+    both = {
+        name: np.concatenate([reference.get(name, array), array])
+        for name, array in candidate.items()
+    }
+    return all(check_slots(Answers(reference, both), "x", "fp32", IMAGES, (2,)))
+
+
+def tensors(reference: Outputs, candidate: Outputs, patch: pytest.MonkeyPatch) -> bool:
+    sides = Side("eager", "fp32", exact=True), Side("graph", "fp32")
+    held = [(side["logits"], True) for side in (reference, candidate)]
+    point = Point("blocks.0", "out", "stage 1", "node")
+    return bool(compare_tensor(point, held, sides, "y", tensor_floor(sides)))
+
+
+def simplified(reference: Outputs, candidate: Outputs, patch: pytest.MonkeyPatch) -> bool:
+    runners = {"before": Answers(reference), "after": Answers(candidate)}
+    patch.setattr(simplify, "OnnxRuntimeRunner", lambda path: runners[path.name])
+    return passes(lambda: simplify.require_same_numbers(Path("before"), Path("after"), IMAGES[:1]))
+
+
+def places(reference: Outputs, candidate: Outputs, patch: pytest.MonkeyPatch) -> bool:
+    def network(images: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(candidate["logits"])
+
+    patch.setattr(proof, "OnnxRuntimeRunner", lambda *_, **__: Answers(reference))
+    return passes(lambda: proof.compare_places(network, Path("x"), IMAGES[:1]))  # type: ignore[arg-type]
+
+
+def passes(require: Callable[[], object]) -> bool:
+    try:
+        require()
+    except VerificationError:
+        return False
+    return True
+
+
+def with_noise(level_db: float) -> FloatArray:
+    """The reference with noise in one value, and the order of classes as it was."""
+    noise = np.zeros_like(REFERENCE)
+    noise[0, REFERENCE.argmax()] = np.linalg.norm(REFERENCE) * 10 ** (-level_db / 20)
+    return REFERENCE + noise
+
+
+def nan_in(array: FloatArray) -> FloatArray:
+    changed = array.copy()
+    changed[0, 3] = np.nan
+    return changed
+
+
+KINDS: dict[str, tuple[Passes, float | None]] = {
+    "output": (outputs, FLOORS["output"]["fp32"]),
+    "not judged": (not_judged, None),
+    "slot": (slots, FLOORS["slot"]["fp32"]),
+    "tensor": (tensors, FLOORS["tensor"]["fp32"]),
+    "simplified": (simplified, FLOORS["simplified"]["fp32"]),
+    "place": (places, FLOORS["place"]["fp32"]),
+}
+DAMAGES: dict[str, tuple[FloatArray, FloatArray]] = {
+    "NaN": (REFERENCE, nan_in(REFERENCE)),
+    "infinity": (REFERENCE, REFERENCE * np.inf),
+    "a reference with NaN": (nan_in(REFERENCE), REFERENCE),
+    "both with NaN": (nan_in(REFERENCE), nan_in(REFERENCE)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_not_finite_fails_whatever_is_compared(
+    kind: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, _ = KINDS[kind]
+    reference, candidate = ({"logits": array} for array in DAMAGES[damage])
+    assert check({"logits": REFERENCE}, {"logits": REFERENCE}, monkeypatch)
+    assert not check(reference, candidate, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (_, floor) in KINDS.items() if floor is not None])
+def test_floors_are_where_they_are_said_to_be(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, floor = KINDS[kind]
+    assert floor is not None
+    for above, passed in ((0.1, True), (-0.1, False)):
+        noisy = {"logits": with_noise(floor + above)}
+        assert check({"logits": REFERENCE}, noisy, monkeypatch) is passed
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (_, floor) in KINDS.items() if floor is not None])
+def test_a_reference_of_zeros_vouches_for_zeros_alone(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, _ = KINDS[kind]
+    zeros = {"logits": np.zeros_like(REFERENCE)}
+    assert check(zeros, zeros, monkeypatch)
+    assert not check(zeros, {"logits": REFERENCE * 1e-9}, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["output", "not judged", "tensor", "simplified"])
+def test_another_shape_fails(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, _ = KINDS[kind]
+    for shape in ((1, 9), (1, 10, 1)):
+        other = {"logits": np.resize(REFERENCE, shape)}
+        assert not check({"logits": REFERENCE}, other, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["output", "not judged", "simplified"])
+def test_an_output_that_one_of_two_has_fails(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, _ = KINDS[kind]
+    one, two = {"stage1": REFERENCE}, {"stage1": REFERENCE, "stage2": REFERENCE}
+    assert not check(one, two, monkeypatch)
+    assert not check(two, one, monkeypatch)
+
+
+def test_fp32_names_the_same_class_and_others_need_not() -> None:
+    torn = REFERENCE.copy()
+    torn[0, :2] = torn.max() + 1
+    other = torn.copy()
+    other[0, 0] -= 1e-9
+    row = compare("x", "y", torn, other, "fp32")
+    assert row.sqnr_db > FLOORS_DB["fp32"]
+    assert row.reason == "top-1 agreement 0.0%, needs 100 %"
+    assert replace(row, precision="fp16")
+
+
+def test_classes_of_another_shape_are_not_compared_by_their_scores() -> None:
+    best = {"scores": np.ones((2, 1)), "classes": np.array([[3], [4]])}
+    assert all(compare_outputs("x", "y", best, best, "fp32"))
+    (row,) = compare_outputs("x", "y", best, best | {"classes": best["classes"][:1]}, "fp32")
+    assert "classes of shape (1, 1)" in row.reason
+    (row,) = compare_outputs("x", "y", best, best | {"classes": best["classes"] + 1}, "fp32")
+    assert "top-1" in row.reason
+    rows = compare_outputs("x", "y", best, {"classes": best["classes"]}, "fp32")
+    assert [row.reason for row in rows] == ["it has no such output"]
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_no_number_passes_no_floor(value: float) -> None:
+    for floor in (-math.inf, 0.0, 110.0):
+        passed = value == floor  # of two that are -inf
+        assert (judge(Numbers(sqnr_db=value), floor) == "") is passed
+    assert judge(Numbers(sqnr_db=math.inf), 110.0, same_class=math.nan)
+    assert judge(Numbers(), None) == ""
+    assert judge(Numbers(problem="broken"), None) == "broken"
+
+
+@pytest.mark.parametrize("power", [math.nan, math.inf])
+def test_the_power_of_other_images_is_no_way_around(power: float) -> None:
+    """Infinite power of one set of images would make the noise of all others nothing."""
+    assert judge(difference(REFERENCE, REFERENCE + 1, power), FLOORS_DB["bf16"])
+    assert difference(REFERENCE, REFERENCE + 1, power).sqnr_db == -math.inf
+
+
+def test_nothing_is_no_comparison() -> None:
+    empty = REFERENCE[:0]
+    assert "nothing to compare" in difference(empty, empty).problem
+
+
+def test_the_power_is_that_of_all_images() -> None:
+    parts = [{"logits": REFERENCE, "classes": np.ones((1, 1))}, {"logits": np.zeros((3, 10))}]
+    with pytest.raises(KeyError):
+        powers_of(parts)
+    parts[1]["classes"] = np.ones((3, 1))
+    assert powers_of(parts) == {"logits": pytest.approx(np.square(REFERENCE).sum() / 4)}
+
+
+def row_of(precision: Precision, sqnr_db: float = 15.0) -> Comparison:
+    return Comparison(
+        candidate=precision, inputs="photos x2", output="logits", precision=precision,
+        floor_db=FLOORS_DB[precision], sqnr_db=sqnr_db,
+    )  # fmt: skip
+
+
+def test_bf16_is_judged_where_labelled_images_decide_on_int8_whatever_its_floor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The floor of BF16 may come to be that of INT8: what it is told by is its precision."""
+    monkeypatch.setitem(FLOORS_DB, "bf16", FLOORS_DB["int8"])
+    rows = row_of("bf16"), row_of("int8")
+    assert rows[0].floor_db == rows[1].floor_db
+    monkeypatch.setattr(gate, "compare_runners", lambda *_, **__: rows)
+    monkeypatch.setattr(gate, "TorchRunner", lambda *_: None)
+    context = SimpleNamespace(
+        labelled=object(), eager=None, as_asked=lambda network: network,
+        request=SimpleNamespace(interface=None, outputs="stages"),
+    )  # fmt: skip
+    found = gate.verify_run(context, [])  # type: ignore[arg-type]
+    bf16, int8 = found.comparisons
+    assert not bf16
+    assert bf16.judged
+    assert int8
+    assert not int8.judged
+    with pytest.raises(VerificationError, match="bf16 disagrees") as caught:
+        found.require()
+    assert caught.value.hint == "--precision fp32"
+
+
+def test_precisions_are_told_apart_where_floors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for precision in PRECISIONS:
+        monkeypatch.setitem(FLOORS_DB, precision, 40.0)
+    rows = tuple(row_of(precision, 45.0) for precision in PRECISIONS)
+    assert Verification(rows, {}).fp32_floors_db == {"logits": 40.0}
+    failing = Verification((row_of("fp32", 15.0),), {})
+    with pytest.raises(VerificationError) as caught:
+        failing.require()
+    assert caught.value.hint == ""
+    assert coarser([Side("a", "bf16"), Side("b", "int8")]) == "int8"
+
+
+def test_a_verdict_follows_its_floor() -> None:
+    row = row_of("fp32", 100.0)
+    assert not row
+    assert row.below_floor
+    assert row.held_to({"logits": 90.0})
+    assert not row.held_to({"stage1": 90.0})
+    assert row.not_judged("why not").as_dict()["reason"] == "not judged: why not"
+    broken = replace(row, problem="1 of 2 outputs are NaN or infinite", sqnr_db=-math.inf)
+    assert not broken.below_floor
+    assert not broken.held_to({"logits": -math.inf})
+    assert not broken.not_judged("why not")
+
+
+def test_json_has_no_numbers_that_json_has_not() -> None:
+    row = compare("x", "y", REFERENCE, nan_in(REFERENCE), "fp16")
+    written = json.loads(json.dumps(row.as_dict(), allow_nan=False))
+    assert [written[key] for key in ("sqnr_db", "cosine", "max_abs_error")] == [None] * 3
+    assert written["precision"] == "fp16"
+    assert finite({"a": [math.inf, (1.0, "x")], "b": None}) == {"a": [None, [1.0, "x"]], "b": None}
+
+
+def test_floors_add_up_and_extremes_have_their_own() -> None:
+    sides = Side("fp32", "fp32"), Side("fp16", "fp16")
+    assert floor_between((Side("eager", "fp32", exact=True), sides[1])) == FLOORS_DB["fp16"]
+    assert floor_between(sides, extreme=True) < FLOORS["extreme"]["fp16"]
+    assert tensor_floor(sides) < FLOORS["tensor"]["fp16"]
+
+
+def test_there_is_one_table_of_floors() -> None:
+    """Nowhere else in the package is a table by precision with numbers, or a floor by name."""
+    root = Path(swin_deploy.__file__).parent
+    found = []
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Dict):
+                keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+                if keys & {"fp16", "bf16", "int8"} and is_number(node.values[-1]):
+                    found.append(path.name)
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and is_number(node.value):
+                names = node.targets if isinstance(node, ast.Assign) else [node.target]
+                if any(isinstance(name, ast.Name) and "FLOOR" in name.id for name in names):
+                    found.append(path.name)
+    full: tuple[Compared, ...] = ("output", "extreme", "tensor", "slot")
+    assert found == ["judge.py"] * len(full)
+    assert all(FLOORS[kind].keys() == set(PRECISIONS) for kind in full)
+
+
+def is_number(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, float)
