@@ -18,7 +18,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -197,16 +197,11 @@ def unfinished_folder(beside: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def sweep(folder: Path, also: Callable[[Path], bool] = lambda path: False) -> None:
-    """Clear away what writes left in a folder whose processes died; those under way stay.
-
-    Args:
-        folder: Need not exist.
-        also: Further folders in it that are ours and in nobody's use.
-    """
+def sweep(folder: Path) -> None:
+    """Clear away what writes left in a folder whose processes died; those under way stay."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         ours = path.name.startswith(".") and path.name.endswith(UNFINISHED)
-        if path.is_symlink() or not path.is_dir() or not (ours or also(path)):
+        if path.is_symlink() or not path.is_dir() or not ours:
             continue
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:

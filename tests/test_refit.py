@@ -67,7 +67,16 @@ def test_an_engine_that_was_not_built_for_it_says_how(
 
 
 def test_int8_is_refused_with_the_reason(fixed_run: Path, tmp_path: Path) -> None:
-    plan = edited(fixed_run, tmp_path / "run", lambda d: d.update(precision="int8"))
+    run = Path(shutil.copytree(fixed_run, tmp_path / "run"))
+    plan = (run / "engines" / "rtx-fp16.plan").rename(run / "engines" / "rtx-int8.plan")
+
+    def rename(manifest: dict[str, Any]) -> None:
+        record = manifest["stages"].pop("engine:rtx-fp16")
+        record["details"]["precision"] = "int8"
+        record["outputs"] = {"engines/rtx-int8.plan": sha256(plan)}
+        manifest["stages"]["engine:rtx-int8"] = record
+
+    edit_manifest(run, rename)
     with pytest.raises(ConfigError, match="scales in its graph come from calibrating") as caught:
         find_refittable(plan)
     assert "--calibration" in caught.value.hint
@@ -123,7 +132,7 @@ def test_a_refit_is_a_verified_run_of_its_own(
     details = result.stages["engine:rtx-fp16"].details
     assert details["refitted_from"] == sha256(plan)
     assert details["settings"]["flags"] == ["STRONGLY_TYPED", "REFIT"]
-    assert details["kernels"] == found.record.details["kernels"]
+    assert details["kernels"] == found.engine.details.kernels
     assert result.header["weights"]["file"] == "tuned.safetensors"
     assert "refitting model.fp16.onnx" in (result.path / "engines" / "rtx-fp16.log").read_text()
     assert {row["candidate"] for row in result.verification["comparisons"]} >= {"onnx, fp16"}

@@ -15,7 +15,6 @@ from swin_deploy.files import DIGEST, Recorded, require_digest, with_digest
 from swin_deploy.precisions import Precision
 from swin_deploy.records import decode, load_json
 from swin_deploy.runtime.shipped import ENGINES, Shipped
-from swin_deploy.runtime.trust import require_hash
 
 SCHEMA_VERSION = 2
 RECORD = f"{ENGINES}/engine.json"
@@ -183,7 +182,7 @@ def _require_own(shipped: Shipped, built: Built) -> tuple[Recorded, ...]:
     for file in files:
         if not file.path.is_file():
             raise UnsafeError(f"{file.path} is missing, {RECORD} lists it", REBUILD)
-        require_hash(file.path, file.sha256, RECORD)
+        file.read()
     return files
 
 
