@@ -116,7 +116,7 @@ def test_it_survives_the_manifest() -> None:
     assert decode(Fingerprint, data, "manifest") == RTX
     with pytest.raises(InputError, match='it is "Orin", not an object'):
         decode(Fingerprint, "Orin", "manifest")
-    with pytest.raises(InputError, match="version is .missing., not there"):
+    with pytest.raises(InputError, match=r"version is .missing., not there"):
         decode(Fingerprint, {"module": "tensorrt"}, "manifest")
 
 

@@ -75,7 +75,7 @@ def publish(root: Path, staging: Path, new: Manifest, old: Manifest | None) -> N
             kept = {_kept_name(name, listed[name]): root / name for name in replaced}
             _link_all(root / PREVIOUS, kept)
         sync(root / VERSIONS)
-        for folder in {(root / name).parent for name in staged}:
+        for folder in {root, *((root / name).parent for name in staged)}:
             sync(folder)
     if staged or old is None or new.as_dict() != old.as_dict():
         write_json(root / MANIFEST, new.as_dict())  # the commit
