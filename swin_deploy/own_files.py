@@ -186,10 +186,13 @@ def unfinished_folder(beside: Path) -> Iterator[Path]:
         made = tempfile.mkdtemp(
             prefix=f".{beside.name[:40]}.", suffix=UNFINISHED, dir=beside.parent
         )
-        handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # somebody swept it before it was held; likewise below
+            continue
         if _try_lock(handle) and os.path.isdir(made):
             break
-        os.close(handle)  # somebody swept it before it was held
+        os.close(handle)
     try:
         yield Path(made)
     finally:

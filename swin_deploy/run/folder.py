@@ -161,8 +161,10 @@ def open_run(path: Path, wait_s: float = 0) -> Iterator[RunFolder]:
     """
     require_writable(path)
     with lock_folder(path, wait_s):
-        for folder in (path, path / STAGING, path / "engines"):
-            sweep(folder)
+        sweep(path)
+        for name in (STAGING, "engines"):
+            if require_own_folder(path / name):
+                sweep(path / name)
         run = RunFolder(path)
         try:
             yield run
