@@ -43,7 +43,7 @@ def read(folder: Path) -> dict[str, str]:
     Raises:
         SwinDeployError: As every command that reads a run.
     """
-    from swin_deploy.artifacts.reader import require_run
+    from swin_deploy.run.finished import require_run
 
     run = require_run(folder)
     outputs = run.manifest.outputs()

@@ -8,15 +8,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import ConfigError, FileAccessError, InputError
+import swin_deploy
+from swin_deploy.errors import ConfigError, FileAccessError, InputError, UnsafeError
+from swin_deploy.own_files import unfinished_folder
 from swin_deploy.records import load_json
 
 KEPT = 5  # earlier records of one name
+DIGEST = "digest"  # key of a record's own, over all the rest of it
 
 
 def sha256(path: Path) -> str:
@@ -34,6 +39,93 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def with_digest(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under its own digest."""
+    return {**data, DIGEST: digest(data)}
+
+
+def require_digest(data: Mapping[str, Any], where: Path, hint: str) -> None:
+    """Check that a record is as ``with_digest`` made it.
+
+    Raises:
+        UnsafeError: It is not.
+    """
+    found = digest({name: value for name, value in data.items() if name != DIGEST})
+    if (recorded := data.get(DIGEST)) != found:
+        raise UnsafeError(
+            f"{where} was changed since it was written: its digest is {found[:12]}, it says "
+            f"{str(recorded)[:12]}",
+            hint,
+        )
+
+
+@cache
+def source_digest() -> str:
+    """Digest of this package's own code: a changed stage is a stage that has to run again."""
+    root = Path(swin_deploy.__file__).parent
+    return digest({str(p.relative_to(root)): sha256(p) for p in sorted(root.rglob("*.py"))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A file whose hash stands in a record: what is read of it are the bytes that were recorded.
+
+    They are compared as they are read, and used from memory, so nothing can change in between.
+
+    Attributes:
+        path: Its name.
+        sha256: As it was recorded.
+        record: Name of the record, for messages.
+        again: What to try if it is another file.
+        also: Where the bytes lie while a publication gives ``path`` others, or after it.
+    """
+
+    path: Path
+    sha256: str
+    record: str
+    again: str = "export again"
+    also: tuple[Path, ...] = ()
+
+    def read(self) -> bytes:
+        """The recorded bytes.
+
+        Raises:
+            UnsafeError: It is another file.
+            InputError: It is missing.
+        """
+        found = None
+        for path in (self.path, *self.also, self.path):  # settled while the others were looked at
+            try:
+                content = path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if (value := hashlib.sha256(content).hexdigest()) == self.sha256:
+                return content
+            found = found or value
+        if found is None:
+            raise InputError(f"{self.path} is listed in {self.record} and missing", self.again)
+        raise UnsafeError(
+            f"{self.path} was changed: sha256 {found[:12]}, {self.record} says {self.sha256[:12]}",
+            self.again,
+        )
+
+    def copy_to(self, folder: Path) -> Path:
+        """The recorded bytes in a folder that is the caller's alone, for what reads paths."""
+        path = folder / f"{self.sha256[:16]}-{self.path.name}"
+        if not path.exists():
+            path.write_bytes(self.read())
+        return path
+
+
+def read_bytes(source: Path | Recorded) -> bytes:
+    """The content of a file; of a recorded one, the bytes that were recorded.
+
+    Raises:
+        SwinDeployError: As ``Recorded.read``.
+    """
+    return source.read() if isinstance(source, Recorded) else source.read_bytes()
+
+
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """Yield a scratch path; it becomes ``final`` only if the block succeeds.
@@ -43,8 +135,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
     sees the old file or the new one, never half of one.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{final.name[:40]}.", dir=final.parent) as folder:
-        scratch = Path(folder) / final.name
+    with unfinished_folder(final) as folder:
+        scratch = folder / final.name
         with naming(final):
             yield scratch
             sync(scratch)

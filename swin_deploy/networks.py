@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from swin_deploy.architecture import Semantics, SwinConfig
+from swin_deploy.architecture import SwinConfig
 from swin_deploy.geometry import stage_geometry
 from swin_deploy.vit_architecture import VitConfig, patch_grid
 
@@ -40,23 +39,6 @@ class Summary:
 def family_of(config: NetworkConfig) -> str:
     """The key of ``FAMILIES`` for a network, as manifests have it."""
     return next(name for name, kind in FAMILIES.items() if type(config) is kind)
-
-
-def config_of(family: str, fields: Mapping[str, Any]) -> NetworkConfig:
-    """The network that a manifest describes; undoes ``family_of`` and ``dataclasses.asdict``.
-
-    Args:
-        family: Key of ``FAMILIES``.
-        fields: As JSON has them, lists for tuples.
-
-    Raises:
-        KeyError: There is no such family.
-        TypeError: The fields are not that family's, or of other types.
-    """
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    if "semantics" in values:
-        values["semantics"] = Semantics(**values["semantics"])
-    return FAMILIES[family](**values)
 
 
 def require_size(config: NetworkConfig) -> None:

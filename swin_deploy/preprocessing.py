@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from swin_deploy.errors import ConfigError
 
@@ -45,14 +44,3 @@ class Preprocessing:
                 f"preprocessing.mean = {list(self.mean)} and std = {list(self.std)} have to be "
                 "finite, and std above 0"
             )
-
-
-def read_preprocessing(data: Mapping[str, Any]) -> Preprocessing:
-    """What ``dataclasses.asdict`` made of one and JSON has kept.
-
-    Raises:
-        TypeError: It has other keys.
-        ConfigError: A value means nothing.
-    """
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    return Preprocessing(**values)

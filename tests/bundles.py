@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import manifests
+
 Facts = dict[str, Any]
 
 
@@ -66,21 +68,21 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def rewrite(folder: Path, change: Callable[[Facts], None]) -> None:
     """Change ``bundle.json``, and record the hashes of the files as they are now."""
-    facts = json.loads((folder / "bundle.json").read_text())
-    change(facts)
-    for name in facts["files"]:
-        content = (folder / name).read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        facts["files"][name] = {"sha256": digest, "bytes": len(content)}
-    (folder / "bundle.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+    def edit(facts: Facts) -> None:
+        change(facts)
+        for name in facts["files"]:
+            content = (folder / name).read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            facts["files"][name] = {"sha256": digest, "bytes": len(content)}
+
+    manifests.edit_record(folder / "bundle.json", edit)
 
 
 def edit_record(folder: Path, change: Callable[[Facts], None]) -> None:
     """Change what ``engines/engine.json`` says of the FP32 engine."""
     path = folder / "engines" / "engine.json"
-    record = json.loads(path.read_text())
-    change(record["engines"]["fp32"])
-    path.write_text(json.dumps(record))
+    manifests.edit_record(path, lambda record: change(record["engines"]["fp32"]))
 
 
 def engine_of(folder: Path) -> Path:

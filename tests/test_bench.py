@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from conftest import POCKET
+from manifests import edit_manifest
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.baselines import EagerNetwork, other_baselines
 from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
@@ -384,9 +385,8 @@ def test_a_file_from_elsewhere_is_looked_at_first(
 def test_a_manifest_without_a_network_is_refused(
     run_copy: Path, changes: dict[str, object]
 ) -> None:
-    manifest = json.loads((run_copy / "manifest.json").read_text()) | changes
-    (run_copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="does not describe a network"):
+    edit_manifest(run_copy, lambda manifest: manifest.update(changes))
+    with pytest.raises(InputError, match=f"{next(iter(changes))}.* is .*, not"):
         open_subject(run_copy, None, None)
 
 

@@ -24,6 +24,7 @@ from swin_deploy.engine.fingerprint import Fingerprint
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.timing_cache import cache_file, default_folder, read_cache, write_cache
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
+from swin_deploy.own_files import lock_own
 from swin_deploy.pipeline.engines import engine_spec
 from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.run import RunResult, run_export
@@ -248,7 +249,7 @@ def test_a_timing_cache_is_replaced_as_a_whole_or_not_at_all(
     assert read_cache(path) == (b"", "")
     assert write_cache(path, b"timings") == ""
     assert read_cache(path) == (b"timings", "")
-    with timing_cache._locked(path):
+    with lock_own(path.with_suffix(".lock"), str(path), "wait"):
         assert "was not kept" in write_cache(path, b"others")
     assert read_cache(path) == (b"timings", "")
     monkeypatch.setattr(timing_cache, "LIMIT_BYTES", 3)

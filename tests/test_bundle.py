@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ from swin_deploy.errors import (
     VerificationError,
 )
 from swin_deploy.files import sha256
+from swin_deploy.own_files import lock_own
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runtime import SwinEngine
 from swin_deploy.runtime.build import build_bundle
@@ -296,13 +298,20 @@ def test_a_pillow_that_reads_photos_differently_is_found(folder: Path) -> None:
 
 @pytest.mark.fault(41)
 def test_builders_take_turns_and_clean_up(built: Path) -> None:
-    from swin_deploy.runtime.build import _only_builder
-
     left = built / "engines" / ".building-killed" / "engine"
     left.mkdir(parents=True)
     shipped = open_bundle(built)
-    with _only_builder(built / "engines"), pytest.raises(BusyError, match="another process"):
+    held = lock_own(built / "engines" / ".lock", "engines", "wait")
+    with held, pytest.raises(BusyError, match=f"in use by process {os.getpid()} on"):
         build_bundle(shipped, ["fp32"], quiet)
+    (built / "engines" / ".lock").unlink()
+    (built / "mine").write_text("mine")
+    (built / "engines" / ".lock").symlink_to(built / "mine")
+    with pytest.raises(UnsafeError, match="is a link"):
+        build_bundle(shipped, ["fp32"], quiet)
+    assert (built / "mine").read_text() == "mine"
+    (built / "engines" / ".lock").unlink()
+    (built / "mine").unlink()
     before = engine_of(built)
     flip(before)
     (published,) = build_bundle(shipped, ["fp32"], quiet)

@@ -13,11 +13,12 @@ import onnx
 import pytest
 
 from conftest import POCKET_VIT, Silent
+from manifests import edit_manifest
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
-from swin_deploy.engine import cost_subject
+from swin_deploy.cost import subject
+from swin_deploy.cost.subject import open_subjects
 from swin_deploy.engine.cost import cost_listing, diff_listings, kernel_lines
-from swin_deploy.engine.cost_subject import open_subjects
 from swin_deploy.engine.gpus import GPUS, estimate_s, find_gpu
 from swin_deploy.engine.graph_facts import GraphFacts, read_graph
 from swin_deploy.engine.listing import Listing, from_dict
@@ -107,7 +108,7 @@ def test_a_run_and_its_plan_are_read_and_its_graph_compiled(
     """All three give the same kernels; only the graph is compiled, and nothing is left of it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     compiled = report(capsys, fixed_run / "model.fp16.onnx")["engines"][0]
-    monkeypatch.setattr(cost_subject, "run_in_child", None)  # from here on nothing is compiled
+    monkeypatch.setattr(subject, "run_in_child", None)  # from here on nothing is compiled
     whole = report(capsys, fixed_run)["engines"][0]
     plan = report(capsys, fixed_run / PLAN)["engines"][0]
     assert whole == plan
@@ -214,13 +215,10 @@ def test_a_run_of_an_older_version_and_one_without_kernels(
     fixed_run: Path, pocket_run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = copy_of(fixed_run, tmp_path)
-    manifest = json.loads((run / "manifest.json").read_text())
-    del manifest["stages"]["engine:rtx-fp16"]["outputs"][LISTING]
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run, lambda m: m["stages"]["engine:rtx-fp16"]["outputs"].pop(LISTING))
     assert cli.run(["cost", str(run)]) == 3
     assert "kept no listing of kernels; try: export again" in capsys.readouterr().err
-    del manifest["stages"]["engine:rtx-fp16"]
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run, lambda m: m["stages"].pop("engine:rtx-fp16"))
     assert cli.run(["cost", str(run)]) == 3
     assert "no engine whose runtime lists its kernels" in capsys.readouterr().err
     assert cli.run(["cost", str(pocket_run.path / "engines/cpu-fp32.onnx")]) == 3
@@ -253,8 +251,6 @@ def test_a_graph_of_another_kind_is_counted_with_a_warning(
 def test_a_missing_compiler_is_named(
     fixed_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        cost_subject, "COMPILER", replace(cost_subject.COMPILER, module="not_there_at_all")
-    )
+    monkeypatch.setattr(subject, "COMPILER", replace(subject.COMPILER, module="not_there_at_all"))
     assert cli.run(["cost", str(fixed_run / "model.onnx")]) == 4
     assert "pip install" in capsys.readouterr().err

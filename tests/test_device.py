@@ -16,14 +16,15 @@ import pytest
 
 from bundles import edit_record, swin_pyz, unpack
 from conftest import ROOT
+from manifests import edit_manifest
 from swin_deploy.bundle.guide import write_guide
 from swin_deploy.bundle.make import BundleRequest, make_bundle
-from swin_deploy.bundle.source import read_source
 from swin_deploy.cli import main as cli
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import FileAccessError, from_os_error
 from swin_deploy.files import sha256
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.run.finished import require_run
 from swin_deploy.runtime.build import build_bundle
 from swin_deploy.runtime.info import describe, summary_lines
 from swin_deploy.runtime.trust import open_bundle
@@ -170,8 +171,7 @@ def test_the_form_for_cpus_is_not_shipped_to_a_gpu_unsaid(
     run = Path(shutil.copytree(fixed_run, tmp_path / "run"))
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["stages"]["export"]["details"]["form"] == "slabs"
-    manifest["stages"]["export"]["details"]["form"] = "packed"
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run, lambda m: m["stages"]["export"]["details"].update(form="packed"))
     command = ["--target", "jetson-orin", "--allow-random-weights", "--out"]
     for path, said in ((fixed_run, False), (run, True)):
         out = tmp_path / f"{path.name}.zip"
@@ -191,7 +191,7 @@ def test_the_form_for_cpus_is_not_shipped_to_a_gpu_unsaid(
     ],
 )
 def test_the_guide_is_for_the_device(digits_run: Path, target: str, has: str) -> None:
-    text = write_guide(read_source(digits_run), TARGETS[target], ("fp32",)).decode()
+    text = write_guide(require_run(digits_run), TARGETS[target], ("fp32",)).decode()
     assert has in text
     assert ("JetPack" in text.partition("## Steps")[0].partition("needs")[2]) == (
         target == "jetson-orin"

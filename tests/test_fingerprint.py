@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from swin_deploy.artifacts.manifest import MANIFEST
+from manifests import edit_manifest
 from swin_deploy.bench.subject import open_subject
 from swin_deploy.engine import open as engine_open
 from swin_deploy.engine.fingerprint import (
@@ -17,13 +17,14 @@ from swin_deploy.engine.fingerprint import (
     fingerprint_here,
     mismatch,
     platform_here,
-    read_fingerprint,
     require_match,
 )
 from swin_deploy.engine.open import open_engine
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import EnvironmentMissingError, InputError
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.records import decode
+from swin_deploy.run.finished import require_run
 
 ORIN = Fingerprint(
     module="tensorrt", version="10.3.0", platform="linux-aarch64", compute_capability="8.7"
@@ -111,22 +112,21 @@ def test_hardware_compatible_plans_load_on_other_gpus() -> None:
     assert mismatch(same, replace(H100, compute_capability="8.9"))
 
 
-def test_it_survives_the_manifest(tmp_path: Path) -> None:
-    data = json.loads(json.dumps({"built_for": asdict(RTX)}))
-    assert read_fingerprint(data, tmp_path) == RTX
-    with pytest.raises(EnvironmentMissingError, match="does not say what it was built for"):
-        read_fingerprint({}, tmp_path)
-    with pytest.raises(InputError, match="no readable built_for"):
-        read_fingerprint({"built_for": "Orin"}, tmp_path)
-    with pytest.raises(InputError, match="no readable built_for"):
-        read_fingerprint({"built_for": {"module": "tensorrt"}}, tmp_path)
+def test_it_survives_the_manifest() -> None:
+    data = json.loads(json.dumps(asdict(RTX)))
+    assert decode(Fingerprint, data, "manifest") == RTX
+    with pytest.raises(InputError, match='it is "Orin", not an object'):
+        decode(Fingerprint, "Orin", "manifest")
+    with pytest.raises(InputError, match=r"version is .missing., not there"):
+        decode(Fingerprint, {"module": "tensorrt"}, "manifest")
 
 
 def test_runs_record_it(pocket_run: RunResult) -> None:
-    plan = read_fingerprint(pocket_run.stages["engine:rtx-fp16"].details, pocket_run.path)
+    engines = require_run(pocket_run.path).engines
+    plan = engines["rtx-fp16"].details.built_for
     assert plan.runs_on == TARGETS["rtx"].runs_on
     assert (plan.module, plan.platform) == ("tensorrt_rtx", platform_here())
-    graph = read_fingerprint(pocket_run.stages["engine:cpu-fp32"].details, pocket_run.path)
+    graph = engines["cpu-fp32"].details.built_for
     assert graph == fingerprint_here("onnxruntime", "onnxruntime")
 
 
@@ -145,8 +145,9 @@ def test_no_byte_is_read_of_an_engine_for_another_machine(
 def test_bench_refuses_an_engine_of_a_newer_runtime(pocket_run: RunResult, tmp_path: Path) -> None:
 
     folder = shutil.copytree(pocket_run.path, tmp_path / "run")
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["stages"]["engine:cpu-fp32"]["details"]["built_for"]["version"] = "99.0"
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    edit_manifest(
+        folder,
+        lambda m: m["stages"]["engine:cpu-fp32"]["details"]["built_for"].update(version="99.0"),
+    )
     with pytest.raises(EnvironmentMissingError, match=r"onnxruntime 99\.0 .* here is onnxruntime"):
         open_subject(folder / "engines" / "cpu-fp32.onnx", None, None)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from swin_deploy.engine.cost_subject import DYNAMIC
+from swin_deploy.cost.subject import DYNAMIC
 from swin_deploy.engine.graph_facts import GraphFacts, module_of, profile_of, read_graph
 from swin_deploy.errors import InputError
 

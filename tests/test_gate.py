@@ -16,7 +16,6 @@ from onnx import helper, numpy_helper
 
 import behind
 from conftest import TRAINED, Silent
-from swin_deploy.artifacts.manifest import read_manifest
 from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.guide import write_guide
 from swin_deploy.bundle.source import never_run_note, read_source
@@ -35,6 +34,7 @@ from swin_deploy.pipeline.run import run_export
 from swin_deploy.pipeline.scales import STATISTICS, require_scales_of_graph
 from swin_deploy.pipeline.stages import Stage
 from swin_deploy.report.describe import describe_stage
+from swin_deploy.run.manifest import read_manifest
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.cuda import device_problem
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -365,7 +365,7 @@ def test_statistics_that_are_damaged_are_refused_and_not_made_again(
 def test_what_nothing_ran_is_marked_wherever_it_is_named(plans: Path) -> None:
     manifest = read_manifest(plans / "manifest.json")
     assert manifest is not None
-    assert list(manifest.header["never_run"]) == ["engine rtx-40-fp16", "engine rtx-50-fp16"]
+    assert list(manifest.header.never_run) == ["engine rtx-40-fp16", "engine rtx-50-fp16"]
     marked = {n for n in manifest.stages if describe_stage(n, manifest.stages).startswith("NEVER")}
     assert marked == {"engine:rtx-40-fp16", "engine:rtx-50-fp16"}
     source = read_source(plans)

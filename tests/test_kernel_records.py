@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT
 from kernel_records import CASES, FOLDER, Case, make_record, require_recorded
-from swin_deploy.engine.cost_subject import Subject, open_subjects
+from swin_deploy.cost.subject import Subject, open_subjects
 from swin_deploy.engine.listing import Kernel, Listing
 
 CASE = Case("pocket", "2")

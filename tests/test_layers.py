@@ -17,7 +17,7 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors",),
-    ("foreign", "outcome", "records"),
+    ("foreign", "outcome", "own_files", "records"),
     (
         "batches",
         "build_options",
@@ -36,10 +36,11 @@ LAYERS = (
     ("variants", "interface"),
     ("best_classes", "judge"),
     ("config",),
-    ("artifacts",),
     ("machine", "data", "model"),
     ("checkpoints", "export_form", "runners", "workers"),
     ("graph", "engine"),
+    ("run",),
+    ("cost",),
     ("verify",),
     ("runtime",),
     ("bench", "sensitivity"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,7 +13,7 @@ import pytest
 from safetensors.torch import save_file
 
 from conftest import POCKET, Silent
-from swin_deploy.artifacts.manifest import MANIFEST
+from manifests import edit_manifest
 from swin_deploy.build_options import BuildOptions
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
@@ -27,12 +26,13 @@ from swin_deploy.errors import (
     InputError,
     UnsafeError,
 )
-from swin_deploy.files import sha256
+from swin_deploy.files import Recorded, sha256
 from swin_deploy.graph.same import require_same_network
 from swin_deploy.model.build import build_model
 from swin_deploy.pipeline import refit
 from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
 from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.run.names import MANIFEST
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -40,9 +40,7 @@ Edit = Callable[[dict[str, Any]], None]
 def edited(run: Path, folder: Path, edit: Edit) -> Path:
     """A copy of a run with another manifest; the path of its plan."""
     shutil.copytree(run, folder)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    edit(manifest["stages"]["engine:rtx-fp16"]["details"])
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    edit_manifest(folder, lambda m: edit(m["stages"]["engine:rtx-fp16"]["details"]))
     return folder / "engines" / "rtx-fp16.plan"
 
 
@@ -70,7 +68,16 @@ def test_an_engine_that_was_not_built_for_it_says_how(
 
 
 def test_int8_is_refused_with_the_reason(fixed_run: Path, tmp_path: Path) -> None:
-    plan = edited(fixed_run, tmp_path / "run", lambda d: d.update(precision="int8"))
+    run = Path(shutil.copytree(fixed_run, tmp_path / "run"))
+    plan = (run / "engines" / "rtx-fp16.plan").rename(run / "engines" / "rtx-int8.plan")
+
+    def rename(manifest: dict[str, Any]) -> None:
+        record = manifest["stages"].pop("engine:rtx-fp16")
+        record["details"]["precision"] = "int8"
+        record["outputs"] = {"engines/rtx-int8.plan": sha256(plan)}
+        manifest["stages"]["engine:rtx-int8"] = record
+
+    edit_manifest(run, rename)
     with pytest.raises(ConfigError, match="scales in its graph come from calibrating") as caught:
         find_refittable(plan)
     assert "--calibration" in caught.value.hint
@@ -93,15 +100,15 @@ def test_it_takes_the_gpu(fixed_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_stripped_engine_is_not_run_before(fixed_run: Path) -> None:
-    details = {"settings": {"flags": ["STRONGLY_TYPED", "REFIT", "STRIP_PLAN"]}}
-    assert "swin-deploy refit" in (why_not_here(TARGETS["rtx"], details) or "")
-    assert "stripped" not in (why_not_here(TARGETS["rtx"], {"settings": {"flags": []}}) or "")
+    flags = ("STRONGLY_TYPED", "REFIT", "STRIP_PLAN")
+    assert "swin-deploy refit" in (why_not_here(TARGETS["rtx"], flags) or "")
+    assert "stripped" not in (why_not_here(TARGETS["rtx"]) or "")
 
 
-def pretend(module: str, plan: Path, graph: Path, final: Path) -> tuple[str, Written]:
+def pretend(module: str, plan: Recorded, graph: Path, final: Path) -> tuple[str, Written]:
     """What the refitter leaves behind, without its GPU."""
     print("refitting", graph.name)
-    shutil.copy(plan, final)
+    final.write_bytes(plan.read())
     return "1.7", written(graph, final)
 
 
@@ -126,7 +133,7 @@ def test_a_refit_is_a_verified_run_of_its_own(
     details = result.stages["engine:rtx-fp16"].details
     assert details["refitted_from"] == sha256(plan)
     assert details["settings"]["flags"] == ["STRONGLY_TYPED", "REFIT"]
-    assert details["kernels"] == found.record.details["kernels"]
+    assert details["kernels"] == found.engine.details.kernels
     assert result.header["weights"]["file"] == "tuned.safetensors"
     assert "refitting model.fp16.onnx" in (result.path / "engines" / "rtx-fp16.log").read_text()
     assert {row["candidate"] for row in result.verification["comparisons"]} >= {"onnx, fp16"}

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import report_files
+from manifests import edit_manifest
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli.main import run
 from swin_deploy.errors import ConfigError, InputError, UnsafeError
@@ -490,9 +491,7 @@ def test_damage_inside_a_run(run_copy: Path, tmp_path: Path) -> None:
     (run_copy / "verify.json").write_text(verified.replace("true", "false"))
     assert run(["report", str(run_copy), *out]) == 8
     (run_copy / "verify.json").write_text(verified)
-    manifest = json.loads((run_copy / "manifest.json").read_text())
-    del manifest["variant"]["image_size"]
-    write(run_copy / "manifest.json", manifest)
+    edit_manifest(run_copy, lambda manifest: manifest["variant"].update(image_size=32))
     assert run(["report", str(run_copy), *out]) == 3
 
 

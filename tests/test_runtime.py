@@ -135,7 +135,7 @@ from importlib.abc import MetaPathFinder
 
 class Wall(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "onnx", "pydantic", "rich", "click", "filelock",
+        if name.partition(".")[0] in {"torch", "onnx", "pydantic", "rich", "click", "timm",
                                       "safetensors", "onnx_ir", "onnxscript", "huggingface_hub"}:
             raise ImportError(f"{name} is not on a device")
 

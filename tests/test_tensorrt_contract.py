@@ -20,9 +20,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 import swin_deploy
+from swin_deploy.own_files import lock_own
 from tensorrt_api import Api
 from tensorrt_contract import Walk
 
@@ -85,7 +85,7 @@ def bindings(pytestconfig: pytest.Config) -> Bindings:
     @cache
     def describe(version: str) -> Api:
         folder = kept / f"{version}-{sys.implementation.cache_tag}"
-        with FileLock(kept / "lock"):
+        with lock_own(kept / "lock", str(kept), "wait", wait_s=600):
             if version in DISTRIBUTIONS and not folder.exists():
                 with tempfile.TemporaryDirectory(dir=kept) as scratch:
                     install(Path(scratch) / "whole", version)

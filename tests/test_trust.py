@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shlex
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import manifests
 from bundles import edit_record, engine_of, files_of, flip, rewrite, swin_pyz, unpack
 from conftest import DIGITS
 from swin_deploy.bundle.make import BundleRequest, make_bundle
@@ -54,7 +54,11 @@ def nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def replace_record(folder: Path, **values: Any) -> None:
     path = folder / "engines" / "engine.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    manifests.edit_record(path, lambda record: record.update(values))
+
+
+def edit_by_hand(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    manifests.edit_record(path, edit, sealed=False)
 
 
 def swap(folder: Path) -> None:
@@ -127,15 +131,28 @@ ENGINES: dict[str, tuple[Damage, type[SwinDeployError], str]] = {
     "record without files": (
         lambda f: edit_record(f, lambda e: e.update(files={})),
         InputError,
-        "lists no files",
+        r"engines\.fp32 is .* files = {}",
     ),
     "record of text": (
         lambda f: (f / "engines" / "engine.json").write_text("no"),
         InputError,
-        "is no record",
+        "is not JSON",
+    ),
+    "a target that nobody knows": (
+        lambda f: edit_record(f, lambda e: e.update(built_for="Orin")),
+        InputError,
+        r'engines\.fp32\.built_for is "Orin", not an object',
+    ),
+    "record that was edited": (
+        lambda f: edit_by_hand(
+            f / "engines" / "engine.json",
+            lambda r: r["engines"]["fp32"]["built_for"].update(version="0.1"),
+        ),
+        UnsafeError,
+        r"engine\.json was changed since it was written",
     ),
     "record of a later version": (
-        lambda f: replace_record(f, schema_version=2),
+        lambda f: replace_record(f, schema_version=3),
         InputError,
         "is no record of this version",
     ),
@@ -290,6 +307,11 @@ def test_a_list_that_is_not_json_says_where(built: Path) -> None:
     [
         lambda facts: facts.pop("batch"),
         lambda facts: facts.update(schema_version=3),
+        lambda facts: facts.update(schema_version=1),
+        lambda facts: facts.update(target="rtx-60"),
+        lambda facts: facts.update(photo=None),
+        lambda facts: facts.update(classes="ten"),
+        lambda facts: facts["graphs"]["fp32"].update(floors_db={}),
         lambda facts: facts["preprocessing"].update(crop=7),
         lambda facts: facts["interface"].update(io="fp8"),
     ],
@@ -298,6 +320,25 @@ def test_a_list_that_cannot_be_read_is_refused(built: Path, change: Any) -> None
     rewrite(built, change)
     with pytest.raises(InputError, match=r"bundle\.json"):
         open_bundle(built)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts["preprocessing"].update(mean=[5.0]),
+        lambda facts: facts["graphs"]["fp32"]["floors_db"].update(logits=0.0),
+        lambda facts: facts.update(classes=9),
+        lambda facts: facts.update(notes=["all is well"]),
+        lambda facts: facts.pop("digest"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_is_opened")
+def test_a_list_that_was_edited_is_refused_without_a_signature(built: Path, change: Any) -> None:
+    edit_by_hand(built / "bundle.json", change)
+    with pytest.raises(UnsafeError, match=r"bundle\.json was changed since it was written"):
+        SwinEngine.load(built)
+    done = swin_pyz(sys.executable, built, "build")
+    assert done.returncode == 8, done.stderr
 
 
 @pytest.mark.fault(33)

@@ -16,8 +16,6 @@ import pytest
 from onnx import numpy_helper
 
 from conftest import COSINE, PADDED, POCKET, POCKET_VIT, Silent
-from swin_deploy.artifacts.manifest import Manifest
-from swin_deploy.artifacts.reader import FinishedRun, require_run
 from swin_deploy.batches import BatchRange
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
@@ -31,16 +29,19 @@ from swin_deploy.interface import AS_EXPORTED, Outputs
 from swin_deploy.model.build import build_model
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import output_names, with_outputs
+from swin_deploy.networks import family_of
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.precisions import Precision
 from swin_deploy.report.depth_plot import plot_depth
+from swin_deploy.run import finished
+from swin_deploy.run.finished import Run, require_run
+from swin_deploy.run.manifest import Header, Manifest, StageRecord, Weights
 from swin_deploy.variants import Variant
-from swin_deploy.verify import opened, saved
+from swin_deploy.verify import saved
 from swin_deploy.verify.bisect import bisect
 from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.extremes import SPIKE, make_extremes
-from swin_deploy.verify.opened import OpenedRun, read_run
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.run import check_run, find_problem
 from swin_deploy.verify.saved import read_outputs
@@ -52,7 +53,7 @@ STAGES = range(3)
 Change = Callable[[np.ndarray], np.ndarray]
 
 
-def export(variant: Variant, out: Path, *precisions: Precision) -> OpenedRun:
+def export(variant: Variant, out: Path, *precisions: Precision) -> Run:
     request = ExportRequest(
         variant=variant,
         out=out,
@@ -60,11 +61,11 @@ def export(variant: Variant, out: Path, *precisions: Precision) -> OpenedRun:
         precisions=("fp32", *precisions),
         targets=("cpu",),
     )
-    return read_run(require_run(run_export(request, Silent()).path))
+    return require_run(run_export(request, Silent()).path)
 
 
 @pytest.fixture(scope="module")
-def masked(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return export(MASKED, tmp_path_factory.mktemp("masked run"), "fp16")
 
 
@@ -93,7 +94,7 @@ def other_windows(values: np.ndarray) -> np.ndarray:
     return values[::-1]
 
 
-def look(run: OpenedRun, a: str, b: str, scratch: Path) -> Bisection:
+def look(run: Run, a: str, b: str, scratch: Path) -> Bisection:
     sides = list_sides(run)
     pair = find_side(run, sides, a), find_side(run, sides, b)
     generator = np.random.default_rng(0)
@@ -116,11 +117,11 @@ DAMAGES: dict[str, tuple[str, Change, str, str]] = {
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("what", DAMAGES)
 def test_bisect_names_the_block_and_the_tensor(
-    masked: OpenedRun, tmp_path: Path, what: str, stage: int
+    masked: Run, tmp_path: Path, what: str, stage: int
 ) -> None:
     constant, change, part, node = DAMAGES[what]
     block = f"layers.{stage}.blocks.1"
-    source = masked.run.path / "model.onnx"
+    source = masked.path / "model.onnx"
     damaged = damage(source, tmp_path / "damaged.onnx", f"{block}.{constant}", change)
     with_eager = look(masked, "eager", damaged, tmp_path)
     assert with_eager.block is not None
@@ -136,9 +137,9 @@ def test_bisect_names_the_block_and_the_tensor(
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
-def test_bisect_names_a_merge(masked: OpenedRun, tmp_path: Path, stage: int) -> None:
+def test_bisect_names_a_merge(masked: Run, tmp_path: Path, stage: int) -> None:
     name = f"layers.{stage}.enter"
-    source = masked.run.path / "model.onnx"
+    source = masked.path / "model.onnx"
     weight = f"{name}.reduction.weight"
     damaged = damage(source, tmp_path / "damaged.onnx", weight, one_more((3, 5)))
     found = look(masked, "eager", damaged, tmp_path)
@@ -146,22 +147,27 @@ def test_bisect_names_a_merge(masked: OpenedRun, tmp_path: Path, stage: int) -> 
     assert found.first.output == name
 
 
-def trace(variant: Variant, form: FormName, outputs: Outputs, batch: int, out: Path) -> OpenedRun:
+def trace(variant: Variant, form: FormName, outputs: Outputs, batch: int, out: Path) -> Run:
     """A folder with a graph alone, as a run that has just been exported."""
     model = build_model(variant.config)
     network = with_outputs(freeze(model, form), outputs, variant.name)
     sizes = BatchRange(low=batch, high=batch)
     export_graph(network, variant.config, sizes, out / "model.onnx", output_names(network))
-    return OpenedRun(
-        run=FinishedRun(out, Manifest()),
-        config=variant.config,
-        seed=0,
-        weights=None,
+    header = Header(
+        family=family_of(variant.config),
+        variant=variant.config,
         preprocessing=variant.preprocessing,
+        parameters=0,
+        weights=Weights(source="random", seed=0),
         batch=sizes,
         outputs=outputs,
         interface=AS_EXPORTED,
+        photos=None,
+        notes=(),
     )
+    nothing = {"comparisons": 0, "converted_exactly": [], "not_run": {}, "fp32_floors_db": {}}
+    gate = StageRecord(key="", outputs={}, details=nothing)
+    return Run(out, Manifest(header=header, stages={"verify": gate}), {})
 
 
 @pytest.mark.parametrize(
@@ -212,9 +218,9 @@ def test_every_kind_of_network_can_be_looked_into(
 
 
 def test_the_whole_command_names_a_damage(
-    masked: OpenedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    masked: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, report = masked.run.path, tmp_path / "report.json"
+    run, report = masked.path, tmp_path / "report.json"
     graph = damage(
         run / "model.onnx",
         tmp_path / "damaged.onnx",
@@ -239,16 +245,16 @@ def test_the_whole_command_names_a_damage(
     assert error["report"]["bisections"][0]["first"]["tensor"] == "layers.1.blocks.0, fc1"
 
 
-def test_nan_inside_is_found(masked: OpenedRun, tmp_path: Path) -> None:
+def test_nan_inside_is_found(masked: Run, tmp_path: Path) -> None:
     def spoil(values: np.ndarray) -> np.ndarray:
         values[0] = np.nan
         return values
 
     graph = damage(
-        masked.run.path / "model.onnx", tmp_path / "nan.onnx", "layers.2.blocks.0.norm2.bias", spoil
+        masked.path / "model.onnx", tmp_path / "nan.onnx", "layers.2.blocks.0.norm2.bias", spoil
     )
     request = VerifyRequest(
-        run=masked.run.path, between=(("onnx", graph),), bisect=True, out=tmp_path / "x.json"
+        run=masked.path, between=(("onnx", graph),), bisect=True, out=tmp_path / "x.json"
     )
     report = check_run(request, print)
     assert not report["passed"]
@@ -260,10 +266,10 @@ def test_nan_inside_is_found(masked: OpenedRun, tmp_path: Path) -> None:
 
 
 def test_a_right_run_passes_and_its_own_files_stay(
-    masked: OpenedRun, tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+    masked: Run, tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(masked.run.path, run)
+    shutil.copytree(masked.path, run)
     before = {p: sha256(p) for p in run.rglob("*") if p.is_file()}
     arguments = ["--images", str(photos), "--limit", "3", "--bisect", "--json"]
     assert cli.run(["verify", str(run), *arguments]) == 0
@@ -281,10 +287,10 @@ def test_a_right_run_passes_and_its_own_files_stay(
 
 
 def test_what_cannot_run_here_is_said(
-    masked: OpenedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    masked: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opened, "why_not_here", lambda target, details: "no such GPU")
-    common = ["verify", str(masked.run.path), "--out", str(tmp_path / "x.json")]
+    monkeypatch.setattr(finished, "why_not_here", lambda target, flags: "no such GPU")
+    common = ["verify", str(masked.path), "--out", str(tmp_path / "x.json")]
     assert cli.run(common) == 0
     assert json.loads((tmp_path / "x.json").read_text())["not_run"] == {"cpu-fp32": "no such GPU"}
     assert cli.run([*common, "--between", "eager,cpu-fp32"]) == 4
@@ -309,11 +315,9 @@ def mix_slots(source: Path, final: Path) -> str:
     return str(final)
 
 
-def test_a_graph_that_mixes_slots_fails(masked: OpenedRun, tmp_path: Path) -> None:
-    graph = mix_slots(masked.run.path / "model.onnx", tmp_path / "mixed.onnx")
-    request = VerifyRequest(
-        run=masked.run.path, between=(("onnx", graph),), out=tmp_path / "x.json"
-    )
+def test_a_graph_that_mixes_slots_fails(masked: Run, tmp_path: Path) -> None:
+    graph = mix_slots(masked.path / "model.onnx", tmp_path / "mixed.onnx")
+    request = VerifyRequest(run=masked.path, between=(("onnx", graph),), out=tmp_path / "x.json")
     rows = [r for r in check_run(request, print)["checks"] if r["kind"] == "slots"]
     verdicts = {(row["candidate"], row["inputs"]): row["passed"] for row in rows}
     sizes = (3, 4)
@@ -327,9 +331,9 @@ def test_a_graph_that_mixes_slots_fails(masked: OpenedRun, tmp_path: Path) -> No
 
 
 def test_outputs_from_elsewhere_are_compared(
-    masked: OpenedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    masked: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, kept, out = str(masked.run.path), tmp_path / "kept.npz", str(tmp_path / "x.json")
+    run, kept, out = str(masked.path), tmp_path / "kept.npz", str(tmp_path / "x.json")
     common = ["verify", run, "--out", out]
     assert cli.run([*common, "--between", "eager,onnx", "--save", str(kept)]) == 0
     capsys.readouterr()
@@ -390,10 +394,10 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
 
 
 @pytest.fixture(scope="module")
-def kept(masked: OpenedRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def kept(masked: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("kept")
     request = VerifyRequest(
-        run=masked.run.path,
+        run=masked.path,
         between=(("eager", "onnx"),),
         batches=(1,),
         save=folder / "kept.npz",
@@ -413,13 +417,11 @@ def test_a_file_that_was_not_saved_here_is_refused(
 
 
 @pytest.mark.fault(5)
-def test_pickled_objects_are_refused(
-    kept: dict[str, Any], masked: OpenedRun, tmp_path: Path
-) -> None:
+def test_pickled_objects_are_refused(kept: dict[str, Any], masked: Run, tmp_path: Path) -> None:
     path = rewrite(tmp_path / "x.npz", kept | {LOGITS: np.array([{}], dtype=object)})
     with pytest.raises(UnsafeError):
         read_outputs(path)
-    assert cli.run(["verify", str(masked.run.path), "--against", str(path)]) == 8
+    assert cli.run(["verify", str(masked.path), "--against", str(path)]) == 8
 
 
 @pytest.mark.fault(28)
@@ -444,9 +446,9 @@ def test_damaged_and_bloated_files_are_refused(
         read_outputs(whole)
 
 
-def test_other_weights_are_refused(kept: dict[str, Any], masked: OpenedRun, tmp_path: Path) -> None:
+def test_other_weights_are_refused(kept: dict[str, Any], masked: Run, tmp_path: Path) -> None:
     path = rewrite(tmp_path / "x.npz", with_header(kept, run="0" * 64))
-    assert cli.run(["verify", str(masked.run.path), "--against", str(path)]) == 3
+    assert cli.run(["verify", str(masked.path), "--against", str(path)]) == 3
 
 
 @pytest.mark.parametrize(
@@ -468,14 +470,14 @@ def test_other_weights_are_refused(kept: dict[str, Any], masked: OpenedRun, tmp_
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_exit_codes(
-    masked: OpenedRun,
+    masked: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: Sequence[str],
     code: int,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["verify", str(masked.run.path), "--out", "x.json", *arguments]) == code
+    assert cli.run(["verify", str(masked.path), "--out", "x.json", *arguments]) == code
     assert not (tmp_path / "x.json").exists()
 
 
@@ -484,7 +486,7 @@ def test_without_a_run_there_is_nothing_to_compare(tmp_path: Path) -> None:
     assert find_problem([]) == "nothing was compared that could be judged"
 
 
-def test_floors_of_two_add_up(masked: OpenedRun) -> None:
+def test_floors_of_two_add_up(masked: Run) -> None:
     sides = list_sides(masked)
     assert floor_between((sides["eager"], sides["onnx"])) == pytest.approx(110)
     assert floor_between((sides["raw"], sides["onnx"])) == pytest.approx(103.98, abs=0.01)
@@ -502,7 +504,7 @@ def test_floors_of_two_add_up(masked: OpenedRun) -> None:
     ],
 )
 def test_fp16_has_a_floor_of_its_own_on_extremes(
-    masked: OpenedRun, inputs: str, noise_db: float, passed: bool
+    masked: Run, inputs: str, noise_db: float, passed: bool
 ) -> None:
     sides = list_sides(masked)
     logits = np.random.default_rng(0).standard_normal((1, 7)).astype(np.float32)
@@ -514,7 +516,7 @@ def test_fp16_has_a_floor_of_its_own_on_extremes(
     assert row.judged
 
 
-def test_int8_is_judged_on_photos_alone(masked: OpenedRun) -> None:
+def test_int8_is_judged_on_photos_alone(masked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     eager, int8 = list_sides(masked)["eager"], Side("int8", "int8")
     logits = np.random.default_rng(0).standard_normal((1, 7)).astype(np.float32)
     results = {"logits": logits}, {"logits": logits * 1.2}
@@ -528,11 +530,11 @@ def test_int8_is_judged_on_photos_alone(masked: OpenedRun) -> None:
     assert find_problem([reported]) == "nothing was compared that could be judged"
     broken = {"logits": logits}, {"logits": logits * np.nan}
     assert not check_pair(masked, eager, int8, noise, broken, {})[0]
-    by_accuracy = replace(masked, int8_by_accuracy=True)
-    assert not check_pair(by_accuracy, eager, int8, photo, results, {})[0].judged
+    monkeypatch.setattr(Run, "int8_by_accuracy", True)
+    assert not check_pair(masked, eager, int8, photo, results, {})[0].judged
 
 
-def test_extremes_are_pixels(masked: OpenedRun) -> None:
+def test_extremes_are_pixels(masked: Run) -> None:
     mean, std = (np.array(v) for v in (masked.preprocessing.mean, masked.preprocessing.std))
     sets = make_extremes(masked.images, masked.preprocessing, masked.config.image_size)
     assert np.abs(sets.pop().images).max() == SPIKE

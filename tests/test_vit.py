@@ -22,8 +22,9 @@ from swin_deploy.graph.half import KNOWN_OPERATORS
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.model.vit import VisionTransformer
-from swin_deploy.networks import config_of, family_of
+from swin_deploy.networks import FAMILIES, family_of
 from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.records import decode
 from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.verify import FLOORS_DB
 from swin_deploy.vit_architecture import VitConfig
@@ -64,7 +65,7 @@ def test_a_manifest_brings_back_both_kinds_of_network() -> None:
     for variant in VARIANTS.values():
         config = variant.config
         fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
-        assert config_of(family_of(config), fields) == config
+        assert decode(FAMILIES[family_of(config)], fields, "manifest") == config
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.batches import BatchRange
 from swin_deploy.bench.conditions import condition_warnings, describe_conditions
 from swin_deploy.bench.energy import PowerMeter, find_rails
 from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
@@ -26,6 +25,7 @@ from swin_deploy.errors import (
 from swin_deploy.files import replace_record
 from swin_deploy.interrupts import import_torch
 from swin_deploy.machine import describe_machine
+from swin_deploy.run.names import BENCH
 from swin_deploy.runners.onnxruntime import CPU
 from swin_deploy.variants import Variant
 
@@ -138,14 +138,14 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )
     if subject.run is not None:
-        replace_record(subject.run.path / "bench.json", report, "warnings")
+        replace_record(subject.run.path / BENCH, report, "warnings")
     return report
 
 
 def _own_batches(subject: Subject) -> tuple[int, ...]:
     if subject.run is None:
         return (1,)
-    batch = BatchRange(**subject.run.manifest.header["batch"])
+    batch = subject.run.batch
     return tuple(dict.fromkeys((batch.low, batch.high)))
 
 

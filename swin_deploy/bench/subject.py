@@ -5,23 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from swin_deploy.artifacts.manifest import MANIFEST
-from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
-from swin_deploy.data.pixels import FP32_INPUT, ImageInput
+from swin_deploy.data.pixels import ImageInput
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
-from swin_deploy.files import refuse_impostors
+from swin_deploy.files import Recorded, refuse_impostors
 from swin_deploy.interface import AS_EXPORTED, LOGITS, Interface, Outputs
 from swin_deploy.narrow import present
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.precisions import Precision
+from swin_deploy.run.finished import Run, find_run, require_run
+from swin_deploy.run.names import PRECISION_OF, SIMPLE
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import CPU, OnnxRuntimeRunner, find_provider
 from swin_deploy.runners.tensorrt import TensorRtRunner
 from swin_deploy.runners.trial import require_runs
 from swin_deploy.variants import Variant
-from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun, read_run
 
 
 @dataclass(slots=True)
@@ -45,7 +44,7 @@ class Subject:
 
     config: NetworkConfig
     seed: int = 0
-    weights: Path | None = None
+    weights: Recorded | None = None
     outputs: Outputs = LOGITS
     floors_db: dict[str, float] = field(default_factory=dict)
     interface: Interface = AS_EXPORTED
@@ -54,12 +53,8 @@ class Subject:
     known: bool = True
     candidates: list[tuple[Runner, Precision]] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
-    run: FinishedRun | None = None
+    run: Run | None = None
     targets: list[Target] = field(default_factory=list)
-
-    def image_input(self, precision: Precision) -> ImageInput:
-        """What the graph of a precision takes."""
-        return ImageInput(self.interface.io_of(precision), self.mean, self.std)
 
     @property
     def images(self) -> ImageInput:
@@ -118,40 +113,22 @@ def open_subject(
     provider = find_provider(provider)
     if run is None:
         return _foreign(path, threads, present(variant), provider)  # or it was refused
-    subject, opened = _from_run(run)
-    engines = list(opened.engines)
-    if not path.is_dir():
-        name = str(path.absolute().relative_to(run.path))
-        if name in GRAPH_FILES:
-            graph, precision = run.checked(name), GRAPH_FILES[name]
-            if precision == "bf16" and provider == CPU:
-                raise EnvironmentMissingError(
-                    f"{path} cannot run here: ONNX Runtime has no BF16 kernels for a CPU",
-                    f"swin-deploy bench --engine {run.path / 'engines' / 'rtx-bf16.plan'}, on a "
-                    "machine with that GPU",
-                )
-            as_exported = name in AS_EXPORTED_FILES
-            taken = FP32_INPUT if as_exported else subject.image_input(precision)
-            label = name if provider == CPU else f"{name} on {provider}"
-            runner = OnnxRuntimeRunner(graph, threads, label, taken, provider=provider)
-            subject.candidates.append((runner, precision))
-            subject.targets.append(TARGETS["cpu"])
+    subject = _of_run(run)
+    if path.is_dir():
+        engines = list(run.engines)
+    else:
+        name = path.absolute().relative_to(run.path).as_posix()
+        if name in PRECISION_OF:
+            _add_graph(subject, run, name, threads, provider)
             return subject
-        listed = run.manifest.stages
-        engines = [
-            engine
-            for engine, (stage, *_) in opened.engines.items()
-            if name in listed[stage].outputs and path.suffix != ".json"
-        ]
-        if not engines:
-            raise UnsafeError(f"{path} is not an engine that {run.path / MANIFEST} lists")
+        engines = [run.engine_at(path).name]
     if provider != CPU:
         raise ConfigError(
             f"{path} has engines, each for a runtime of its own; {provider} runs ONNX files",
-            f"--engine {run.path / 'model.onnx'} --provider {provider}",
+            f"--engine {run.path / SIMPLE} --provider {provider}",
         )
     for engine in engines:
-        _add_engine(subject, opened, engine, threads)
+        _add_engine(subject, run, engine, threads)
     if not subject.candidates:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in subject.not_run.items())
         raise EnvironmentMissingError(
@@ -161,7 +138,7 @@ def open_subject(
     return subject
 
 
-def look_at(path: Path, variant: Variant | None) -> FinishedRun | None:
+def look_at(path: Path, variant: Variant | None) -> Run | None:
     """The run that ``path`` is or lies in; None of an ONNX file from elsewhere. Opens nothing.
 
     Args:
@@ -197,30 +174,45 @@ def look_at(path: Path, variant: Variant | None) -> FinishedRun | None:
     return None
 
 
-def _from_run(run: FinishedRun) -> tuple[Subject, OpenedRun]:
-    opened = read_run(run)
-    subject = Subject(
-        opened.config,
-        seed=opened.seed,
-        weights=opened.weights,
-        outputs=opened.outputs,
-        floors_db=opened.floors_db,
-        interface=opened.interface,
-        mean=opened.preprocessing.mean,
-        std=opened.preprocessing.std,
+def _of_run(run: Run) -> Subject:
+    return Subject(
+        run.config,
+        seed=run.seed,
+        weights=run.weights,
+        outputs=run.outputs,
+        floors_db=run.floors_db,
+        interface=run.interface,
+        mean=run.preprocessing.mean,
+        std=run.preprocessing.std,
         run=run,
     )
-    return subject, opened
 
 
-def _add_engine(subject: Subject, opened: OpenedRun, name: str, threads: int | None) -> None:
-    runner = opened.open_engine(name, threads)
+def _add_graph(subject: Subject, run: Run, name: str, threads: int | None, provider: str) -> None:
+    graph, precision = run.file(name), PRECISION_OF[name]
+    if precision == "bf16" and provider == CPU:
+        raise EnvironmentMissingError(
+            f"{graph.path} cannot run here: ONNX Runtime has no BF16 kernels for a CPU",
+            f"swin-deploy bench --engine {run.path / 'engines' / 'rtx-bf16.plan'}, on a "
+            "machine with that GPU",
+        )
+    run.checked(name)  # before anything heavy
+    label = name if provider == CPU else f"{name} on {provider}"
+    runner = OnnxRuntimeRunner(
+        graph.path, threads, label, run.input_of(name), provider=provider, recorded=graph
+    )
+    subject.candidates.append((runner, precision))
+    subject.targets.append(TARGETS["cpu"])
+
+
+def _add_engine(subject: Subject, run: Run, name: str, threads: int | None) -> None:
+    runner = run.open_engine(name, threads)
     if isinstance(runner, str):
         subject.not_run[f"engine {name}"] = runner
     else:
-        _, target, precision = opened.engines[name]
-        subject.candidates.append((runner, precision))
-        subject.targets.append(target)
+        engine = run.engines[name]
+        subject.candidates.append((runner, engine.precision))
+        subject.targets.append(engine.target)
 
 
 def _foreign(path: Path, threads: int | None, variant: Variant, provider: str) -> Subject:

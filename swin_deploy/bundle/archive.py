@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from swin_deploy.bundle.closure import runtime_closure
 from swin_deploy.errors import FileAccessError
-from swin_deploy.files import sync
+from swin_deploy.files import Recorded, sync
+from swin_deploy.own_files import unfinished_folder
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 _UNIX, _MODE = 3, 0o100644 << 16
@@ -32,7 +31,7 @@ def make_zipapp() -> bytes:
     return stream.getvalue()
 
 
-def write_archive(final: Path, contents: Mapping[str, bytes | Path]) -> None:
+def write_archive(final: Path, contents: Mapping[str, bytes | Recorded]) -> None:
     """Write a zip file; it appears under its name when it is whole.
 
     Nothing is compressed: weights hardly get smaller, and what a compressor writes depends on its
@@ -40,15 +39,15 @@ def write_archive(final: Path, contents: Mapping[str, bytes | Path]) -> None:
 
     Args:
         final: Must not exist.
-        contents: Path in the archive -> bytes, or a file that has them.
+        contents: Path in the archive -> bytes, or the recorded file that has them.
 
     Raises:
         FileAccessError: ``final`` exists.
     """
     require_new(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{final.name[:40]}.", dir=final.parent) as folder:
-        scratch = Path(folder) / final.name
+    with unfinished_folder(final) as folder:
+        scratch = folder / final.name
         with scratch.open("wb") as stream:
             _write(stream, contents)
         sync(scratch)
@@ -70,16 +69,11 @@ def require_new(final: Path) -> None:
 
 
 def _write(
-    stream: io.BufferedIOBase | io.BufferedWriter, contents: Mapping[str, bytes | Path]
+    stream: io.BufferedIOBase | io.BufferedWriter, contents: Mapping[str, bytes | Recorded]
 ) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system, entry.external_attr = _UNIX, _MODE
             content = contents[name]
-            if isinstance(content, bytes):
-                archive.writestr(entry, content)
-                continue
-            entry.file_size = content.stat().st_size  # tells it whether sizes need 64 bits
-            with content.open("rb") as source, archive.open(entry, "w") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
+            archive.writestr(entry, content if isinstance(content, bytes) else content.read())

@@ -6,9 +6,10 @@ from pathlib import Path
 from string import Template
 
 import swin_deploy
-from swin_deploy.bundle.source import Source, never_run_note
+from swin_deploy.bundle.source import never_run_note
 from swin_deploy.engine.target import Target
 from swin_deploy.precisions import Precision
+from swin_deploy.run.finished import Run
 from swin_deploy.runtime.shipped import PREFERRED
 
 _TEMPLATE = Path(__file__).with_name("guide.template.md")
@@ -19,33 +20,33 @@ _NEEDS = {
 }
 
 
-def write_guide(source: Source, target: Target, precisions: tuple[Precision, ...]) -> bytes:
+def write_guide(run: Run, target: Target, precisions: tuple[Precision, ...]) -> bytes:
     """The text, in UTF-8.
 
     Args:
-        source: The run.
+        run: What is shipped.
         target: What engines are built for.
         precisions: Of the graphs.
     """
-    height, width = source.config.image_size
+    height, width = run.config.image_size
     random = "\n**Its weights are random: it is for trying the way, and predicts nothing.**\n"
     return (
         Template(_TEMPLATE.read_text(encoding="utf-8"))
         .substitute(
-            network=source.config.name,
+            network=run.config.name,
             target=target.name,
             about=target.about,
             image=f"{height}x{width}",
-            batch=source.batch,
+            batch=run.batch,
             precisions=", ".join(precisions),
             preferred=next(p for p in PREFERRED if p in precisions),
             needs=_NEEDS[target.kind].format(module=target.module),
             install=_install(target),
-            weights=source.weights["source"],
-            random=random if source.random else "",
-            never_run="" if (note := never_run_note(source, target)) is None else f"\n**{note}**\n",
-            predict=_PREDICT if source.outputs == "logits" else "",
-            call=_CLASSES if source.outputs == "logits" else _MAPS,
+            weights=run.header.weights.source,
+            random=random if run.random else "",
+            never_run="" if (note := never_run_note(run, target)) is None else f"\n**{note}**\n",
+            predict=_PREDICT if run.outputs == "logits" else "",
+            call=_CLASSES if run.outputs == "logits" else _MAPS,
             version=swin_deploy.__version__,
         )
         .encode()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import swin_deploy
-from swin_deploy.artifacts.reader import require_run
 from swin_deploy.bundle.archive import make_zipapp, require_new, write_archive
 from swin_deploy.bundle.guide import write_guide
 from swin_deploy.bundle.references import (
@@ -21,15 +20,31 @@ from swin_deploy.bundle.references import (
     reference_of,
 )
 from swin_deploy.bundle.signing import read_private_key, sign
-from swin_deploy.bundle.source import Source, choose_graphs, form_note, never_run_note, read_source
+from swin_deploy.bundle.source import (
+    choose_graphs,
+    extreme_floor_of,
+    floors_of,
+    form_note,
+    never_run_note,
+)
 from swin_deploy.data.sample import require_images
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
-from swin_deploy.files import sha256
-from swin_deploy.pipeline.context import LABELS
+from swin_deploy.files import Recorded, sha256
 from swin_deploy.precisions import Precision
-from swin_deploy.runtime.shipped import BUNDLE, SCHEMA_VERSION, Graph, Reference
+from swin_deploy.run.finished import Run, require_run
+from swin_deploy.run.names import LABELS
+from swin_deploy.runtime.shipped import (
+    BUNDLE,
+    PHOTO_CHANNELS,
+    Contents,
+    Graph,
+    Photo,
+    Reference,
+    ShippedFile,
+    Tool,
+)
 from swin_deploy.runtime.trust import SIGNATURE
 
 PROGRAM, GUIDE = "swin.pyz", "README.md"
@@ -102,37 +117,37 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
         ConfigError: The weights are random, or the run has not what was asked for.
         UnsafeError: A file of the run was changed.
         FileAccessError: The archive exists.
-        SwinDeployError: As ``read_source``, ``make_references`` and ``read_private_key``.
+        SwinDeployError: As ``require_run``, ``make_references`` and ``read_private_key``.
     """
     raise_all(_missing(request))
-    source, target = read_source(request.run), find_target(request.target)
-    if source.random and not request.allow_random:
+    run, target = require_run(request.run), find_target(request.target)
+    if run.random and not request.allow_random:
         raise ConfigError(
-            f"the weights of {source.run.path} are random (seed {source.seed})",
+            f"the weights of {run.path} are random (seed {run.seed})",
             "export with --weights, or --allow-random-weights to try the way to the device",
         )
-    classes = source.config.num_classes if source.outputs == "logits" else 0
-    if source.labels and len(source.labels) != classes:
-        raise ConfigError(f"{len(source.labels)} labels, and the network has {classes} classes")
-    graphs = choose_graphs(source, target, request.precisions)
-    name = f"{source.config.name}-{target.name}.zip"
-    final = source.run.path.parent / name if request.out is None else request.out
+    classes = run.config.num_classes if run.outputs == "logits" else 0
+    if run.labels and len(run.labels) != classes:
+        raise ConfigError(f"{len(run.labels)} labels, and the network has {classes} classes")
+    graphs = choose_graphs(run, target, request.precisions)
+    name = f"{run.config.name}-{target.name}.zip"
+    final = run.path.parent / name if request.out is None else request.out
     require_new(final)
     key = None if request.sign is None else read_private_key(request.sign)
     started("running the eager network")
-    references, contents = make_references(source, tuple(graphs), request.calibration)
-    files: dict[str, bytes | Path] = dict(contents)
-    if source.config.in_channels in (1, 3):
-        files |= make_photo(source)
-    files |= {graph: source.run.checked(graph) for graph in graphs.values()}
-    if source.labels:
-        files[LABELS] = source.run.checked(LABELS)
+    references, contents = make_references(run, tuple(graphs), request.calibration)
+    files: dict[str, bytes | Recorded] = dict(contents)
+    if run.config.in_channels in PHOTO_CHANNELS:
+        files |= make_photo(run)
+    files |= {graph: run.file(graph) for graph in graphs.values()}
+    if run.labels:
+        files[LABELS] = run.file(LABELS)
     files[PROGRAM] = make_zipapp()
-    files[GUIDE] = write_guide(source, target, tuple(graphs))
-    notes = tuple(filter(None, (form_note(source, target), never_run_note(source, target))))
+    files[GUIDE] = write_guide(run, target, tuple(graphs))
+    notes = tuple(filter(None, (form_note(run, target), never_run_note(run, target))))
     started("writing the archive")
-    facts = _describe(source, target, graphs, references, files, classes, notes)
-    content = (json.dumps(facts, indent=2) + "\n").encode()
+    facts = _describe(run, target, graphs, references, files, classes, notes)
+    content = (json.dumps(facts.as_dict(), indent=2) + "\n").encode()
     files[BUNDLE] = content
     if key is not None:
         files[SIGNATURE] = sign(key, content)
@@ -141,7 +156,7 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
         path=final,
         sha256=sha256(final),
         size_bytes=final.stat().st_size,
-        network=source.config.name,
+        network=run.config.name,
         target=target.name,
         precisions=tuple(graphs),
         notes=notes,
@@ -164,48 +179,43 @@ def _missing(request: BundleRequest) -> Iterator[SwinDeployError]:
 
 
 def _describe(
-    source: Source,
+    run: Run,
     target: Target,
     graphs: dict[Precision, str],
     references: dict[str, Reference],
-    files: dict[str, bytes | Path],
+    files: dict[str, bytes | Recorded],
     classes: int,
     notes: tuple[str, ...],
-) -> dict[str, Any]:
-    """The content of ``bundle.json``; ``runtime.shipped`` has what it means."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "tool": {"name": "swin-deploy", "version": swin_deploy.__version__},
-        "network": source.config.name,
-        "weights": source.weights,
-        "image_size": list(source.config.image_size),
-        "batch": asdict(source.batch),
-        "outputs": source.outputs,
-        "interface": asdict(source.interface),
-        "preprocessing": asdict(source.preprocessing),
-        "classes": classes,
-        "labels": LABELS if source.labels else None,
-        "target": target.name,
-        "recipe": asdict(target),
-        "graphs": {
-            precision: asdict(
-                Graph(
-                    file=name,
-                    reference=reference_of(precision),
-                    floors_db=source.floors_db(target, precision),
-                    extreme_floor_db=source.extreme_floor_db(target, precision),
-                )
+) -> Contents:
+    return Contents(
+        tool=Tool(name="swin-deploy", version=swin_deploy.__version__),
+        network=run.config.name,
+        weights=run.header.weights.as_dict(),
+        image_size=run.config.image_size,
+        batch=run.batch,
+        outputs=run.outputs,
+        interface=run.interface,
+        preprocessing=run.preprocessing,
+        classes=classes,
+        labels=LABELS if LABELS in files else None,
+        target=target.name,
+        recipe=asdict(target),
+        graphs={
+            precision: Graph(
+                file=name,
+                reference=reference_of(precision),
+                floors_db=floors_of(run, target, precision),
+                extreme_floor_db=extreme_floor_of(run, target, precision),
             )
             for precision, name in graphs.items()
         },
-        "references": {name: asdict(reference) for name, reference in references.items()},
-        "notes": list(notes),
-        "photo": {"file": PHOTO, "tensor": TENSOR} if PHOTO in files else None,
-        "files": {name: _fingerprint(files[name]) for name in sorted(files)},
-    }
+        references=references,
+        photo=Photo(file=PHOTO, tensor=TENSOR) if PHOTO in files else None,
+        notes=notes,
+        files={name: _fingerprint(files[name]) for name in sorted(files)},
+    )
 
 
-def _fingerprint(content: bytes | Path) -> dict[str, Any]:
-    if isinstance(content, bytes):
-        return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    return {"sha256": sha256(content), "bytes": content.stat().st_size}
+def _fingerprint(content: bytes | Recorded) -> ShippedFile:
+    found = content if isinstance(content, bytes) else content.read()
+    return ShippedFile(sha256=hashlib.sha256(found).hexdigest(), bytes=len(found))

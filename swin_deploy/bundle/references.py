@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from swin_deploy.bundle.source import Source
 from swin_deploy.data.calibration import find_calibration, read_batches
 from swin_deploy.data.images import prepare_photo
 from swin_deploy.data.inputs import make_noise_for
-from swin_deploy.errors import ConfigError, InputError, UnsafeError
-from swin_deploy.files import read_json
+from swin_deploy.errors import ConfigError, UnsafeError
 from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline.context import CHECKED
-from swin_deploy.pipeline.int8 import SAMPLE
+from swin_deploy.pipeline.int8 import Sample
 from swin_deploy.precisions import Precision
+from swin_deploy.records import decode, parse_json
+from swin_deploy.run.finished import Run
+from swin_deploy.run.names import SAMPLE
 from swin_deploy.runtime.shipped import EXTREME, Reference
 from swin_deploy.verify.extremes import make_extremes
 
@@ -33,12 +33,12 @@ def reference_of(precision: Precision) -> str:
 
 
 def make_references(
-    source: Source, precisions: tuple[Precision, ...], calibration: Path | None
+    run: Run, precisions: tuple[Precision, ...], calibration: Path | None
 ) -> tuple[dict[str, Reference], dict[str, bytes]]:
     """Images, and the outputs of the eager network in FP32.
 
     Args:
-        source: The run.
+        run: What is shipped.
         precisions: Of the graphs that are shipped.
         calibration: Where the images lie that INT8 was calibrated on.
 
@@ -50,16 +50,16 @@ def make_references(
         UnsafeError: The images there are not those.
     """
     wanted = dict.fromkeys(map(reference_of, precisions))
-    extremes = make_extremes(source.images, source.preprocessing, source.config.image_size)
+    extremes = make_extremes(run.images, run.preprocessing, run.config.image_size)
     images = {EXTREME: np.concatenate([some.images for some in extremes])}
     if CALIBRATION in wanted:
-        images[CALIBRATION] = _calibration_images(source, calibration)
+        images[CALIBRATION] = _calibration_images(run, calibration)
     if NOISE in wanted:
-        config, count = source.config, min(MOST, max(source.batch.checked_sizes()))
-        noise = make_noise_for(source.images, count, config.in_channels, config.image_size)
+        config, count = run.config, min(MOST, max(run.batch.checked_sizes()))
+        noise = make_noise_for(run.images, count, config.in_channels, config.image_size)
         images[NOISE] = noise.images
     references, files = {}, {}
-    for name, outputs in _run_eager(source, images).items():
+    for name, outputs in _run_eager(run, images).items():
         reference = Reference(
             inputs=f"reference/{name}.npy",
             outputs={output: f"reference/{name}.{output}.npy" for output in outputs},
@@ -70,7 +70,7 @@ def make_references(
     return references, files
 
 
-def _run_eager(source: Source, images: dict[str, FloatArray]) -> dict[str, dict[str, FloatArray]]:
+def _run_eager(run: Run, images: dict[str, FloatArray]) -> dict[str, dict[str, FloatArray]]:
     from swin_deploy.interrupts import import_torch
 
     import_torch()
@@ -79,32 +79,30 @@ def _run_eager(source: Source, images: dict[str, FloatArray]) -> dict[str, dict[
     from swin_deploy.runners.base import run_all
     from swin_deploy.runners.torch_eager import TorchRunner
 
-    model = load_model(source.config, source.weights_file, source.seed)
-    with TorchRunner(with_outputs(model, source.outputs, source.config.name)) as runner:
+    model = load_model(run.config, run.weights, run.seed)
+    with TorchRunner(with_outputs(model, run.outputs, run.config.name)) as runner:
         return {name: run_all(runner, array) for name, array in images.items()}
 
 
-def _calibration_images(source: Source, place: Path | None) -> FloatArray:
+def _calibration_images(run: Run, place: Path | None) -> FloatArray:
     if place is None:
         raise ConfigError(
             "INT8 engines are verified on images of the calibration",
             "--calibration with those of the export, or --precision without int8",
         )
-    record = source.run.checked(SAMPLE)
-    data = read_json(record)
-    if data is None:
-        raise InputError(f"{record} cannot be read", "export again")
-    sample = find_calibration(place, len(data["images"]), data["seed"])
-    if [asdict(image) for image in sample.images] != data["images"]:
+    record = run.file(SAMPLE)
+    kept = decode(Sample, parse_json(record.read(), record.path), record.path, "export again")
+    sample = find_calibration(place, len(kept.images), kept.seed)
+    if sample.images != kept.images:
         raise UnsafeError(
-            f"{place} does not hold the images that {record} lists", "those of the export"
+            f"{place} does not hold the images that {record.path} lists", "those of the export"
         )
-    size, steps = source.config.image_size, source.preprocessing
+    size, steps = run.config.image_size, run.preprocessing
     images = next(read_batches(sample.spread(CHECKED), size, steps, CHECKED))
-    return source.images.round(images)
+    return run.images.round(images)
 
 
-def make_photo(source: Source) -> dict[str, bytes]:
+def make_photo(run: Run) -> dict[str, bytes]:
     """A photo and the tensor that it becomes, by the names that they have in the bundle.
 
     The photo has edges, gradients and grain, is not square, and larger than the network's images
@@ -119,7 +117,7 @@ def make_photo(source: Source) -> dict[str, bytes]:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="PNG")
     with Image.open(stream) as photo:
-        tensor = prepare_photo(photo, source.config.image_size, source.preprocessing)
+        tensor = prepare_photo(photo, run.config.image_size, run.preprocessing)
     return {PHOTO: stream.getvalue(), TENSOR: array_bytes(tensor)}
 
 

@@ -48,7 +48,7 @@ def cost(
     TensorRT-RTX, and nothing is left on the disk. Bytes are those that the kernels read and write,
     caches aside. --gpu gives a lower bound, not a measurement.
     """
-    from swin_deploy.engine.cost_report import CostRequest, report_cost
+    from swin_deploy.cost.report import CostRequest, report_cost
     from swin_deploy.report.console import Progress, stdout
     from swin_deploy.report.cost_tables import print_cost
 

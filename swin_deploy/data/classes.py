@@ -20,7 +20,12 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: It holds something else.
     """
-    names = parse_json(path.read_bytes(), path, "export again")
+    return parse_class_names(path.read_bytes(), path)
+
+
+def parse_class_names(content: bytes, path: Path) -> tuple[str, ...]:
+    """As ``read_class_names``, of bytes that were read from ``path``."""
+    names = parse_json(content, path, "export again")
     return decode(tuple[str, ...], names, path, "export again")
 
 

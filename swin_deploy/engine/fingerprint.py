@@ -20,13 +20,11 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from swin_deploy.engine.library import library_version
-from swin_deploy.errors import EnvironmentMissingError, InputError
+from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.installed import package_version
 
 NATIVE = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # module -> what people call it
@@ -90,32 +88,6 @@ def fingerprint_here(module: str, distribution: str) -> Fingerprint:
         compute_capability=device_compute_capability(),
         device=device_name().rpartition(", sm_")[0],
     )
-
-
-def read_fingerprint(details: Mapping[str, Any], path: Path) -> Fingerprint:
-    """What a manifest says an engine was built for.
-
-    Args:
-        details: Of the engine's stage.
-        path: The engine, for messages.
-
-    Raises:
-        EnvironmentMissingError: It says nothing: an earlier version of this tool wrote it.
-        InputError: It is damaged.
-    """
-    recorded = details.get("built_for")
-    if recorded is None:
-        raise EnvironmentMissingError(
-            f"the manifest of {path} does not say what it was built for", "export again"
-        )
-    names = {field.name for field in fields(Fingerprint)}
-    if (
-        not isinstance(recorded, Mapping)
-        or not {"module", "version", "platform"} <= recorded.keys()
-    ):
-        raise InputError(f"the manifest of {path} has no readable built_for: {recorded!r}")
-    known = {name: value for name, value in recorded.items() if name in names}
-    return Fingerprint(**known | {"runs_on": tuple(recorded.get("runs_on", ()))})
 
 
 def require_match(recorded: Fingerprint, here: Fingerprint, path: Path) -> None:

@@ -7,14 +7,13 @@ one that is damaged, foreign or in use is done without, and the build says so.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from swin_deploy.engine.fingerprint import Fingerprint
+from swin_deploy.errors import BusyError, UnsafeError
 from swin_deploy.files import atomic_path, cache_folder
+from swin_deploy.own_files import lock_own
 
 NONE = "none"  # what --timing-cache takes for none
 LIMIT_BYTES = 1 << 30  # of one file; no build of ours comes near
@@ -64,16 +63,11 @@ def write_cache(path: Path, content: bytes) -> str:
     """Replace a cache as a whole; returns why that was not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path), atomic_path(path) as scratch:
+        lock = path.with_suffix(".lock")
+        with lock_own(lock, str(path), "wait for it"), atomic_path(path) as scratch:
             scratch.write_bytes(content)
+    except (BusyError, UnsafeError) as error:
+        return f"timing cache {path} was not kept: {error.problem}"
     except OSError as error:
         return f"timing cache {path} was not kept: {error.strerror}"
     return ""
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Held by one process at a time. Not filelock: devices have the standard library alone."""
-    with path.with_suffix(".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError is an OSError
-        yield

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.manifest import MANIFEST
-from swin_deploy.artifacts.reader import FinishedRun
 from swin_deploy.bench.subject import Subject
 from swin_deploy.data.pixels import ImageInput
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError
 from swin_deploy.evaluate.eager import EagerRunner
 from swin_deploy.evaluate.request import EvaluateRequest
-from swin_deploy.files import sha256
+from swin_deploy.files import Recorded, sha256
 from swin_deploy.preprocessing import Preprocessing, Size
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -74,7 +73,7 @@ def describe_artifact(
         runner=runner,
         taken=runner.image_input,
         view=_view(subject, request),
-        files={file: sha256(file) for file in _files_of(runner.path)},
+        files=_files_of(runner),
     )
 
 
@@ -83,7 +82,6 @@ def describe_eager(path: Path, subject: Subject, request: EvaluateRequest) -> Ar
 
     Raises:
         ConfigError: Its weights, or its preprocessing, are not known.
-        InputError: The manifest of its run is damaged.
     """
     if not subject.known:
         raise ConfigError(
@@ -98,13 +96,13 @@ def describe_eager(path: Path, subject: Subject, request: EvaluateRequest) -> Ar
         runner=runner,
         taken=ImageInput(),
         view=_view(subject, request),
-        files={} if subject.weights is None else {subject.weights: sha256(subject.weights)},
+        files=_hashes([] if subject.weights is None else [subject.weights]),
     )
 
 
 def _view(subject: Subject, request: EvaluateRequest) -> View:
     if subject.run is not None:
-        return View(subject.config.image_size, _read_preprocessing(subject.run))
+        return View(subject.config.image_size, subject.run.preprocessing)
     if request.variant is None:
         raise ConfigError("a file that belongs to no run has no preprocessing", "--variant NAME")
     steps = request.variant.preprocessing
@@ -113,26 +111,19 @@ def _view(subject: Subject, request: EvaluateRequest) -> View:
     return View(subject.config.image_size, steps)
 
 
-def _read_preprocessing(run: FinishedRun) -> Preprocessing:
-    try:
-        steps: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in run.manifest.header["preprocessing"].items()
-        }
-        return Preprocessing(**steps)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{run.path / MANIFEST} does not describe a network: {error!r}", "export again"
-        ) from error
-
-
-def _files_of(path: Path) -> list[Path]:
-    """A file and those that it cannot do without."""
-    if path.suffix == ".xml":
-        return [path, path.with_suffix(".bin")]
+def _files_of(runner: OnnxRuntimeRunner | OpenVinoRunner | TensorRtRunner) -> dict[Path, str]:
+    """What it consists of: as the run recorded it, or a file and those that it refers to."""
+    recorded, path = runner.recorded, runner.path
+    if recorded:
+        return _hashes([recorded] if isinstance(recorded, Recorded) else recorded)
     if path.suffix != ".onnx":
-        return [path]
+        return {path: sha256(path)}
     import onnx_ir as ir
 
     weights = [value.const_value for value in ir.load(path).graph.initializers.values()]
-    return [path, *sorted({Path(w.path) for w in weights if isinstance(w, ir.ExternalTensor)})]
+    beside = sorted({Path(w.path) for w in weights if isinstance(w, ir.ExternalTensor)})
+    return {file: sha256(file) for file in (path, *beside)}
+
+
+def _hashes(files: Sequence[Recorded]) -> dict[Path, str]:
+    return {file.path: file.sha256 for file in files}

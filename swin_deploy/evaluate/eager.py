@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from swin_deploy.batches import BatchRange
+from swin_deploy.files import Recorded
 from swin_deploy.metrics import FloatArray
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.runners.base import Runner
@@ -24,7 +25,9 @@ class EagerRunner:
 
     name = "eager PyTorch fp32"
 
-    def __init__(self, config: NetworkConfig, path: Path | None, seed: int, threads: int) -> None:
+    def __init__(
+        self, config: NetworkConfig, path: Path | Recorded | None, seed: int, threads: int
+    ) -> None:
         self.config, self.path, self.seed, self.threads = config, path, seed, threads
         self._runner: Runner | None = None
 

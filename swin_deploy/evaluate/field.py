@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.reader import FinishedRun, find_run
 from swin_deploy.bench.subject import Subject, open_subject
-from swin_deploy.data.classes import read_class_names
 from swin_deploy.errors import ConfigError
 from swin_deploy.evaluate.artifact import Artifact, describe_artifact, describe_eager
 from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.interface import LOGITS
+from swin_deploy.run.finished import Run, find_run
 from swin_deploy.runners.tensorrt import TensorRtRunner
 
 
@@ -34,7 +33,7 @@ class Field:
     artifacts: tuple[Artifact, ...]
     classes: int
     class_names: tuple[str, ...]
-    home: FinishedRun | None
+    home: Run | None
     random: bool
     not_run: dict[str, str]
 
@@ -67,7 +66,9 @@ def find_field(request: EvaluateRequest) -> Field:
     return Field(
         artifacts=_with_names_of_their_own(found),
         classes=_one_of("classes", [subject.config.num_classes for subject in subjects]),
-        class_names=_one_of("names of classes", list(filter(None, map(_names, runs))) or [()]),
+        class_names=_one_of(
+            "names of classes", list(filter(None, (run.labels for run in runs))) or [()]
+        ),
         home=runs[0] if runs else None,
         random=any(subject.known and subject.weights is None for subject in subjects),
         not_run={name: why for subject in subjects for name, why in subject.not_run.items()},
@@ -83,11 +84,6 @@ def _open(path: Path, request: EvaluateRequest) -> Subject:
             "swin-deploy export --outputs logits",
         )
     return subject
-
-
-def _names(run: FinishedRun) -> tuple[str, ...]:
-    listed = "labels.json" in run.manifest.outputs()
-    return read_class_names(run.checked("labels.json")) if listed else ()
 
 
 def _require_different(found: Sequence[Artifact]) -> None:

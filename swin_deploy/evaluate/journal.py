@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -10,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from swin_deploy.errors import BusyError, FileAccessError, InputError
+from swin_deploy.errors import FileAccessError, InputError
 from swin_deploy.evaluate.shards import ShardResult
 from swin_deploy.files import digest, read_json, replace_record
+from swin_deploy.own_files import lock_own, this_process
 from swin_deploy.records import parse_json
 
 KIND = "evaluate"
@@ -59,20 +59,17 @@ def open_journal(
     Raises:
         FileAccessError: ``report`` is something else.
         BusyError: Another process is making this report.
+        UnsafeError: The journal is a link.
     """
     if report.exists() and (read_json(report) or {}).get("kind") != KIND:
         raise FileAccessError(f"{report} exists, and is no report of this command", "another --out")
     path = journal_path(report)
-    with path.open("a+", encoding="utf-8", errors="replace") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it
-        except BlockingIOError:
-            raise BusyError(
-                f"another process is writing {report}", "wait for it, or another --out"
-            ) from None
+    hint = "wait for it, or another --out"
+    with lock_own(path, str(report), hint, name_holder=False) as stream:
         done = _read(stream, path, identity, note)
         stream.truncate(0)  # what counts is written again, without a line that was cut off
-        _append(stream, {"kind": KIND, "identity": identity, "digest": digest(identity)})
+        header = {"kind": KIND, "identity": identity, "digest": digest(identity)}
+        _append(stream, header | {"holder": this_process()})
         for result in done.values():
             _append(stream, result.as_dict())
         if done:

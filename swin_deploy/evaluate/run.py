@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.manifest import source_digest
 from swin_deploy.data.inputs import MAX_UNREADABLE
 from swin_deploy.data.labelled import LabelledSet, find_labelled
 from swin_deploy.data.sample import folder_of
@@ -21,7 +20,7 @@ from swin_deploy.evaluate.request import EvaluateRequest, without_alternative
 from swin_deploy.evaluate.result import make_report
 from swin_deploy.evaluate.shards import Shard, cut_shards, shard_size
 from swin_deploy.evaluate.worker import ShardWorker, Work
-from swin_deploy.files import require_writable
+from swin_deploy.files import require_writable, source_digest
 from swin_deploy.installed import package_version
 from swin_deploy.machine import PACKAGES, describe_machine
 from swin_deploy.workers.crew import Crew

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file
+from safetensors.torch import load
 
+from swin_deploy.files import Recorded, read_bytes
 from swin_deploy.foreign import reading
 from swin_deploy.model.build import Network, build_model, model_from_tensors
 from swin_deploy.networks import NetworkConfig
 
 
-def load_model(config: NetworkConfig, weights: Path | None, seed: int) -> Network:
+def load_model(config: NetworkConfig, weights: Path | Recorded | None, seed: int) -> Network:
     """The eager network in eval mode.
 
     Args:
@@ -22,9 +23,12 @@ def load_model(config: NetworkConfig, weights: Path | None, seed: int) -> Networ
     Raises:
         ConfigError: The image size fits no grid.
         InputError: The file is damaged.
+        UnsafeError: It is not the one that was recorded.
     """
     if weights is None:
         return build_model(config, seed)
-    with reading(weights, "a complete safetensors file", "export again"):
-        tensors = load_file(weights)
+    content = read_bytes(weights)
+    where = weights.path if isinstance(weights, Recorded) else weights
+    with reading(where, "a complete safetensors file", "export again"):
+        tensors = load(content)
     return model_from_tensors(config, tensors)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swin_deploy.artifacts.run import RunFolder
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise, make_noise_for
@@ -18,12 +17,12 @@ from swin_deploy.data.pixels import ImageInput
 from swin_deploy.interface import Io
 from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline.plan import Plan
+from swin_deploy.run.folder import RunFolder
+from swin_deploy.run.names import WEIGHTS
 from swin_deploy.verify.extremes import make_extremes
 
-WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 CHECKED = 8  # calibration images that INT8 is compared on where there are no photos
 ROUNDED = "rounding"  # a folder for what ``as_computed`` writes
-LABELS = "labels.json"  # of its classes, by index, where they came with it
 
 if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
     from torch import nn

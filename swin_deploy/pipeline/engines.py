@@ -11,21 +11,10 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.engine.build import build_engine, effective_options
 from swin_deploy.engine.target import Target
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.int8 import INT8_GRAPHS, INT8_RECIPES, int8_problems
+from swin_deploy.pipeline.int8 import int8_problems
 from swin_deploy.pipeline.plan import Plan, built_elsewhere
 from swin_deploy.precisions import Precision
-
-SIMPLE = "model.onnx"
-GRAPHS: dict[Precision, str] = {
-    "fp32": SIMPLE,
-    "fp16": "model.fp16.onnx",
-    "bf16": "model.bf16.onnx",
-}
-
-
-def graph_of(target: Target, precision: Precision) -> str:
-    """The graph of a run that an engine is made from."""
-    return INT8_GRAPHS[INT8_RECIPES[target.kind]] if precision == "int8" else GRAPHS[precision]
+from swin_deploy.run.names import INT8_RECIPES, graph_of
 
 
 def target_notes(request: ExportRequest, plan: Plan) -> list[str]:

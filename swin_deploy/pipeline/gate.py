@@ -7,18 +7,16 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.engine.fingerprint import read_fingerprint
 from swin_deploy.engine.open import looks_at, open_engine, why_not_here
-from swin_deploy.engine.targets import TARGETS
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.structure import require_converted
 from swin_deploy.interface import LOGITS
 from swin_deploy.pipeline.context import ROUNDED, RunContext
-from swin_deploy.pipeline.engines import GRAPHS, SIMPLE
-from swin_deploy.pipeline.int8 import INT8_GRAPHS
 from swin_deploy.pipeline.rounding import allow_for_rounding
 from swin_deploy.pipeline.scales import expected_scales
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
+from swin_deploy.run.details import EngineDetails
+from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, SIMPLE
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.ends import BEFORE, has_ends
 from swin_deploy.runners.torch_eager import TorchRunner
@@ -87,19 +85,21 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         for before in (None, interface) if deployed else (None,):
             title = name if before is None else f"{name}{BEFORE}"
             yield open_graph(side, folder.scratch(ROUNDED), title, before), side.precision
-    for stage, record in context.folder.current.stages.items():
-        if not stage.startswith("engine:"):
-            continue
-        target, precision = TARGETS[record.details["target"]], record.details["precision"]
+    for details in context.folder.current.details(EngineDetails).values():
+        target, precision = details.row, details.precision
         path = context.folder.file(target.engine_name(precision))
-        if (reason := why_not_here(target, record.details)) is not None:
+        if (reason := why_not_here(target, details.flags)) is not None:
             not_run[f"engine {target.name}-{precision}"] = reason
             continue
         taken = context.image_input(interface.io_of(precision))
-        built_for = read_fingerprint(record.details, path)
         for before in looks_at(target, interface):
             engine = open_engine(
-                target, precision, path, image_input=taken, built_for=built_for, before=before
+                target,
+                precision,
+                path,
+                image_input=taken,
+                built_for=details.built_for,
+                before=before,
             )
             yield engine, precision
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.labelled import LabelledSet
+from swin_deploy.data.sample import SampledImage
 from swin_deploy.engine.build import BuiltEngine
-from swin_deploy.engine.target import Kind
 from swin_deploy.errors import InputError
 from swin_deploy.files import read_json, write_json
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for
@@ -21,18 +21,27 @@ from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
-from swin_deploy.pipeline.scales import STATISTICS, read_statistics
+from swin_deploy.pipeline.scales import read_statistics
+from swin_deploy.run.names import INT8_GRAPHS, SAMPLE, STATISTICS
 
-# Kind of target -> key of ``RECIPES``. Kinds that share a recipe share statistics and graph.
-INT8_RECIPES: dict[Kind, str] = {
-    "tensorrt": "tensorrt",
-    "onnxruntime": "onnxruntime",
-    "openvino": "onnxruntime",
-}
-# By recipe: each wants other places quantised, and another precision around them.
-INT8_GRAPHS = {"tensorrt": "model.int8.onnx", "onnxruntime": "model.int8.cpu.onnx"}
 LOOKED_AT = 16  # calibration images that have to show something
-SAMPLE = "calibration.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """``calibration.json``: the images that INT8 was calibrated on.
+
+    Attributes:
+        source: Name of their folder or file.
+        seed: That they were drawn with.
+        images: Of all that are there.
+        left_out: Why some of them could not be read.
+    """
+
+    source: str
+    seed: int
+    images: tuple[SampledImage, ...]
+    left_out: tuple[str, ...]
 
 
 def calibrate_spec(
@@ -60,9 +69,13 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
         unread: list[str] = []
         statistics = _collect(context, source, kinds, unfinished, unread.append)
         unfinished.replace(context.folder.scratch(STATISTICS))
-        images = [asdict(image) for image in calibration.images]
-        sample = {"source": calibration.source.name, "seed": calibration.seed, "images": images}
-        write_json(context.folder.scratch(SAMPLE), sample | {"left_out": unread})
+        sample = Sample(
+            source=calibration.source.name,
+            seed=calibration.seed,
+            images=calibration.images,
+            left_out=tuple(unread),
+        )
+        write_json(context.folder.scratch(SAMPLE), asdict(sample))
         return {
             "images": len(calibration),
             "found": calibration.found,

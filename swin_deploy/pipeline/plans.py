@@ -15,14 +15,13 @@ from pathlib import Path
 
 import onnx
 
-from swin_deploy.artifacts.manifest import StageRecord
 from swin_deploy.engine.listing import from_dict
-from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import VerificationError
 from swin_deploy.files import read_json, sha256
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.engines import graph_of
 from swin_deploy.pipeline.scales import require_scales_of_graph
+from swin_deploy.run.details import EngineDetails
+from swin_deploy.run.names import graph_of
 
 _LAYER = re.compile(rb"\[ONNX Layer: ([^\]\x00]+)\]")
 
@@ -33,21 +32,19 @@ def require_as_built(context: RunContext) -> None:
     Raises:
         VerificationError: A file, its graph or its listing is another one; names it.
     """
-    for stage, record in context.folder.current.stages.items():
-        if stage.startswith("engine:"):
-            _require_bytes(context, record)
-            _require_nodes(context, record)
-            target, precision = TARGETS[record.details["target"]], record.details["precision"]
-            if target.kind == "onnxruntime" and precision == "int8":
-                name = target.engine_name(precision)
-                require_scales_of_graph(context, graph_of(target, precision), name)
+    for engine in context.folder.current.details(EngineDetails).values():
+        _require_bytes(context, engine)
+        _require_nodes(context, engine)
+        if engine.row.kind == "onnxruntime" and engine.precision == "int8":
+            name = engine.row.engine_name(engine.precision)
+            require_scales_of_graph(context, graph_of(engine.row, engine.precision), name)
 
 
-def _require_bytes(context: RunContext, record: StageRecord) -> None:
-    target, precision = TARGETS[record.details["target"]], record.details["precision"]
-    made, graph = record.details["written"], graph_of(target, precision)
-    known = {name: made["files"].get(Path(name).suffix) for name in target.engine_files(precision)}
-    for name, expected in {graph: made["graph"], **known}.items():
+def _require_bytes(context: RunContext, engine: EngineDetails) -> None:
+    made, graph = engine.written, graph_of(engine.row, engine.precision)
+    files = engine.row.engine_files(engine.precision)
+    known = {name: made.files.get(Path(name).suffix) for name in files}
+    for name, expected in {graph: made.graph, **known}.items():
         if (found := sha256(context.folder.file(name))) != expected:
             what = "that the engine was compiled from" if name == graph else "its compiler wrote"
             raise VerificationError(
@@ -57,8 +54,8 @@ def _require_bytes(context: RunContext, record: StageRecord) -> None:
             )
 
 
-def _require_nodes(context: RunContext, record: StageRecord) -> None:
-    target, precision = TARGETS[record.details["target"]], record.details["precision"]
+def _require_nodes(context: RunContext, engine: EngineDetails) -> None:
+    target, precision = engine.row, engine.precision
     listing = target.listing_name(precision)
     if target.module != "tensorrt_rtx" or listing is None:
         return

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from swin_deploy.artifacts.manifest import StageRecord, stage_key
-from swin_deploy.artifacts.run import RunFolder, open_run
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
@@ -22,7 +20,12 @@ from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import target_notes
 from swin_deploy.pipeline.inputs import require_inputs
 from swin_deploy.pipeline.plan import make_plan
-from swin_deploy.pipeline.stages import VERIFY, Stage, plan_stages
+from swin_deploy.pipeline.stages import Stage, plan_stages
+from swin_deploy.records import decode
+from swin_deploy.run.details import ExportDetails, VerifyDetails, WeightsDetails
+from swin_deploy.run.folder import RunFolder, open_run
+from swin_deploy.run.manifest import Header, Photos, StageRecord, Weights, stage_key
+from swin_deploy.run.names import VERIFY
 
 
 class Listener(Protocol):
@@ -139,7 +142,7 @@ def run_export(
             note(f"{request.out / left} is left over from another run and no longer listed")
     return RunResult(
         path=request.out,
-        header=header,
+        header=header.as_dict(),
         stages=folder.current.stages,
         current=tuple(current),
         notes=tuple(notes),
@@ -180,26 +183,29 @@ def _run_stage(stage: Stage, context: RunContext, listener: Listener) -> None:
 
 def _header(
     request: ExportRequest, photos: PhotoFolder | None, folder: RunFolder, notes: list[str]
-) -> dict[str, Any]:
-    return {
-        "family": family_of(request.variant.config),
-        "variant": asdict(request.variant.config),
-        "preprocessing": asdict(request.variant.preprocessing),
-        "parameters": folder.current.stages["export"].details["parameters"],
-        "weights": _provenance(request, folder),
-        "batch": {"low": request.batch.low, "high": request.batch.high},
-        "outputs": request.outputs,
-        "interface": asdict(request.interface),
-        "photos": None
+) -> Header:
+    (export,) = folder.current.details(ExportDetails).values()
+    (gate,) = folder.current.details(VerifyDetails).values()
+    return Header(
+        family=family_of(request.variant.config),
+        variant=request.variant.config,
+        preprocessing=request.variant.preprocessing,
+        parameters=export.parameters,
+        weights=_provenance(request, folder),
+        batch=request.batch,
+        outputs=request.outputs,
+        interface=request.interface,
+        photos=None
         if photos is None
-        else {"used": len(photos.chosen), "found": photos.found, "sha256": photos.sha256},
-        "never_run": folder.current.stages["verify"].details["not_run"],
-        "notes": notes,
-    }
+        else Photos(used=len(photos.chosen), found=photos.found, sha256=photos.sha256),
+        never_run=gate.not_run,
+        notes=tuple(notes),
+    )
 
 
-def _provenance(request: ExportRequest, folder: RunFolder) -> dict[str, Any]:
+def _provenance(request: ExportRequest, folder: RunFolder) -> Weights:
     if request.weights is None:
-        return {"source": "random", "seed": request.seed}
-    details = folder.current.stages["weights"].details
-    return request.provenance | {name: details[name] for name in ("file", "sha256", "dialect")}
+        return Weights(source="random", seed=request.seed)
+    (read,) = folder.current.details(WeightsDetails).values()
+    facts = {"file": read.file, "sha256": read.sha256, "dialect": read.dialect}
+    return decode(Weights, request.provenance | facts, request.weights)

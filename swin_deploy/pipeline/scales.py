@@ -16,11 +16,12 @@ from onnx import numpy_helper
 from swin_deploy.errors import InputError, VerificationError
 from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE, round_scale
 from swin_deploy.pipeline.context import RunContext
+from swin_deploy.run.details import CalibrateDetails
+from swin_deploy.run.names import STATISTICS
 
 if TYPE_CHECKING:
     from swin_deploy.graph.tensor_statistics import TensorStatistics
 
-STATISTICS = "calibration.npz"
 _SCALE = ".scale"
 
 
@@ -32,13 +33,14 @@ def read_statistics(context: RunContext) -> dict[str, TensorStatistics]:
     """
     from swin_deploy.graph.calibration_cache import digest_statistics, load_statistics
 
-    path, made = context.folder.file(STATISTICS), context.folder.current.stages["calibrate"].details
+    path = context.folder.file(STATISTICS)
+    (made,) = context.folder.current.details(CalibrateDetails).values()
     hint = "export again, with nothing else writing into the folder"
     try:
-        statistics = load_statistics(path, made["tensors"])
+        statistics = load_statistics(path, made.tensors)
     except InputError as error:
         raise VerificationError(f"{error.problem}; nothing was published", hint) from error
-    recorded, found = made["statistics"], digest_statistics(statistics)
+    recorded, found = made.statistics, digest_statistics(statistics)
     if found != recorded:
         raise VerificationError(
             f"{path} does not hold what was counted: sha256 {found[:12]}, recorded "

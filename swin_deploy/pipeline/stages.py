@@ -15,32 +15,31 @@ from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.errors import InputError
 from swin_deploy.files import sha256, write_json
-from swin_deploy.pipeline.context import LABELS, WEIGHTS, RunContext
+from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import (
-    GRAPHS,
-    SIMPLE,
     engine_action,
     engine_outputs,
     engine_spec,
-    graph_of,
 )
 from swin_deploy.pipeline.half import half_action, half_spec
-from swin_deploy.pipeline.int8 import (
-    INT8_GRAPHS,
-    INT8_RECIPES,
-    SAMPLE,
-    calibrate_action,
-    calibrate_spec,
-    int8_action,
-    int8_spec,
-)
+from swin_deploy.pipeline.int8 import calibrate_action, calibrate_spec, int8_action, int8_spec
 from swin_deploy.pipeline.interface import interface_action, interface_spec
 from swin_deploy.pipeline.plan import Plan
-from swin_deploy.pipeline.scales import STATISTICS
 from swin_deploy.precisions import HALF_PRECISIONS
-
-RAW, VERIFY = "model.raw.onnx", "verify.json"
-PLAIN = "model.sim.onnx"  # simplified, where the interface is not that of the export
+from swin_deploy.run.names import (
+    GRAPHS,
+    INT8_GRAPHS,
+    INT8_RECIPES,
+    LABELS,
+    PLAIN,
+    RAW,
+    SAMPLE,
+    SIMPLE,
+    STATISTICS,
+    VERIFY,
+    WEIGHTS,
+    graph_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

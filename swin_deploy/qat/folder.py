@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.lock import run_lock
-from swin_deploy.artifacts.manifest import MANIFEST
 from swin_deploy.errors import FileAccessError
 from swin_deploy.files import read_json, require_writable, sha256, sync, write_json
+from swin_deploy.own_files import (
+    own_folder,
+    remove_own_folder,
+    require_own_folder,
+    require_own_name,
+    sweep,
+)
+from swin_deploy.run.folder import lock_folder
+from swin_deploy.run.names import INT8_GRAPHS, MANIFEST, SIMPLE, WEIGHTS
 
 REPORT = "qat.json"
-GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "weights.safetensors"
+GRAPH, INT8_GRAPH = SIMPLE, INT8_GRAPHS["tensorrt"]
 THRESHOLDS = "thresholds.json"
 FILES = (WEIGHTS, GRAPH, INT8_GRAPH, THRESHOLDS)
 SCHEMA_VERSION = 1
@@ -29,14 +35,12 @@ class QatFolder:
 
     def scratch(self, name: str) -> Path:
         """Where a file is written that ``publish`` gives its final name, if it is of ``FILES``."""
-        self._staging.mkdir(exist_ok=True)
-        return self._staging / name
+        own_folder(self.path, _STAGING)
+        return require_own_name(self._staging / name)
 
     def unfinished(self, name: str) -> Path:
         """Where a state is kept for the next run, if this one dies."""
-        path = self._staging / _KEPT / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        return require_own_name(own_folder(self.path, f"{_STAGING}/{_KEPT}") / name)
 
     def published(self, identity: str) -> dict[str, Any] | None:
         """The report that lies there, if it is of this identity and all its files are whole."""
@@ -65,18 +69,18 @@ class QatFolder:
             self.scratch(name).replace(self.path / name)
         whole = head | report | {"files": files}
         write_json(self.path / REPORT, whole)
-        shutil.rmtree(self._staging, ignore_errors=True)
+        remove_own_folder(self._staging)
         return whole
 
     def tidy(self) -> None:
         """Remove what an unfinished run left, but for what the next one can go on with."""
-        if not self._staging.is_dir():
+        if not require_own_folder(self._staging):
             return
         for path in self._staging.iterdir():
-            if path.is_file():
+            if path.is_symlink() or path.is_file():
                 path.unlink()
             elif path.name != _KEPT:
-                shutil.rmtree(path, ignore_errors=True)
+                remove_own_folder(path)
 
 
 @contextmanager
@@ -88,7 +92,8 @@ def open_folder(path: Path, wait_s: float = 0) -> Iterator[QatFolder]:
         BusyError: Another process is writing there.
     """
     require_writable(path)
-    with run_lock(path, wait_s):
+    with lock_folder(path, wait_s):
+        sweep(path)
         ours = (path / REPORT).exists() or (path / _STAGING).exists()  # a killed run left those
         for name in (MANIFEST, *(() if ours else FILES)):
             if (path / name).exists():

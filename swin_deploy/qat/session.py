@@ -23,7 +23,7 @@ from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network, model_from_tensors
 from swin_deploy.qat.accuracy import measure_accuracy
 from swin_deploy.qat.data import LabelledPhotos
-from swin_deploy.qat.folder import GRAPH, INT8_GRAPH, THRESHOLDS, WEIGHTS, QatFolder
+from swin_deploy.qat.folder import GRAPH, INT8_GRAPH, THRESHOLDS, QatFolder
 from swin_deploy.qat.graphs import GraphMaker
 from swin_deploy.qat.network import RoundedNetwork
 from swin_deploy.qat.places import find_sites
@@ -31,6 +31,7 @@ from swin_deploy.qat.proof import require_same_places
 from swin_deploy.qat.request import QatRequest
 from swin_deploy.qat.state import restore_state, save_state
 from swin_deploy.qat.train import Trainer
+from swin_deploy.run.names import WEIGHTS
 
 _START, _START_INT8 = "start.onnx", "start.int8.onnx"
 _SHOWN = 32  # calibration images for ranges in FP16, and for the proof

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swin_deploy.artifacts.manifest import StageRecord
 from swin_deploy.precisions import HALF_PRECISIONS
+from swin_deploy.run.manifest import StageRecord
 
 NEVER_RUN = "NEVER RUN"  # an engine that no machine has run, for tables and pages
 

@@ -37,12 +37,13 @@ def has_ends(interface: Interface) -> bool:
     return interface.softmax or interface.topk is not None
 
 
-def expose_logits(path: Path, interface: Interface) -> tuple[bytes, str]:
+def expose_logits(content: bytes, interface: Interface, file: str) -> tuple[bytes, str]:
     """The content of an ONNX file with the tensor before its ends as a further output, last.
 
     Args:
-        path: The file, with its weights inside.
+        content: Of the file, with its weights inside.
         interface: Whose ends it has; see ``has_ends``.
+        file: Its name, for messages.
 
     Returns:
         The content, and the name of the tensor.
@@ -50,9 +51,8 @@ def expose_logits(path: Path, interface: Interface) -> tuple[bytes, str]:
     Raises:
         VerificationError: It has other ends.
     """
-    content = path.read_bytes()
     makers = {name: node for node in _nodes(content) for name in node.outputs}
-    problem = f"{path.name} does not end as it should: "
+    problem = f"{file} does not end as it should: "
 
     def behind(name: str, operator: str, outputs: list[str], **expected: int) -> str:
         node = makers.get(name, _Node("nothing"))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import EnvironmentMissingError, InputError
-from swin_deploy.files import refuse_impostors
+from swin_deploy.files import Recorded, read_bytes, refuse_impostors
 from swin_deploy.foreign import reading
 from swin_deploy.interface import LOGITS, Interface
 from swin_deploy.metrics import FloatArray
@@ -52,6 +52,7 @@ class OnnxRuntimeRunner:
         provider: As ``find_provider`` takes it. That one runs the file, or nothing does; nodes that
             it cannot compute are computed on the CPU, and noted.
         before: Give the logits that these ends take, in place of what the file gives.
+        recorded: The file with its recorded hash, if it has one: those bytes are run, or nothing.
 
     Attributes:
         notes: What a user has to know of it: which nodes run elsewhere.
@@ -70,8 +71,10 @@ class OnnxRuntimeRunner:
         sparing: bool = False,
         provider: str = CPU,
         before: Interface | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
         self.path = path
+        self.recorded = recorded
         self.sparing = sparing
         self.before = before
         self.simulated_int8 = simulated_int8
@@ -92,10 +95,10 @@ class OnnxRuntimeRunner:
         provider = find_provider(self.provider)
         if provider != CPU:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        content, tensor = None, None
+        source, content, tensor = self.recorded or self.path, None, None
         if self.before is not None:
-            content, tensor = expose_logits(self.path, self.before)
-        self._session = open_session(self.path, options, provider, content)
+            content, tensor = expose_logits(read_bytes(source), self.before, self.path.name)
+        self._session = open_session(source, options, provider, content)
         if provider != CPU:
             self.notes = _elsewhere(self._session, provider)
         self._image, self.input_shape = _image_of(self.path, self._session)
@@ -198,12 +201,13 @@ def find_provider(name: str) -> str:
 
 
 def open_session(
-    path: Path, options: Any, provider: str = CPU, content: bytes | None = None
+    source: Path | Recorded, options: Any, provider: str = CPU, content: bytes | None = None
 ) -> Any:
     """An inference session on exactly one provider, and the CPU for what that cannot compute.
 
     Args:
-        path: The ONNX file.
+        source: The ONNX file; of a recorded one, the session is made of the bytes that were
+            compared with the hash.
         options: As ``session_options`` makes them.
         provider: In full, one of those that are available.
         content: Taken in place of that of the file.
@@ -211,20 +215,20 @@ def open_session(
     Raises:
         InputError: The file is no ONNX model that ONNX Runtime can run.
         EnvironmentMissingError: The provider does not start here.
+        UnsafeError: The file is not the one that was recorded.
     """
     import onnxruntime
 
+    path = source.path if isinstance(source, Recorded) else source
     refuse_impostors(path, "an ONNX model")
+    model = source.read() if isinstance(source, Recorded) and content is None else content or path
     if provider in GPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA's libraries where pip put them, beside PyTorch's
     advice = f"the libraries that {provider} needs, or another provider"
     try:
         with reading(path, "an ONNX model that ONNX Runtime runs"):
             session = onnxruntime.InferenceSession(
-                path if content is None else content,
-                options,
-                providers=[provider],
-                enable_fallback=False,
+                model, options, providers=[provider], enable_fallback=False
             )
     except InputError as error:
         if provider != CPU:

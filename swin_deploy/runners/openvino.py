@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput, as_float32
 from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.files import refuse_impostors
+from swin_deploy.files import Recorded, refuse_impostors
 from swin_deploy.interface import Interface
 from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.metrics import FloatArray
@@ -45,6 +46,8 @@ class OpenVinoRunner:
             answered soonest with 1; many threads of the caller's get the most done with None, for
             as many as OpenVINO finds best.
         before: Give the logits that these ends take, in place of what the file gives.
+        recorded: Both files with their recorded hashes, if they have some: those bytes are run, or
+            nothing.
 
     Attributes:
         input_shape: (b, channels, H, W), or of pixels (b, H, W, channels), when it is entered; "?"
@@ -61,11 +64,13 @@ class OpenVinoRunner:
         *,
         requests: int | None = 1,
         before: Interface | None = None,
+        recorded: Sequence[Recorded] = (),
     ) -> None:
         if requests is not None and requests < 1:
             raise ConfigError(f"requests = {requests} must be at least 1")
         self.path = path
         self.before = before
+        self.recorded = tuple(recorded)
         self.precision = precision
         self.threads = threads
         self.image_input = image_input
@@ -76,7 +81,7 @@ class OpenVinoRunner:
 
     def __enter__(self) -> Self:
         settings = runtime_settings(self.precision, self.threads, self.requests)
-        self._compiled = compile_engine(self.path, settings, self.before)
+        self._compiled = compile_engine(self.path, settings, self.before, self.recorded)
         if self.requests is None:
             self.requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         shape = self._compiled.input(0).get_partial_shape()
@@ -140,19 +145,32 @@ def runtime_settings(
     return settings
 
 
-def compile_engine(path: Path, settings: dict[str, Any], before: Interface | None = None) -> Any:
+def compile_engine(
+    path: Path,
+    settings: dict[str, Any],
+    before: Interface | None = None,
+    recorded: Sequence[Recorded] = (),
+) -> Any:
     """The engine in ``path``, or what of it comes before its ends, compiled for this CPU.
+
+    Args:
+        path: The .xml.
+        settings: From ``runtime_settings``.
+        before: As of ``OpenVinoRunner``.
+        recorded: Likewise.
 
     Raises:
         InputError: It is none, or half of one.
+        UnsafeError: A file of it is not the one that was recorded.
     """
     import openvino
 
     for file in (path, path.with_suffix(".bin")):
         refuse_impostors(file, "an OpenVINO model")
     core = openvino.Core()
+    parts = [file.read() for file in recorded]
     try:
-        model = core.read_model(str(path))
+        model = core.read_model(*parts) if parts else core.read_model(str(path))
         if before is not None:
             model = cut_openvino(model, before, path)
         return core.compile_model(model, "CPU", settings)

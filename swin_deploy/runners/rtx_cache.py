@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from swin_deploy.errors import from_os_error
-from swin_deploy.files import atomic_path, cache_folder, digest, sha256
+from swin_deploy.files import atomic_path, cache_folder, digest
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -16,16 +16,16 @@ def default_folder() -> Path:
     return cache_folder("rtx")
 
 
-def cache_file(folder: Path, engine: Path, device: str, version: str) -> Path:
+def cache_file(folder: Path, plan_sha256: str, device: str, version: str) -> Path:
     """The file of an engine on one GPU, driver and version: others have other names.
 
     Args:
         folder: Where caches lie.
-        engine: The plan.
+        plan_sha256: Of the engine.
         device: The GPU and its driver, in any words.
         version: Of the library.
     """
-    return folder / f"{digest([sha256(engine), device, version])[:32]}.bin"
+    return folder / f"{digest([plan_sha256, device, version])[:32]}.bin"
 
 
 def read_cache(path: Path) -> tuple[bytes, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import queue
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
+from swin_deploy.files import Recorded, read_bytes
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners import cuda, rtx_cache
 from swin_deploy.runners.base import require_fit
@@ -51,6 +53,7 @@ class TensorRtRunner:
         cuda_graph: Send the work of a call as one, which takes the host less time.
         cache_folder: Where TensorRT-RTX keeps what it compiled at run time; None for
             ``rtx_cache.default_folder``.
+        recorded: The plan with its recorded hash, if it has one: those bytes are run, or nothing.
 
     Attributes:
         notes: What a user has to know of it: why there is no CUDA graph, what became of the cache.
@@ -66,10 +69,12 @@ class TensorRtRunner:
         contexts: int = 1,
         cuda_graph: bool = True,
         cache_folder: Path | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
         if contexts < 1:
             raise ConfigError(f"contexts = {contexts} must be at least 1")
         self.path = path
+        self.recorded = recorded
         self.module = module
         self.name = name
         self.image_input = image_input
@@ -89,13 +94,15 @@ class TensorRtRunner:
             contexts=self.contexts,
             cuda_graph=False,
             cache_folder=self.cache_folder,
+            recorded=self.recorded,
         )
 
     def __enter__(self) -> Self:
         trt = importlib.import_module(self.module)
         cuda.use_device()
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-        self._engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
+        plan = read_bytes(self.recorded or self.path)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise EnvironmentMissingError(
                 f"{self.path} was not built for this {self.module} {trt.__version__} "
@@ -112,7 +119,7 @@ class TensorRtRunner:
         self._cache: Any = None
         with ExitStack() as undo:
             graphs = self.cuda_graph and not hasattr(trt, "CudaGraphStrategy")
-            made = self._make_contexts(trt)
+            made = self._make_contexts(trt, hashlib.sha256(plan).hexdigest())
             if any(context is None for context in made):
                 raise ResourceError(
                     f"{self.path}: no memory for its activations",
@@ -140,7 +147,7 @@ class TensorRtRunner:
         self._lanes = []
         self._cache = self._engine = self._runtime = None
 
-    def _make_contexts(self, trt: Any) -> Any:
+    def _make_contexts(self, trt: Any, plan_sha256: str) -> Any:
         """As many contexts as were asked for; None in place of one that memory does not allow."""
         if hasattr(trt, "IRuntimeCache"):
             config = self._engine.create_runtime_config()
@@ -151,7 +158,7 @@ class TensorRtRunner:
             if self.cuda_graph:
                 config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             self._cache = config.create_runtime_cache()
-            self._load_cache(trt.__version__)
+            self._load_cache(trt.__version__, plan_sha256)
             config.set_runtime_cache(self._cache)
             return [self._engine.create_execution_context(config) for _ in range(self.contexts)]
         return [self._engine.create_execution_context() for _ in range(self.contexts)]
@@ -165,10 +172,10 @@ class TensorRtRunner:
         undo.callback(lane.drop_graph)
         return lane
 
-    def _load_cache(self, version: str) -> None:
+    def _load_cache(self, version: str, plan_sha256: str) -> None:
         device = f"{cuda.device_name()}, driver {cuda.driver_version()}"
         folder = self.cache_folder or rtx_cache.default_folder()
-        self._cache_file = rtx_cache.cache_file(folder, self.path, device, version)
+        self._cache_file = rtx_cache.cache_file(folder, plan_sha256, device, version)
         self._cached, note = rtx_cache.read_cache(self._cache_file)
         if self._cached and not self._cache.deserialize(self._cached):
             note = f"runtime cache {self._cache_file} is of another machine; compiled anew"

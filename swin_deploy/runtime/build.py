@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +16,23 @@ from swin_deploy.engine.build import TIMEOUT_S, BuiltEngine, build_engine
 from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import (
-    BusyError,
     EnvironmentMissingError,
     InputError,
     UnsafeError,
     VerificationError,
 )
 from swin_deploy.files import digest, require_writable, sha256, sync, write_json
+from swin_deploy.own_files import lock_own, own_folder
 from swin_deploy.precisions import Precision
 from swin_deploy.runtime.check import check_photo, compare_engine
 from swin_deploy.runtime.record import (
     LOCK,
     RECORD,
     WORK,
+    Built,
     Record,
     find_strangers,
+    no_record,
     read_record,
 )
 from swin_deploy.runtime.shipped import ENGINES, Shipped
@@ -86,9 +86,10 @@ def build_bundle(
         UnsafeError: Something lies among the engines that no build made; likewise.
         SwinDeployError: Something is missing here; likewise.
     """
-    engines = shipped.folder / ENGINES
+    require_writable(shipped.folder, "a copy of the bundle in a folder that you own")
+    engines = own_folder(shipped.folder, ENGINES)
     require_writable(engines, "a copy of the bundle in a folder that you own")
-    with _only_builder(engines):
+    with lock_own(engines / LOCK, str(engines), "wait for it"):
         _clear(shipped, engines)
         started("reading the reference photo")
         if (skipped := check_photo(shipped)) is not None:
@@ -101,14 +102,14 @@ def _clear(shipped: Shipped, engines: Path) -> None:
     for path in engines.iterdir():
         if path.name.startswith(WORK) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-    for path in find_strangers(engines, Record(_former(shipped))):
+    for path in find_strangers(engines, _former(shipped)):
         if path != shipped.folder / RECORD and not _is_engine_folder(path, engines):
             raise UnsafeError(f"{path} is listed in no {RECORD}", "move it elsewhere")
 
 
 def _sweep(shipped: Shipped, engines: Path) -> None:
     """Remove the folders of engines that the record does not list."""
-    for path in find_strangers(engines, Record(_former(shipped))):
+    for path in find_strangers(engines, _former(shipped)):
         if _is_engine_folder(path, engines):
             gone = engines / f"{_SCRATCH}{path.name}"  # at once, for those who load meanwhile
             shutil.rmtree(path.rename(gone))
@@ -130,7 +131,7 @@ def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=engines) as scratch:
         final = Path(scratch) / "engine" / Path(target.engine_name(precision)).name
         started(f"compiling {precision} for {target.name}")
-        source = shipped.folder / shipped.graphs[precision].file
+        source = shipped.file(shipped.graphs[precision].file).copy_to(Path(scratch))
         built = build_engine(target, source, final, shipped.batch, Path(scratch) / "build.log")
         sizes = shipped.batch.checked_sizes(new_seed())
         numbers = ", ".join(map(str, sizes))
@@ -196,14 +197,15 @@ def _publish(
     if not final.exists():
         folder.replace(final)
         sync(engines)
-    entry = {
-        "files": {f"{ENGINES}/{final.name}/{name}": value for name, value in hashes.items()},
-        "built_for": asdict(built.built_for),
-        "verification": verification.as_dict(),
-    }
-    record = Record(_former(shipped) | {precision: entry})
+    entry = Built(
+        files={f"{ENGINES}/{final.name}/{name}": value for name, value in hashes.items()},
+        built_for=built.built_for,
+        verification=verification.as_dict(),
+    )
+    former = _former(shipped)
+    record = replace(former, engines=former.engines | {precision: entry})
     try:
-        write_json(shipped.folder / RECORD, record.as_dict(shipped))
+        write_json(shipped.folder / RECORD, record.as_dict())
     finally:  # an engine that no record lists would be refused, and its neighbours with it
         _sweep(shipped, engines)
     return final / next(iter(hashes))
@@ -213,20 +215,9 @@ def _hash(path: Path) -> str | None:
     return sha256(path) if path.is_file() and not path.is_symlink() else None
 
 
-def _former(shipped: Shipped) -> dict[str, dict[str, Any]]:
+def _former(shipped: Shipped) -> Record:
     """What was built before; nothing where the record of it does not count, as it is replaced."""
     try:
-        return read_record(shipped).engines
+        return read_record(shipped)
     except (InputError, UnsafeError):
-        return {}
-
-
-@contextmanager
-def _only_builder(engines: Path) -> Iterator[None]:
-    """Hold the lock of a folder of engines; the kernel frees it if this process dies."""
-    with (engines / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BusyError(f"another process is building in {engines}", "wait for it") from error
-        yield
+        return no_record(shipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from swin_deploy.engine.open import looks_at, open_engine
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
+from swin_deploy.files import Recorded
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner, run_all
@@ -36,8 +38,8 @@ def check_photo(shipped: Shipped) -> str | None:
         require_pillow()
     except EnvironmentMissingError:  # such a device reads none, and engines are given arrays
         return "Pillow is not here, so photos were not compared"
-    photo, tensor = (shipped.folder / name for name in shipped.photo)
-    expected = read_array(tensor)
+    photo = shipped.folder / shipped.photo.file
+    expected = read_array(shipped.file(shipped.photo.tensor))
     found = load_photo(photo, shipped.image_size, shipped.preprocessing)
     if found.shape != expected.shape or not np.array_equal(found, expected):
         worst = (
@@ -95,8 +97,8 @@ def compare_engine(
 
 
 def _read(shipped: Shipped, reference: Reference) -> tuple[FloatArray, dict[str, FloatArray]]:
-    images = read_array(shipped.folder / reference.inputs)
-    return images, {n: read_array(shipped.folder / f) for n, f in reference.outputs.items()}
+    images = read_array(shipped.file(reference.inputs))
+    return images, {n: read_array(shipped.file(f)) for n, f in reference.outputs.items()}
 
 
 def _compare(
@@ -119,14 +121,16 @@ def _compare(
     )
 
 
-def read_array(path: Path) -> FloatArray:
+def read_array(file: Recorded) -> FloatArray:
     """An array of the bundle.
 
     Raises:
         InputError: It is none of float32.
+        UnsafeError: It is not the file that was recorded.
     """
+    path, content = file.path, file.read()
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(io.BytesIO(content), allow_pickle=False)
     except ValueError as error:
         raise InputError(f"{path} is no array: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not len(array):

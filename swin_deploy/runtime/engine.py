@@ -62,7 +62,8 @@ class SwinEngine:
         """Open the engine of a bundle that was unpacked, and built by ``swin.pyz build``.
 
         Every file is compared with its recorded hash, and what the engine was built for with this
-        machine, before anything is deserialised.
+        machine, before anything is deserialised; what is deserialised are the bytes that were
+        compared.
 
         Args:
             folder: Of the bundle.
@@ -84,9 +85,10 @@ class SwinEngine:
         if workers < 1:
             raise ConfigError(f"workers = {workers}", "at least 1")
         shipped = open_bundle(Path(folder), None if verify_key is None else Path(verify_key))
-        chosen, path = require_engine(shipped, precision)
+        chosen, files = require_engine(shipped, precision)
         target, taken = find_target(shipped.target), shipped.image_input(chosen)
-        runner = open_engine(target, chosen, path, threads, taken, at_once=workers)
+        path = files[0].path
+        runner = open_engine(target, chosen, path, threads, taken, at_once=workers, recorded=files)
         return cls(shipped, chosen, path, runner.__enter__(), workers)
 
     def __enter__(self) -> Self:
@@ -139,7 +141,7 @@ class SwinEngine:
             raise ConfigError(f"k = {k}", "at least 1")
         items, names = list_images(images)
         return to_prediction(
-            self.outputs(items), self.shipped.interface, self.shipped.labels, names, k
+            self.outputs(items), self.shipped.interface, self.shipped.label_names, names, k
         )
 
     def maps(self, images: Any) -> dict[str, FloatArray]:

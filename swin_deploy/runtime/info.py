@@ -24,13 +24,13 @@ def describe(shipped: Shipped) -> dict[str, Any]:
     require_no_strangers(shipped, record)
     return {
         "network": shipped.network,
-        "made by": f"swin-deploy {shipped.tool}",
+        "made by": f"swin-deploy {shipped.tool.version}",
         "weights": shipped.weights,
         "image": f"{height}x{width}",
         "batch": str(shipped.batch),
         "outputs": shipped.outputs,
         "classes": shipped.classes,
-        "labels": len(shipped.labels),
+        "labels": len(shipped.label_names),
         "target": shipped.target,
         "precisions": list(shipped.graphs),
         "floors_db": {precision: graph.floors_db for precision, graph in shipped.graphs.items()},
@@ -39,8 +39,8 @@ def describe(shipped: Shipped) -> dict[str, Any]:
         "signed": (shipped.folder / SIGNATURE).is_file(),
         "sha256": shipped.sha256,
         "built": {
-            precision: {"files": entry["files"], "built_for": entry["built_for"]}
-            for precision, entry in record.engines.items()
+            precision: {"files": built.files, "built_for": asdict(built.built_for)}
+            for precision, built in record.engines.items()
         },
     }
 

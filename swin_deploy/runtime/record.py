@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.engine.fingerprint import fingerprint_here, mismatch, read_fingerprint
+from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, mismatch
 from swin_deploy.engine.targets import find_target
-from swin_deploy.errors import EnvironmentMissingError, InputError, UnsafeError
-from swin_deploy.files import read_json
+from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.files import DIGEST, Recorded, require_digest, with_digest
 from swin_deploy.precisions import Precision
+from swin_deploy.records import decode, load_json
 from swin_deploy.runtime.shipped import ENGINES, Shipped
-from swin_deploy.runtime.trust import require_hash
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORD = f"{ENGINES}/engine.json"
 LOCK = ".lock"  # in the folder of engines, as the next
 # What the names of the folders begin with that a build works in; the second is of ``atomic_path``.
@@ -25,51 +24,73 @@ WORK = (".building-", ".engine.json.")
 REBUILD = "python3 swin.pyz build"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What was built of one bundle.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """An engine that was built here.
 
     Attributes:
-        engines: Precision -> its "files" (path -> SHA-256, the engine first), "built_for" and
-            "verification".
+        files: Path in the bundle -> SHA-256, the engine first.
+        built_for: What it takes to load it.
+        verification: How far it is from eager PyTorch: ``Verification.as_dict``.
     """
 
-    engines: dict[str, dict[str, Any]]
+    files: dict[str, str]
+    built_for: Fingerprint
+    verification: dict[str, Any]
 
-    def as_dict(self, shipped: Shipped) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise ConfigError("files = {}: an engine has at least one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What was built of one bundle: ``engine.json``, written and read by this class.
+
+    Attributes:
+        bundle_sha256: Which bundle.
+        target: Its target.
+        engines: By precision.
+    """
+
+    bundle_sha256: str
+    target: str
+    engines: dict[Precision, Built]
+
+    def as_dict(self) -> dict[str, Any]:
         """The JSON object that ``read_record`` reads back."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "bundle_sha256": shipped.sha256,
-            "target": shipped.target,
-            "engines": self.engines,
-        }
+        return with_digest({"schema_version": SCHEMA_VERSION, **asdict(self)})
+
+
+def no_record(shipped: Shipped) -> Record:
+    """That of a bundle of which nothing was built."""
+    return Record(bundle_sha256=shipped.sha256, target=shipped.target, engines={})
 
 
 def read_record(shipped: Shipped) -> Record:
     """What was built of this bundle; empty where nothing was.
 
     Raises:
-        UnsafeError: The record is of another bundle, or a link.
-        InputError: The record is damaged.
+        UnsafeError: The record is of another bundle, or a link, or not as it was written.
+        InputError: The record is damaged, or of another version; names the key.
     """
     path = shipped.folder / RECORD
     if path.is_symlink() or path.parent.is_symlink():
         raise UnsafeError(f"{path} is a link, or lies in one", f"remove it, and {REBUILD}")
     if not path.exists():
-        return Record({})
-    data = read_json(path)
-    if data is None or data.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(f"{path} is no record of this version", REBUILD)
-    if (of := data.get("bundle_sha256")) != shipped.sha256:
+        return no_record(shipped)
+    data = load_json(path, REBUILD, finite=False)
+    if (version := data.get("schema_version")) != SCHEMA_VERSION:
+        raise InputError(f"{path} is no record of this version: {version!r}", REBUILD)
+    own = {"schema_version", DIGEST}
+    said = {name: value for name, value in data.items() if name not in own}
+    record = decode(Record, said, path, REBUILD)
+    if (of := record.bundle_sha256) != shipped.sha256:
         raise UnsafeError(
-            f"{path} is of another bundle: {str(of)[:12]}, this one is {shipped.sha256[:12]}",
-            REBUILD,
+            f"{path} is of another bundle: {of[:12]}, this one is {shipped.sha256[:12]}", REBUILD
         )
-    engines = data.get("engines")
-    if not isinstance(engines, dict) or not all(isinstance(e, dict) for e in engines.values()):
-        raise InputError(f"{path} is damaged: it lists no engines", REBUILD)
-    return Record(engines)
+    require_digest(data, path, REBUILD)
+    return record
 
 
 def find_strangers(folder: Path, record: Record) -> list[Path]:
@@ -84,9 +105,8 @@ def find_strangers(folder: Path, record: Record) -> list[Path]:
     """
     listed: dict[str, set[str]] = {}
     for entry in record.engines.values():
-        files = entry.get("files")
-        for name in files if isinstance(files, dict) else ():
-            inside, _, file = str(name).removeprefix(f"{ENGINES}/").partition("/")
+        for name in entry.files:
+            inside, _, file = name.removeprefix(f"{ENGINES}/").partition("/")
             listed.setdefault(inside, set()).add(file)
     strangers: list[Path] = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -114,12 +134,17 @@ def require_no_strangers(shipped: Shipped, record: Record) -> None:
         )
 
 
-def require_engine(shipped: Shipped, precision: str | None) -> tuple[Precision, Path]:
+def require_engine(
+    shipped: Shipped, precision: str | None
+) -> tuple[Precision, tuple[Recorded, ...]]:
     """The engine of a precision, after all that can be said of it before it is opened.
 
     Args:
         shipped: The bundle, whose files were checked.
         precision: None for the one that is preferred of those that were built.
+
+    Returns:
+        Its precision, and its files in order with their recorded hashes.
 
     Raises:
         InputError: It was not built, or its record is damaged.
@@ -139,27 +164,26 @@ def require_engine(shipped: Shipped, precision: str | None) -> tuple[Precision, 
             f"{shipped.folder} has no engine in {chosen}, only in {', '.join(record.engines)}",
             f"{REBUILD} --precision {chosen}",
         )
-    path = _require_own(shipped, record.engines[chosen])
+    files = _require_own(shipped, record.engines[chosen])
     require_no_strangers(shipped, record)
-    return chosen, path
+    return chosen, files
 
 
-def _require_own(shipped: Shipped, entry: Mapping[str, Any]) -> Path:
-    files = entry.get("files")
-    if not isinstance(files, dict) or not files:
-        raise InputError(f"{shipped.folder / RECORD} lists no files of an engine", REBUILD)
-    for name in files:
+def _require_own(shipped: Shipped, built: Built) -> tuple[Recorded, ...]:
+    for name in built.files:
         path = shipped.folder / name
         if not _inside(name) or path.is_symlink() or path.parent.is_symlink():
             raise UnsafeError(f"{path} is not a file that was built here, or is a link", REBUILD)
-    first = shipped.folder / str(next(iter(files)))
-    _require_machine(shipped, entry, first)
-    for name, expected in files.items():
-        path = shipped.folder / name
-        if not path.is_file():
-            raise UnsafeError(f"{path} is missing, {RECORD} lists it", REBUILD)
-        require_hash(path, str(expected), RECORD)
-    return first
+    files = tuple(
+        Recorded(path=shipped.folder / name, sha256=expected, record=RECORD, again=REBUILD)
+        for name, expected in built.files.items()
+    )
+    _require_machine(shipped, built.built_for, files[0].path)
+    for file in files:
+        if not file.path.is_file():
+            raise UnsafeError(f"{file.path} is missing, {RECORD} lists it", REBUILD)
+        file.read()
+    return files
 
 
 def _inside(name: str) -> bool:
@@ -168,13 +192,12 @@ def _inside(name: str) -> bool:
     return len(parts) == 3 and parts[0] == ENGINES and not any(p in ("", ".", "..") for p in parts)
 
 
-def _require_machine(shipped: Shipped, entry: Mapping[str, Any], path: Path) -> None:
+def _require_machine(shipped: Shipped, recorded: Fingerprint, path: Path) -> None:
     from swin_deploy.engine.open import why_not_here  # numpy, which ``info`` does without
 
     target = find_target(shipped.target)
     if (problem := why_not_here(target)) is not None:
         raise EnvironmentMissingError(f"{path} cannot run here: {problem}", target.install)
-    recorded = read_fingerprint(entry, path)
     here = fingerprint_here(target.module, target.distribution)
     if (reason := mismatch(recorded, here)) is not None:
         raise EnvironmentMissingError(

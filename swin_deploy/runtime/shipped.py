@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_deploy.batches import BatchRange
+from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.interface import OUTPUTS, Interface, Outputs
+from swin_deploy.files import DIGEST, Recorded, require_digest, with_digest
+from swin_deploy.interface import Interface, Outputs
 from swin_deploy.precisions import PRECISIONS, Precision
-from swin_deploy.preprocessing import Preprocessing, Size, read_preprocessing
-from swin_deploy.records import parse_json
+from swin_deploy.preprocessing import Preprocessing, Size
+from swin_deploy.records import decode, parse_json
 
 if TYPE_CHECKING:
     from swin_deploy.data.pixels import ImageInput
 
-SCHEMA_VERSION = 2  # 2: images that no camera takes, and what is asked of engines on them
+SCHEMA_VERSION = 2  # 2: a digest, and images that no camera takes
 BUNDLE, ENGINES = "bundle.json", "engines"  # the file, and the folder of what is built here
 EXTREME = "extremes"  # the reference that engines of every precision are compared on too
+PHOTO_CHANNELS = (1, 3)  # of networks that take photos
 # Which of several precisions is meant where none is named: the first of these that is there.
 PREFERRED: tuple[Precision, ...] = ("fp16", "fp32", "bf16", "int8")
 
@@ -55,13 +58,35 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shipped:
-    """A bundle.
+class Tool:
+    """What made a bundle."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """A photo, and the tensor that it has to become: (channels, H, W) float32 as .npy."""
+
+    file: str
+    tensor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedFile:
+    """A file of a bundle; its size is in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """``bundle.json``, written and read by this class.
 
     Attributes:
-        folder: Where it was unpacked.
-        sha256: Of ``bundle.json``.
-        tool: Version that made it.
+        tool: That made it.
         network: Name of the network.
         weights: Where they come from.
         image_size: (height, width), in pixels.
@@ -70,21 +95,17 @@ class Shipped:
         interface: What the graphs take and give.
         preprocessing: Of photos.
         classes: How many; 0 of a backbone.
-        labels: Names of the classes by index; empty where they are not known.
-        labels_file: That they stand in; None likewise.
+        labels: The file with their names; None where they are not known.
         target: Name of the row of ``engine.targets`` that engines are built for.
         recipe: The settings of that row when the bundle was made, for people.
         graphs: Precision -> its graph.
         references: Name -> reference.
-        photo: A photo, and the tensor that it has to become, (channels, H, W) float32 as .npy; None
-            for a network that takes no photos.
+        photo: None for a network that takes no photos.
         notes: What the person at the device has to know.
-        files: Every file but ``bundle.json`` and its signature -> SHA-256 and size in bytes.
+        files: Every file but ``bundle.json`` and its signature.
     """
 
-    folder: Path
-    sha256: str
-    tool: str
+    tool: Tool
     network: str
     weights: dict[str, Any]
     image_size: Size
@@ -93,15 +114,62 @@ class Shipped:
     interface: Interface
     preprocessing: Preprocessing
     classes: int
-    labels: tuple[str, ...]
-    labels_file: str | None
+    labels: str | None
     target: str
     recipe: dict[str, Any]
     graphs: dict[Precision, Graph]
     references: dict[str, Reference]
-    photo: tuple[str, str] | None
+    photo: Photo | None
     notes: tuple[str, ...]
-    files: dict[str, tuple[str, int]]
+    files: dict[str, ShippedFile]
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ConfigError(f"target = {self.target!r} is none of {', '.join(TARGETS)}")
+        if not self.graphs:
+            raise ConfigError("graphs = {}: at least one")
+        for graph in self.graphs.values():
+            if graph.reference not in self.references or not graph.floors_db:
+                raise ConfigError(f"{graph.file} has no reference or no floors")
+        if (channels := len(self.preprocessing.mean)) in PHOTO_CHANNELS and self.photo is None:
+            raise ConfigError(f"photo = null, and networks of {channels} channels take photos")
+
+    def named(self) -> set[str]:
+        """The files that it names."""
+        named = {graph.file for graph in self.graphs.values()}
+        named |= {self.labels} if self.labels is not None else set()
+        named |= {self.photo.file, self.photo.tensor} if self.photo is not None else set()
+        for reference in self.references.values():
+            named |= {reference.inputs, *reference.outputs.values()}
+        return named
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object that ``parse_bundle`` reads back."""
+        return with_digest({"schema_version": SCHEMA_VERSION, **asdict(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped(Contents):
+    """A bundle that was unpacked.
+
+    Attributes:
+        folder: Where.
+        sha256: Of ``bundle.json``.
+        label_names: Names of the classes by index; empty where they are not known.
+    """
+
+    folder: Path
+    sha256: str
+    label_names: tuple[str, ...] = ()
+
+    def file(self, name: str) -> Recorded:
+        """A file with its recorded hash, to be read."""
+        return Recorded(
+            path=self.folder / name,
+            sha256=self.files[name].sha256,
+            record=BUNDLE,
+            again="unpack the archive again",
+        )
 
     def image_input(self, precision: Precision) -> ImageInput:
         """What the graph of a precision takes."""
@@ -128,44 +196,21 @@ def parse_bundle(folder: Path, content: bytes, sha256: str) -> Shipped:
     """``bundle.json`` as data; its files are checked by ``trust.open_bundle``.
 
     Raises:
-        InputError: It is no bundle of this version.
+        InputError: It is no bundle of this version; names the key.
+        UnsafeError: It is not as it was written.
     """
-    where = folder / BUNDLE
-    try:
-        data = parse_json(content, where, "unpack the archive again")
-        if (version := data["schema_version"]) != SCHEMA_VERSION:
-            raise InputError(
-                f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}",
-                "the swin.pyz that came with it",
-            )
-        height, width = data["image_size"]
-        return Shipped(
-            folder=folder,
-            sha256=sha256,
-            tool=data["tool"]["version"],
-            network=data["network"],
-            weights=data["weights"],
-            image_size=(int(height), int(width)),
-            batch=BatchRange(**data["batch"]),
-            outputs=OUTPUTS[OUTPUTS.index(data["outputs"])],
-            interface=Interface(**data["interface"]),
-            preprocessing=read_preprocessing(data["preprocessing"]),
-            classes=int(data["classes"]),
-            labels=(),
-            labels_file=data["labels"],
-            target=data["target"],
-            recipe=data["recipe"],
-            graphs={p: Graph(**data["graphs"][p]) for p in PRECISIONS if p in data["graphs"]},
-            references={name: Reference(**one) for name, one in data["references"].items()},
-            photo=data["photo"] and (data["photo"]["file"], data["photo"]["tensor"]),
-            notes=tuple(map(str, data.get("notes", ()))),  # older bundles have none
-            files={name: (one["sha256"], one["bytes"]) for name, one in data["files"].items()},
+    where, again = folder / BUNDLE, "unpack the archive again"
+    data = parse_json(content, where, again)
+    if not isinstance(data, dict) or (version := data.get("schema_version")) is None:
+        raise InputError(f"{where} describes no bundle", again)
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}",
+            "the swin.pyz that came with it",
         )
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ConfigError,
-    ) as error:
-        raise InputError(f"{where} describes no bundle: {error!r}", "unpack it again") from error
+    own = {"schema_version", DIGEST}
+    said = {name: value for name, value in data.items() if name not in own}
+    contents = decode(Contents, said, where, again)
+    require_digest(data, where, again)
+    fields = {name: getattr(contents, name) for name in Contents.__dataclass_fields__}
+    return Shipped(folder=folder, sha256=sha256, **fields)

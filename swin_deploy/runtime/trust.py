@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.data.classes import read_class_names
+from swin_deploy.data.classes import parse_class_names
 from swin_deploy.errors import EnvironmentMissingError, InputError, UnsafeError
-from swin_deploy.files import sha256
 from swin_deploy.runtime.shipped import BUNDLE, ENGINES, Shipped, parse_bundle
 
 SIGNATURE = f"{BUNDLE}.sig"
@@ -43,9 +42,10 @@ def open_bundle(folder: Path, verify_key: Path | None = None) -> Shipped:
         require_signature(folder, content, verify_key)
     shipped = parse_bundle(folder, content, hashlib.sha256(content).hexdigest())
     _require_files(shipped)
-    if shipped.labels_file is None:
+    if shipped.labels is None:
         return shipped
-    return replace(shipped, labels=read_class_names(folder / shipped.labels_file))
+    names = shipped.file(shipped.labels)
+    return replace(shipped, label_names=parse_class_names(names.read(), names.path))
 
 
 def require_bundle(folder: Path) -> None:
@@ -71,24 +71,20 @@ def require_bundle(folder: Path) -> None:
 
 
 def _require_files(shipped: Shipped) -> None:
-    named = {graph.file for graph in shipped.graphs.values()} | set(shipped.photo or ())
-    named |= {shipped.labels_file} if shipped.labels_file else set()
-    for reference in shipped.references.values():
-        named |= {reference.inputs, *reference.outputs.values()}
-    if unlisted := sorted(named - shipped.files.keys()):
+    if unlisted := sorted(shipped.named() - shipped.files.keys()):
         raise UnsafeError(f"{shipped.folder / BUNDLE} names {unlisted[0]} and has no hash of it")
     present = _walk(shipped.folder)
     if added := sorted(present - shipped.files.keys() - {BUNDLE, SIGNATURE}):
         raise UnsafeError(
             f"{shipped.folder / added[0]} is not a file of the bundle", "move it elsewhere"
         )
-    for name, (expected, size) in sorted(shipped.files.items()):
+    for name, recorded in sorted(shipped.files.items()):
         path = shipped.folder / name
         if name not in present:
             raise UnsafeError(f"{path} is missing", _AGAIN)
-        if (found := path.stat().st_size) != size:
-            raise UnsafeError(f"{path} has {found} bytes, {BUNDLE} says {size}", _AGAIN)
-        require_hash(path, expected, BUNDLE)
+        if (found := path.stat().st_size) != recorded.bytes:
+            raise UnsafeError(f"{path} has {found} bytes, {BUNDLE} says {recorded.bytes}", _AGAIN)
+        shipped.file(name).read()
 
 
 def _walk(folder: Path) -> set[str]:
@@ -108,19 +104,6 @@ def _walk(folder: Path) -> set[str]:
             folders.remove(ENGINES)
         found |= {(here / name).relative_to(folder).as_posix() for name in names}
     return found
-
-
-def require_hash(path: Path, expected: str, record: str) -> None:
-    """Check that a file is the one that ``record`` names.
-
-    Raises:
-        UnsafeError: It is another one.
-    """
-    if (found := sha256(path)) != expected:
-        raise UnsafeError(
-            f"{path} was changed: sha256 {found[:12]}, {record} says {expected[:12]}",
-            _AGAIN if record == BUNDLE else "python3 swin.pyz build",
-        )
 
 
 def require_signature(folder: Path, content: bytes, key: Path) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from swin_deploy.artifacts.manifest import source_digest
 from swin_deploy.bench.statistics import UNSTABLE
 from swin_deploy.engine.build import require_installed
-from swin_deploy.files import require_writable
+from swin_deploy.files import require_writable, source_digest
 from swin_deploy.machine import describe_machine
 from swin_deploy.scaling.fit import fit_power_law
 from swin_deploy.scaling.graphs import COMPILER, Graphs

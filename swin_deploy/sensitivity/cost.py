@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.cost.subject import COMPILER, open_subjects
 from swin_deploy.engine.cost import cost_listing
-from swin_deploy.engine.cost_subject import COMPILER, open_subjects
 from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.graph.int8.recipe import Recipe
 

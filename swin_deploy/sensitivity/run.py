@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from swin_deploy.artifacts.manifest import source_digest
 from swin_deploy.data.calibration import find_calibration, read_batches
 from swin_deploy.data.sample import ImageSample
-from swin_deploy.files import require_writable, sha256
+from swin_deploy.files import require_writable, sha256, source_digest
 from swin_deploy.graph.calibrate import collect_statistics
 from swin_deploy.graph.int8.quantize import tensors_to_calibrate
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for

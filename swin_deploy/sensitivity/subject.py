@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.artifacts.manifest import MANIFEST
-from swin_deploy.artifacts.reader import require_run
 from swin_deploy.batches import BatchRange
 from swin_deploy.data.calibration import read_batches
-from swin_deploy.data.classes import read_class_names
 from swin_deploy.data.labelled import LabelledSet, find_labelled, read_labelled
 from swin_deploy.data.sample import ImageSample, find_sample, folder_of
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError
 from swin_deploy.files import sha256
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray
-from swin_deploy.networks import NetworkConfig, config_of
+from swin_deploy.networks import NetworkConfig
 from swin_deploy.preprocessing import Preprocessing, Size
+from swin_deploy.run.finished import require_run
 
 _MOST_AT_ONCE = 16  # images that a graph with a dynamic batch gets at a time
 
@@ -69,43 +67,24 @@ def open_run_graph(path: Path) -> Subject:
     """Open a run folder, with the hashes of what is read of it compared.
 
     Raises:
-        InputError: There is no run at ``path``, or its manifest does not describe a network.
+        InputError: There is no run at ``path``, or its manifest is damaged.
         ConfigError: It gives no logits.
         UnsafeError: A file of it is not the one that was recorded.
     """
     run = require_run(path)
-    header, files = run.manifest.header, run.manifest.outputs()
-    try:
-        config = config_of(header["family"], header["variant"])
-        steps: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in header["preprocessing"].items()
-        }
-        preprocessing, batch = Preprocessing(**steps), BatchRange(**header["batch"])
-        half = run.manifest.stages.get("fp16")
-        fp32_nodes = () if half is None else tuple(half.details["fp32_nodes"])
-        outputs, random = header["outputs"], header["weights"]["source"] == "random"
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{run.path / MANIFEST} does not describe a network: {error!r}", "export again"
-        ) from error
-    if outputs != LOGITS:
+    if run.outputs != LOGITS:
         raise ConfigError(
-            f"{run.path} gives {outputs}, and sensitivity is measured on {LOGITS}",
+            f"{run.path} gives {run.outputs}, and sensitivity is measured on {LOGITS}",
             "swin-deploy export --outputs logits",
         )
-    # Where the deployed graph has other ends, the graph that was simplified lies beside it.
-    graph = "model.sim.onnx" if "model.sim.onnx" in files else "model.onnx"
     return Subject(
-        config=config,
-        preprocessing=preprocessing,
-        batch=batch,
-        graph=run.checked(graph),
-        class_names=(
-            read_class_names(run.checked("labels.json")) if "labels.json" in files else ()
-        ),
-        fp32_nodes=fp32_nodes,
-        random=random,
+        config=run.config,
+        preprocessing=run.preprocessing,
+        batch=run.batch,
+        graph=run.checked(run.plain_graph),
+        class_names=run.labels,
+        fp32_nodes=run.fp32_nodes("fp16"),
+        random=run.random,
     )
 
 

@@ -12,16 +12,16 @@ from swin_deploy.errors import InputError
 from swin_deploy.judge import difference
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network
+from swin_deploy.run.finished import Run
 from swin_deploy.verify.depth import Bisection, TensorRow
 from swin_deploy.verify.eager_points import Held, masked, trace_eager
-from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.points import GraphMap, Point, find_points
 from swin_deploy.verify.sides import Side, coarser, runnable
 from swin_deploy.verify.trace import trace_graph
 
 
 def bisect(
-    opened: OpenedRun,
+    opened: Run,
     model: Network,
     sides: tuple[Side, Side],
     images: Sequence[tuple[str, FloatArray]],
@@ -75,7 +75,7 @@ Tracer = Callable[[Sequence[Point], FloatArray], dict[str, Held]]
 
 
 def _tracer(
-    opened: OpenedRun, model: Network, side: Side, points: Sequence[Point], scratch: Path
+    opened: Run, model: Network, side: Side, points: Sequence[Point], scratch: Path
 ) -> Tracer:
     if side.graph is None:
         return lambda wanted, image: trace_eager(model, opened.outputs, wanted, image)

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import LOGITS
+from swin_deploy.run.finished import Run
 from swin_deploy.verify.comparison import BY_ACCURACY, NO_PHOTOS, Comparison, Kind
 from swin_deploy.verify.extremes import is_extreme
-from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.outputs import Outputs, compare_outputs
 from swin_deploy.verify.sides import Side, coarser, floor_between
 
 
 def check_pair(
-    opened: OpenedRun,
+    opened: Run,
     reference: Side,
     candidate: Side,
     images: InputSet,
@@ -55,7 +55,7 @@ def check_pair(
     return checks
 
 
-def _why_not_judged(opened: OpenedRun, sides: tuple[Side, Side], images: InputSet) -> str:
+def _why_not_judged(opened: Run, sides: tuple[Side, Side], images: InputSet) -> str:
     if all(side.precision != "int8" for side in sides):
         return ""
     if not images.natural:

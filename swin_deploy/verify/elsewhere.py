@@ -9,21 +9,21 @@ from typing import Any
 
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import InputError
-from swin_deploy.files import digest, sha256
+from swin_deploy.files import digest
 from swin_deploy.judge import powers_of
 from swin_deploy.machine import describe_machine
 from swin_deploy.precisions import PRECISIONS
+from swin_deploy.run.finished import Run
 from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.names import EAGER
-from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.saved import SavedOutputs, save_outputs
 from swin_deploy.verify.session import Session
 from swin_deploy.verify.sides import Side
 
 
-def network_digest(opened: OpenedRun) -> str:
+def network_digest(opened: Run) -> str:
     """Hex digest of the network and its weights: the same wherever it was exported."""
-    weights = opened.seed if opened.weights is None else sha256(opened.weights)
+    weights = opened.seed if opened.weights is None else opened.weights.sha256
     return digest({"network": asdict(opened.config), "weights": weights})
 
 
@@ -60,7 +60,7 @@ def compare_saved(session: Session, saved: SavedOutputs, path: Path) -> list[str
     if header.get("run") != network_digest(opened):
         raise InputError(
             f"{path} was saved from {header.get('network')} with other weights or settings than "
-            f"{opened.run.path} has",
+            f"{opened.path} has",
             "the run that it was saved from, or the same weights exported again",
         )
     shape = (opened.config.in_channels, *opened.config.image_size)

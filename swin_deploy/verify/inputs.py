@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise_for
+from swin_deploy.run.finished import Run
 from swin_deploy.verify.extremes import make_extremes
-from swin_deploy.verify.opened import OpenedRun
 
 AT_ONCE = 32  # photos in a set, so that a row of a report says where among many the worst is
 
 
 def make_inputs(
-    opened: OpenedRun, sizes: tuple[int, ...], photos: PhotoFolder | None
+    opened: Run, sizes: tuple[int, ...], photos: PhotoFolder | None
 ) -> tuple[list[InputSet], list[str]]:
     """All sets of images, noise first, and why photos were left out.
 

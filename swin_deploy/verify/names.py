@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swin_deploy.artifacts.reader import FinishedRun
 from swin_deploy.errors import ConfigError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.run.finished import Run
+from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, RAW
 
 EAGER = "eager"
-GRAPHS = {
-    "raw": "model.raw.onnx",
-    "onnx": "model.onnx",
-    "fp16": "model.fp16.onnx",
-    "bf16": "model.bf16.onnx",
-    "int8": "model.int8.onnx",
-    "int8-cpu": "model.int8.cpu.onnx",
+SIDES = {  # name of a side -> its graph
+    "raw": RAW,
+    "onnx": GRAPHS["fp32"],
+    "fp16": GRAPHS["fp16"],
+    "bf16": GRAPHS["bf16"],
+    "int8": INT8_GRAPHS["tensorrt"],
+    "int8-cpu": INT8_GRAPHS["onnxruntime"],
 }
-_ENGINE = "engine:"  # how the names of their stages begin
 
 
-def require_side(run: FinishedRun, name: str) -> None:
+def require_side(run: Run, name: str) -> None:
     """Check that a run has a side of that name, or that it is the path of an ONNX file.
 
     Raises:
         ConfigError: The run has none of that name.
         InputError: The file is no ONNX file, as far as a look tells.
     """
-    files, stages = run.manifest.outputs(), run.manifest.stages
-    names = [EAGER, *(graph for graph, file in GRAPHS.items() if file in files)]
-    names += [stage.removeprefix(_ENGINE) for stage in stages if stage.startswith(_ENGINE)]
+    graphs = (side for side, file in SIDES.items() if file in run.files)
+    names = [EAGER, *graphs, *run.engines]
     if name in names:
         return
     if not name.endswith(".onnx"):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.artifacts.reader import require_run
 from swin_deploy.data.inputs import require_photos
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
+from swin_deploy.run.finished import require_run
 from swin_deploy.verify.names import require_side
 from swin_deploy.verify.saved import require_npz, require_saved
 

@@ -8,18 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.reader import require_run
 from swin_deploy.batches import new_seed
 from swin_deploy.data.inputs import InputSet, find_photos
 from swin_deploy.errors import VerificationError
 from swin_deploy.files import replace_record
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
+from swin_deploy.run.finished import Run, require_run
 from swin_deploy.verify.comparison import Comparison
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.elsewhere import compare_saved, save_session
 from swin_deploy.verify.inputs import make_inputs
-from swin_deploy.verify.opened import OpenedRun, read_run
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.saved import read_outputs
 from swin_deploy.verify.session import Session
@@ -41,7 +40,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
     Raises:
         SwinDeployError: The run, a file or an image cannot be used.
     """
-    opened = read_run(require_run(request.run))
+    opened = require_run(request.run)
     saved = None if request.against is None else read_outputs(request.against)
     progress("building the eager network")
     model = load_model(opened.config, opened.weights, opened.seed)
@@ -113,7 +112,7 @@ def _named(bisections: Sequence[Bisection]) -> str:
     )
 
 
-def _make_inputs(opened: OpenedRun, request: VerifyRequest) -> tuple[list[InputSet], list[str]]:
+def _make_inputs(opened: Run, request: VerifyRequest) -> tuple[list[InputSet], list[str]]:
     photos = None if request.images is None else find_photos(request.images, request.limit)
     sizes, notes = request.batches, []
     if not sizes:

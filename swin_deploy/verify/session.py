@@ -12,13 +12,13 @@ from swin_deploy.data.inputs import InputSet, make_noise_for
 from swin_deploy.judge import powers_of
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network
+from swin_deploy.run.finished import Run
 from swin_deploy.runners.base import run_all
 from swin_deploy.verify.bisect import bisect
 from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.comparison import NO_PHOTOS, Comparison
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.names import EAGER
-from swin_deploy.verify.opened import OpenedRun
 from swin_deploy.verify.outputs import Outputs
 from swin_deploy.verify.sides import Side, find_side, open_side, tensor_floor
 from swin_deploy.verify.slots import check_slots
@@ -42,7 +42,7 @@ class Session:
         checks: Lines of the report.
     """
 
-    opened: OpenedRun
+    opened: Run
     model: Network
     sides: dict[str, Side]
     scratch: Path
@@ -139,7 +139,7 @@ class Session:
         return np.concatenate([*natural[:1], noise.images])[:needed]
 
 
-def slot_sizes(opened: OpenedRun) -> tuple[int, ...]:
+def slot_sizes(opened: Run) -> tuple[int, ...]:
     """The batches that are filled with one image: the largest, and the largest odd one below."""
     low, high = opened.batch.low, opened.batch.high
     odd = [size for size in range(max(low, 3), high) if size % 2]

@@ -11,7 +11,7 @@ import onnx
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.errors import EnvironmentMissingError
-from swin_deploy.files import sha256
+from swin_deploy.files import Recorded, sha256
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph
 from swin_deploy.graph.widen import as_computed
@@ -20,12 +20,13 @@ from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import Network
 from swin_deploy.model.outputs import with_outputs
 from swin_deploy.precisions import PRECISIONS, Precision
+from swin_deploy.run.finished import Run
+from swin_deploy.run.names import AS_EXPORTED, PRECISION_OF
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.runners.trial import require_runs
-from swin_deploy.verify.names import EAGER, GRAPHS, require_side
-from swin_deploy.verify.opened import AS_EXPORTED_FILES, GRAPH_FILES, OpenedRun
+from swin_deploy.verify.names import EAGER, SIDES, require_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Side:
         engine: Name of the engine, where it is one.
         foreign: Whether it is an ONNX file that the run knows nothing of.
         exact: Whether it is what the others are measured by: eager, on this machine.
+        recorded: The graph with its recorded hash, where it is one of the run.
     """
 
     name: str
@@ -49,26 +51,30 @@ class Side:
     engine: str | None = None
     exact: bool = False
     foreign: bool = False
+    recorded: Recorded | None = None
 
     @property
     def sha256(self) -> str | None:
         """Of its graph; None for eager."""
+        if self.recorded is not None:
+            return self.recorded.sha256
         return None if self.graph is None else sha256(self.graph)
 
 
-def list_sides(opened: OpenedRun) -> dict[str, Side]:
+def list_sides(opened: Run) -> dict[str, Side]:
     """Everything of a run that can be a side, by name, whether it runs here or not.
 
     Raises:
         UnsafeError: A graph is not the one that was recorded.
     """
-    graphs = list_graphs(opened.run.manifest.outputs(), opened.run.checked, opened.image_input)
-    sides = {EAGER: Side(EAGER, "fp32", exact=True)} | {side.name: side for side in graphs}
-    for engine, (_, target, precision) in opened.engines.items():
-        origin: str = "onnx" if precision == "fp32" else precision
-        if precision == "int8" and target.kind != "tensorrt":
-            origin = "int8-cpu"
-        sides[engine] = replace(sides[origin], name=engine, engine=engine)
+    graphs = {
+        side.name: replace(side, recorded=opened.file(SIDES[side.name]))
+        for side in list_graphs(opened.files, opened.checked, opened.image_input)
+    }
+    sides = {EAGER: Side(EAGER, "fp32", exact=True)} | graphs
+    for name, engine in opened.engines.items():
+        (origin,) = [side for side, file in SIDES.items() if file == engine.graph]
+        sides[name] = replace(sides[origin], name=name, engine=name)
     return sides
 
 
@@ -84,21 +90,21 @@ def list_graphs(
         path: Where a file lies.
         image_input: What the graph of a precision takes, where it has not the ends of the export.
     """
-    for name, file in GRAPHS.items():
+    for name, file in SIDES.items():
         if file in present:
-            precision = GRAPH_FILES[file]
-            taken = FP32_INPUT if file in AS_EXPORTED_FILES else image_input(precision)
+            precision = PRECISION_OF[file]
+            taken = FP32_INPUT if file in AS_EXPORTED else image_input(precision)
             yield Side(name, precision, path(file), taken)
 
 
-def find_side(opened: OpenedRun, sides: dict[str, Side], name: str) -> Side:
+def find_side(opened: Run, sides: dict[str, Side], name: str) -> Side:
     """One of ``sides`` by its name, or an ONNX file by its path.
 
     Raises:
         ConfigError: The run has none of that name.
         InputError: The file is no ONNX file.
     """
-    require_side(opened.run, name)
+    require_side(opened, name)
     if name in sides:
         return sides[name]
     path = Path(name)
@@ -117,7 +123,7 @@ def precision_of_graph(path: Path) -> Precision:
     return "fp16" if onnx.TensorProto.FLOAT16 in kinds else "fp32"
 
 
-def open_side(opened: OpenedRun, side: Side, model: Network, scratch: Path) -> Runner:
+def open_side(opened: Run, side: Side, model: Network, scratch: Path) -> Runner:
     """A runner for a side; graphs in half precision are run with every result rounded.
 
     Args:
@@ -164,13 +170,18 @@ def open_graph(
         side.image_input,
         simulated_int8=rounded,
         before=before,
+        recorded=None if rounded else side.recorded,
     )
 
 
 def runnable(side: Side, scratch: Path) -> Path:
-    """``as_computed`` of the graph of a side."""
-    assert side.graph is not None  # eager has none
-    return as_computed(side.graph, scratch)
+    """``as_computed`` of the graph of a side, of the bytes that were recorded."""
+    source = side.graph
+    assert source is not None  # eager has none
+    if side.recorded is not None and side.precision != "fp32":
+        source = side.recorded.copy_to(scratch)
+    computed = as_computed(source, scratch)
+    return side.graph if computed == source and side.graph is not None else computed
 
 
 def floor_between(

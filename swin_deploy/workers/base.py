@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from swin_deploy.artifacts.manifest import source_digest
 from swin_deploy.errors import InputError, UnsafeError
-from swin_deploy.files import digest, sha256
+from swin_deploy.files import digest, sha256, source_digest
 from swin_deploy.installed import package_version
 from swin_deploy.machine import PACKAGES
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swin_deploy.artifacts.reader import FinishedRun
 from swin_deploy.engine.purpose import PURPOSES
+from swin_deploy.run.finished import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class EngineCost:
     warnings: tuple[str, ...]
 
 
-def read_costs(run: FinishedRun, gone: Sequence[str] = ()) -> tuple[tuple[EngineCost, ...], str]:
+def read_costs(run: Run, gone: Sequence[str] = ()) -> tuple[tuple[EngineCost, ...], str]:
     """The engines, or none and the reason.
 
     Args:
@@ -51,11 +51,11 @@ def read_costs(run: FinishedRun, gone: Sequence[str] = ()) -> tuple[tuple[Engine
         UnsafeError: A file of the run is not the one that was recorded.
         InputError: A listing or a graph cannot be read.
     """
-    if not any(name.endswith(".kernels.json") for name in run.manifest.outputs()):
+    if not any(name.endswith(".kernels.json") for name in run.files):
         return (), "no engine of this run has a runtime that lists its kernels"
     if needed := [name for name in gone if name.endswith((".kernels.json", ".onnx"))]:
         return (), f"{needed[0]} is missing"
-    from swin_deploy.engine.cost_report import CostRequest, report_cost
+    from swin_deploy.cost.report import CostRequest, report_cost
 
     report = report_cost(CostRequest(path=run.path), lambda _: None)
     return tuple(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from swin_deploy.artifacts.manifest import MANIFEST, Manifest
-from swin_deploy.artifacts.reader import FinishedRun
 from swin_deploy.errors import InputError
+from swin_deploy.interface import Interface
 from swin_deploy.precisions import PRECISIONS
 from swin_deploy.report.describe import describe_stage, describe_weights
 from swin_deploy.report.page.contents import Count, Rows, Text
 from swin_deploy.report.page.reading import first_problem
+from swin_deploy.run.finished import Run
+from swin_deploy.run.manifest import Weights
+from swin_deploy.run.names import MANIFEST
 from swin_deploy.variants import VARIANTS
 
 _BESIDE = {".kernels.json": "its kernels", ".log": "what its compiler said"}  # an engine
@@ -82,7 +84,7 @@ class Deployment:
     command_lacks: Rows[Text]
 
 
-def read_deployment(run: FinishedRun, folder: Path) -> Deployment:
+def read_deployment(run: Run, folder: Path) -> Deployment:
     """What the manifest says.
 
     Args:
@@ -90,15 +92,36 @@ def read_deployment(run: FinishedRun, folder: Path) -> Deployment:
         folder: Of the run, as commands shall name it.
 
     Raises:
-        InputError: It does not have what this version writes.
+        InputError: Something of it is longer than a report shows.
     """
-    where = run.path / MANIFEST
+    header = run.header
+    command, lacks = _export_command(run, folder)
+    compilers = (f"{e.details.module} {e.details.version}" for e in run.engines.values())
+    weights = header.weights.as_dict()
+    about = {"family": header.family} | weights | asdict(header.preprocessing)
     try:
-        return TypeAdapter(Deployment).validate_python(_fields(run, folder))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = first_problem(error) if isinstance(error, ValidationError) else repr(error)
+        return TypeAdapter(Deployment).validate_python(
+            {
+                "network": run.config.name,
+                "parameters": header.parameters,
+                "image_size": run.config.image_size,
+                "batch": (run.batch.low, run.batch.high),
+                "weights": describe_weights(weights),
+                "random": run.random,
+                "outputs": run.outputs,
+                "interface": _interface(run.interface),
+                "compilers": tuple(dict.fromkeys(compilers)),
+                "files": tuple(_files(run)),
+                "notes": header.notes,
+                "settings": {name: _plain(value) for name, value in about.items()},
+                "folder": as_text(folder),
+                "command": command,
+                "command_lacks": lacks,
+            }
+        )
+    except ValidationError as error:
         raise InputError(
-            f"{where} is not as this version writes it: {reason}", "export again"
+            f"{run.path / MANIFEST} cannot be shown: {first_problem(error)}", "export again"
         ) from error
 
 
@@ -112,104 +135,69 @@ def as_text(path: str | Path) -> str:
     return os.fsencode(path).decode(errors="replace")
 
 
-def _fields(run: FinishedRun, folder: Path) -> dict[str, Any]:
-    header = run.manifest.header
-    config, weights, batch = header["variant"], header["weights"], header["batch"]
-    engines = [r.details for n, r in run.manifest.stages.items() if n.startswith("engine:")]
-    command, lacks = _export_command(run, folder)
-    return {
-        "network": config["name"],
-        "parameters": header["parameters"],
-        "image_size": tuple(config["image_size"]),
-        "batch": (batch["low"], batch["high"]),
-        "weights": describe_weights(weights),
-        "random": weights["source"] == "random",
-        "outputs": header["outputs"],
-        "interface": _interface(header["interface"]),
-        "compilers": tuple(dict.fromkeys(f"{d['module']} {d['version']}" for d in engines)),
-        "files": tuple(_files(run.path, run.manifest)),
-        "notes": tuple(header["notes"]),
-        "settings": {
-            name: _plain(value)
-            for name, value in (
-                {"family": header["family"]} | weights | header["preprocessing"]
-            ).items()
-        },
-        "folder": as_text(folder),
-        "command": command,
-        "command_lacks": lacks,
-    }
-
-
 def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _interface(found: dict[str, Any]) -> str:
-    parts = [f"{found['io']} ends"]
-    parts += ["softmax"] if found["softmax"] else []
-    parts += [f"the best {found['topk']}"] if found["topk"] else []
+def _interface(found: Interface) -> str:
+    parts = [f"{found.io} ends"]
+    parts += ["softmax"] if found.softmax else []
+    parts += [f"the best {found.topk}"] if found.topk else []
     return ", ".join(parts)
 
 
-def _files(root: Path, manifest: Manifest) -> list[DeployedFile]:
-    files = []
-    for stage, record in manifest.stages.items():
-        for path, value in record.outputs.items():
-            file = DeployedFile(
-                stage=stage,
-                path=path,
-                size_bytes=(root / path).stat().st_size if (root / path).is_file() else None,
-                sha256=value,
-                what=_BESIDE.get("".join(Path(path).suffixes), "")
-                or describe_stage(stage, manifest.stages),
-                seconds=record.seconds,
-            )
-            files.append(file)
-    return files
+def _files(run: Run) -> list[DeployedFile]:
+    return [
+        DeployedFile(
+            stage=stage,
+            path=path,
+            size_bytes=(run.path / path).stat().st_size if (run.path / path).is_file() else None,
+            sha256=value,
+            what=_BESIDE.get("".join(Path(path).suffixes), "")
+            or describe_stage(stage, run.manifest.stages),
+            seconds=record.seconds,
+        )
+        for stage, record in run.manifest.stages.items()
+        for path, value in record.outputs.items()
+    ]
 
 
-def _export_command(run: FinishedRun, folder: Path) -> tuple[str, tuple[str, ...]]:
+def _export_command(run: Run, folder: Path) -> tuple[str, tuple[str, ...]]:
     """The command that makes the run again, and what of it the manifest does not have."""
-    header, stages = run.manifest.header, run.manifest.stages
-    config, weights, batch = header["variant"], header["weights"], header["batch"]
+    config, ends = run.config, run.interface
     words, lacks = ["swin-deploy", "export"], []
-    known = VARIANTS.get(config["name"])
+    known = VARIANTS.get(config.name)
     if known is None:
-        words += ["--config", f"{config['name']}.toml"]
+        words += ["--config", f"{config.name}.toml"]
         lacks.append("the TOML file of the network: its values are in manifest.json, under variant")
     else:
-        words += ["--variant", config["name"]]
-        if tuple(config["image_size"]) != known.config.image_size:
-            words += ["--image", "x".join(map(str, config["image_size"]))]
-    words += _weights_options(weights)
-    low, high = batch["low"], batch["high"]
-    words += ["--batch", str(high) if low == high else f"{low}:{high}"]
-    ends = header["interface"]
-    words += ["--outputs", header["outputs"]] if header["outputs"] != "logits" else []
-    words += ["--io", ends["io"]] if ends["io"] != "fp32" else []
-    words += ["--softmax"] if ends["softmax"] else []
-    words += ["--topk", str(ends["topk"])] if ends["topk"] else []
-    made = {stage.partition(":")[0] for stage in stages}
+        words += ["--variant", config.name]
+        if config.image_size != known.config.image_size:
+            words += ["--image", "x".join(map(str, config.image_size))]
+    words += _weights_options(run.header.weights)
+    words += ["--batch", str(run.batch)]
+    words += ["--outputs", run.outputs] if run.outputs != "logits" else []
+    words += ["--io", ends.io] if ends.io != "fp32" else []
+    words += ["--softmax"] if ends.softmax else []
+    words += ["--topk", str(ends.topk)] if ends.topk else []
+    made = {stage.partition(":")[0] for stage in run.manifest.stages}
     words += ["--precision", ",".join(p for p in PRECISIONS if p == "fp32" or p in made)]
     if "int8" in made:
         words += ["--calibration", "PHOTOS"]
         lacks.append("the calibration images: calibration.json has the sha256 of each")
-    engines = [r.details["target"] for n, r in stages.items() if n.startswith("engine:")]
-    for target in dict.fromkeys(engines):
+    for target in dict.fromkeys(engine.target.name for engine in run.engines.values()):
         words += ["--target", target]
-    if header["photos"] is not None:
+    if run.header.photos is not None:
         words += ["--images", "PHOTOS"]
         lacks.append("the photos that it was verified on")
     return shell(*words, "--out", folder), tuple(lacks)
 
 
-def _weights_options(weights: dict[str, Any]) -> list[str]:
-    source = weights["source"]
-    if source == "random":
-        return ["--seed", str(weights["seed"])] if weights["seed"] else []
-    if source in ("hf", "timm"):
-        return ["--weights", f"{source}:{weights['repository']}@{weights['revision']}"]
-    if source == "torchvision":
-        return ["--weights", f"torchvision:{weights['name']}:{weights['revision']}"]
-    return ["--weights", "bundled" if source == "bundled" else weights["file"]]
+def _weights_options(weights: Weights) -> list[str]:
+    if weights.random:
+        return ["--seed", str(weights.seed)] if weights.seed else []
+    if weights.source in ("hf", "timm"):
+        return ["--weights", f"{weights.source}:{weights.repository}@{weights.revision}"]
+    if weights.source == "torchvision":
+        return ["--weights", f"torchvision:{weights.name}:{weights.revision}"]
+    return ["--weights", "bundled" if weights.source == "bundled" else str(weights.file)]

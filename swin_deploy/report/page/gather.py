@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import swin_deploy
-from swin_deploy.artifacts.reader import FinishedRun, require_run
 from swin_deploy.errors import ConfigError, InputError, caught, raise_all
 from swin_deploy.report.page.contents import (
     Bench,
@@ -23,6 +22,7 @@ from swin_deploy.report.page.contents import (
 from swin_deploy.report.page.costs import EngineCost, read_costs
 from swin_deploy.report.page.deployment import Deployment, as_text, read_deployment, shell
 from swin_deploy.report.page.reading import KINDS, read_content, recognise
+from swin_deploy.run.finished import Run, require_run
 
 SCHEMA_VERSION = 1
 _FIELDS = {kind.name: kind.name.removesuffix(".json") for kind in KINDS}  # of Source
@@ -133,7 +133,7 @@ def _is_file(path: Path) -> bool:
     return path.suffix == ".json" and not path.is_dir()
 
 
-def require_run_folder(path: Path) -> FinishedRun:
+def require_run_folder(path: Path) -> Run:
     """The run at ``path``.
 
     Raises:
@@ -145,10 +145,10 @@ def require_run_folder(path: Path) -> FinishedRun:
     return require_run(path)
 
 
-def _read_run(run: FinishedRun, path: Path, label: str) -> Source:
+def _read_run(run: Run, path: Path, label: str) -> Source:
     deployment = read_deployment(run, _named_folder(run, path))
-    listed = run.manifest.outputs()
-    gone = [name for name in listed if not (run.path / name).is_file()]
+    listed = run.files
+    gone = [name for name in listed if not run.has(name)]
     for name in listed:
         if name not in gone:
             run.checked(name)  # of the export; what came later is not listed, and may change
@@ -178,7 +178,7 @@ def _read_run(run: FinishedRun, path: Path, label: str) -> Source:
     )
 
 
-def _named_folder(run: FinishedRun, path: Path) -> Path:
+def _named_folder(run: Run, path: Path) -> Path:
     """The folder of the run as it was named; a path to something inside leads there, too."""
     return path if path.absolute() == run.path else run.path
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from swin_deploy.artifacts.reader import find_run
 from swin_deploy.files import atomic_path, require_writable, write_json
 from swin_deploy.report.page.gather import gather
 from swin_deploy.report.page.markdown import render_markdown
 from swin_deploy.report.page.pages import make_report, render_html
 from swin_deploy.report.page.svg import require_matplotlib
+from swin_deploy.run.finished import find_run
 
 PAGE, MARKDOWN, DATA = "report.html", "report.md", "report.json"
 

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.cost.subject import Subject, look_at, open_subjects
 from swin_deploy.engine.cost import (
     Cost,
     KernelCost,
@@ -16,7 +17,6 @@ from swin_deploy.engine.cost import (
     diff_listings,
     kernel_lines,
 )
-from swin_deploy.engine.cost_subject import Subject, look_at, open_subjects
 from swin_deploy.engine.gpus import Gpu, find_gpu
 from swin_deploy.errors import ConfigError, InputError, caught, raise_all
 

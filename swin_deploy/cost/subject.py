@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_deploy.artifacts.manifest import MANIFEST, StageRecord
-from swin_deploy.artifacts.reader import FinishedRun, find_run, require_run
 from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S, require_installed
@@ -17,7 +15,9 @@ from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.tensorrt_build import build_quietly
 from swin_deploy.errors import InputError, UnsafeError
-from swin_deploy.files import read_json
+from swin_deploy.records import parse_json
+from swin_deploy.run.finished import Engine, Run, find_run, require_run
+from swin_deploy.run.names import PRECISION_OF
 
 if TYPE_CHECKING:
     from swin_deploy.engine.graph_facts import GraphFacts
@@ -65,22 +65,19 @@ def open_subjects(path: Path, progress: Callable[[str], None]) -> list[Subject]:
         return [_compile(path, path, progress)]
     if path.is_dir():
         return _of_run(run)
-    name = str(path.absolute().relative_to(run.path))
-    for stage, record in _engines(run).items():
-        target = TARGETS[record.details["target"]]
-        if name == target.engine_name(record.details["precision"]):
-            if target.listing_name(record.details["precision"]) is None:
-                raise InputError(
-                    f"{path} is an engine of {target.module}, which lists no kernels",
-                    f"swin-deploy cost {run.path / _graph_name(record)}",
-                )
-            return [_from_run(run, stage, record)]
-    if name not in run.manifest.outputs() or path.suffix != ".onnx":
-        raise UnsafeError(f"{path} is not an engine that {run.path / MANIFEST} lists")
-    return [_compile(run.checked(name), path, progress)]
+    name = path.absolute().relative_to(run.path).as_posix()
+    if name in run.files and path.suffix == ".onnx" and name in PRECISION_OF:
+        return [_compile(run.checked(name), path, progress)]
+    engine = run.engine_at(path)
+    if engine.target.listing_name(engine.precision) is None:
+        raise InputError(
+            f"{path} is an engine of {engine.target.module}, which lists no kernels",
+            f"swin-deploy cost {run.path / engine.graph}",
+        )
+    return [_from_run(run, engine)]
 
 
-def look_at(path: Path) -> FinishedRun | None:
+def look_at(path: Path) -> Run | None:
     """The run that ``path`` is or lies in; None of an ONNX file from elsewhere. Opens nothing.
 
     Raises:
@@ -99,11 +96,11 @@ def look_at(path: Path) -> FinishedRun | None:
     return run
 
 
-def _of_run(run: FinishedRun) -> list[Subject]:
+def _of_run(run: Run) -> list[Subject]:
     subjects = [
-        _from_run(run, stage, record)
-        for stage, record in _engines(run).items()
-        if TARGETS[record.details["target"]].listing_name(record.details["precision"])
+        _from_run(run, engine)
+        for engine in run.engines.values()
+        if engine.target.listing_name(engine.precision)
     ]
     if not subjects:
         raise InputError(
@@ -113,38 +110,21 @@ def _of_run(run: FinishedRun) -> list[Subject]:
     return subjects
 
 
-def _engines(run: FinishedRun) -> dict[str, StageRecord]:
-    stages = {n: r for n, r in run.manifest.stages.items() if n.startswith("engine:")}
-    for name, record in stages.items():
-        if record.details.get("target") not in TARGETS or "precision" not in record.details:
-            raise InputError(f"{run.path / MANIFEST} has no known target in {name}", "export again")
-    return stages
-
-
-def _graph_name(record: StageRecord) -> str:
-    precision = record.details["precision"]
-    return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
-
-
-def _from_run(run: FinishedRun, stage: str, record: StageRecord) -> Subject:
+def _from_run(run: Run, engine: Engine) -> Subject:
     from swin_deploy.engine.graph_facts import read_graph
 
-    target, precision = TARGETS[record.details["target"]], record.details["precision"]
-    engine = run.checked(target.engine_name(precision))
-    listing_name = target.listing_name(precision) or ""
-    if listing_name not in record.outputs:
+    if engine.listing is None:
         raise InputError(
             f"{run.path} was exported by a version that kept no listing of kernels", "export again"
         )
-    listing = from_dict(read_json(run.checked(listing_name)) or {}, f"{run.path / listing_name}")
-    network = run.manifest.header.get("variant", {}).get("name", run.path.name)
+    listing, details = run.file(engine.listing), engine.details
     return Subject(
-        name=f"{network} {stage.removeprefix('engine:')}",
-        path=engine,
-        compiler=f"{record.details['module']} {record.details['version']}",
-        batch=BatchRange(**run.manifest.header["batch"]),
-        listing=listing,
-        graph=read_graph(run.checked(_graph_name(record))),
+        name=f"{run.config.name} {engine.name}",
+        path=run.checked(engine.file),
+        compiler=f"{details.module} {details.version}",
+        batch=run.batch,
+        listing=from_dict(parse_json(listing.read(), listing.path), str(listing.path)),
+        graph=read_graph(run.checked(engine.graph)),
     )
 
 

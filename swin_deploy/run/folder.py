@@ -6,36 +6,60 @@ ever carries a final name. A run that was killed finds its finished stages in th
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.artifacts.lock import run_lock
-from swin_deploy.artifacts.manifest import MANIFEST, Manifest, StageRecord, read_manifest
-from swin_deploy.errors import FileAccessError
-from swin_deploy.files import require_writable, sha256, share, sync, write_json
+from swin_deploy.errors import FileAccessError, InputError, UnsafeError
+from swin_deploy.files import require_writable, sha256, share, sync
+from swin_deploy.own_files import (
+    lock_own,
+    own_folder,
+    remove_own_folder,
+    require_own_folder,
+    require_own_name,
+    sweep,
+)
+from swin_deploy.run.manifest import (
+    Header,
+    Manifest,
+    StageRecord,
+    Stages,
+    plain_details,
+    read_manifest,
+    read_stages,
+    write_stages,
+)
+from swin_deploy.run.names import MANIFEST
+from swin_deploy.run.versions import publish, settle
 
-STAGING = ".staging"
-PARTIAL = "partial"  # below it: unfinished work that a later run goes on with
+STAGING, LOCK = ".staging", ".lock"
+PARTIAL = "partial"  # below the former: unfinished work that a later run goes on with
 
 
 class RunFolder:
-    """A run folder under this process's lock; made by ``open_run``."""
+    """A run folder under this process's lock; made by ``open_run``.
+
+    Attributes:
+        path: The folder.
+        published: The manifest that lies there; None if there is none that this version reads.
+        current: What this run has found or made so far.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.staging = path / STAGING
-        self.published = read_manifest(path / MANIFEST) or Manifest()
-        self._staged = read_manifest(self.staging / MANIFEST) or Manifest()
-        self.current = Manifest()  # what this run has found or made so far
+        self.published = _published(path)
+        require_own_folder(self.staging)
+        self._staged = read_stages(self.staging / MANIFEST)
+        self.current = Stages()
 
     def find(self, stage: str, key: str) -> StageRecord | None:
         """The record of a stage whose key and files all still match; None if it has to run."""
-        for manifest, root in ((self._staged, self.staging), (self.published, self.path)):
-            record = manifest.stages.get(stage)
+        published = self.published or Stages()
+        for made, root in ((self._staged, self.staging), (published, self.path)):
+            record = made.stages.get(stage)
             if record is not None and record.key == key and _intact(root, record):
                 self.current.stages[stage] = record
                 return record
@@ -57,9 +81,8 @@ class RunFolder:
 
     def scratch(self, name: str) -> Path:
         """Where a stage writes the file that will be published as ``name``."""
-        path = self.staging / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        own_folder(self.path, f"{STAGING}/{Path(name).parent}")
+        return require_own_name(self.staging / name)
 
     def resumable(self, name: str) -> Path:
         """Where a stage keeps the unfinished state of a file, for the next run if this one dies."""
@@ -78,51 +101,53 @@ class RunFolder:
         details: dict[str, Any],
         seconds: float,
     ) -> None:
-        """Note a finished stage, so that a killed run need not repeat it."""
+        """Note a finished stage, so that a killed run need not repeat it.
+
+        Raises:
+            InputError: ``details`` are not those of this stage.
+        """
         for name in outputs:
             share(self.staging / name)
             sync(self.staging / name)
         record = StageRecord(
             key=key,
             outputs={name: sha256(self.staging / name) for name in outputs},
-            details=details,
+            details=plain_details(stage, details),
             seconds=round(seconds, 2),
         )
         self._staged.stages[stage] = self.current.stages[stage] = record
-        write_json(self.staging / MANIFEST, self._staged.as_dict())
+        write_stages(self.scratch(MANIFEST), self._staged)
 
-    def publish(self, header: dict[str, object]) -> list[str]:
-        """Give every file of this run its final name; the manifest goes last.
+    def publish(self, header: Header) -> list[str]:
+        """Give every file of this run its final name, all of them in one step.
 
         Returns:
             Files of earlier runs that the new manifest no longer lists: left where they are.
         """
-        for name in self.current.outputs():
-            if (self.staging / name).is_file():
-                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-                (self.staging / name).replace(self.path / name)
-        for folder in {(self.path / name).parent for name in self.current.outputs()}:
-            sync(folder)
-        self.current.header = json.loads(json.dumps(header))
-        if self.current.as_dict() != self.published.as_dict():
-            write_json(self.path / MANIFEST, self.current.as_dict())
+        new = Manifest(header=header, stages=self.current.stages)
+        old = (self.published or Stages()).outputs()
+        publish(self.path, self.staging, new, self.published)
         self.discard()
-        dropped = self.published.outputs().keys() - self.current.outputs().keys()
+        dropped = old.keys() - new.outputs().keys()
         return sorted(name for name in dropped if (self.path / name).is_file())
 
     def tidy(self) -> None:
         """Remove what an unfinished stage left; finished ones stay for the next run."""
+        if not require_own_folder(self.staging):
+            return
         finished = {self.staging / name for name in self._staged.outputs()}
-        for path in self.staging.rglob("*"):
-            partial = path.parent == self.staging / PARTIAL
-            if path.is_file() and path not in finished and path.name != MANIFEST and not partial:
+        kept = self.staging / PARTIAL
+        for path in sorted(self.staging.rglob("*"), reverse=True):  # what is in a folder before it
+            if path.is_dir() and not path.is_symlink():
+                continue
+            if path not in finished and path.name != MANIFEST and path.parent != kept:
                 path.unlink()
-        if not finished and not any((self.staging / PARTIAL).glob("*")):
+        if not finished and not any(kept.glob("*")):
             self.discard()
 
     def discard(self) -> None:
         """Forget what this run staged."""
-        shutil.rmtree(self.staging, ignore_errors=True)
+        remove_own_folder(self.staging)
 
 
 @contextmanager
@@ -132,15 +157,42 @@ def open_run(path: Path, wait_s: float = 0) -> Iterator[RunFolder]:
     Raises:
         FileAccessError: Nothing can be written there.
         BusyError: Another process is writing it.
+        UnsafeError: A link has the name of something that is written or cleared there.
     """
     require_writable(path)
-    with run_lock(path, wait_s):
-        folder = RunFolder(path)
+    with lock_folder(path, wait_s):
+        sweep(path)
+        for name in (STAGING, "engines"):
+            if require_own_folder(path / name):
+                sweep(path / name)
+        run = RunFolder(path)
         try:
-            yield folder
+            yield run
         except BaseException:  # an interrupt too; it is raised again at once
-            folder.tidy()
+            run.tidy()
             raise
+
+
+@contextmanager
+def lock_folder(path: Path, wait_s: float = 0) -> Iterator[None]:
+    """Be the only writer of a folder.
+
+    Raises:
+        BusyError: Another process is, and was for ``wait_s``.
+        UnsafeError: The lock is a link.
+    """
+    with lock_own(path / LOCK, str(path), "--wait SECONDS, or another --out", wait_s):
+        yield
+
+
+def _published(path: Path) -> Manifest | None:
+    manifest: Manifest | None
+    try:
+        manifest = read_manifest(path / MANIFEST)
+    except (InputError, UnsafeError):  # of no use for a run, which makes another one
+        manifest = None
+    settle(path, {} if manifest is None else manifest.outputs())
+    return manifest
 
 
 def _intact(root: Path, record: StageRecord) -> bool:

@@ -1,1 +1,0 @@
-"""Run folders: manifests, one writer at a time, staging and publication."""

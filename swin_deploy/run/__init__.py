@@ -1,0 +1,4 @@
+"""Run folders: what a run consists of, one writer at a time, and a publication in one step.
+
+In comes what the stages of a run made; out goes a ``Run``, which is the only way to read one.
+"""

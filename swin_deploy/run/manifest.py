@@ -1,0 +1,273 @@
+"""What a run folder says about itself: its network, and the stages with the hashes of their files.
+
+A manifest is read by the classes that write it, and lies under its own digest: one that was edited
+is refused, whatever was changed in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import swin_deploy
+from swin_deploy.batches import BatchRange
+from swin_deploy.errors import ConfigError, InputError, UnsafeError
+from swin_deploy.files import DIGEST, digest, require_digest, source_digest, with_digest, write_json
+from swin_deploy.installed import package_version
+from swin_deploy.interface import Interface, Outputs
+from swin_deploy.networks import NetworkConfig, family_of
+from swin_deploy.preprocessing import Preprocessing
+from swin_deploy.records import decode, load_json
+from swin_deploy.run.details import Details, decode_details
+from swin_deploy.run.names import MANIFEST
+
+D = TypeVar("D", bound=Details)
+
+SCHEMA_VERSION = 2
+_TOOL = "swin-deploy"
+_AGAIN = "export again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Where the weights of a run come from.
+
+    Attributes:
+        source: "random", or as of ``checkpoints.source.Source``, whose keys the others are.
+        seed: Of random ones.
+        file: Name of the checkpoint; of all others.
+        sha256: Of the checkpoint.
+        dialect: Whose names its tensors have.
+    """
+
+    source: str
+    seed: int | None = None
+    file: str | None = None
+    sha256: str | None = None
+    dialect: str | None = None
+    repository: str | None = None
+    revision: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        needed = ("seed",) if self.random else ("file", "sha256", "dialect")
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            raise ConfigError(f"weights of source {self.source!r} without {', '.join(missing)}")
+
+    @property
+    def random(self) -> bool:
+        """Whether they predict nothing."""
+        return self.source == "random"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object, without what there is not."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photos:
+    """The photos that a run was verified on."""
+
+    used: int
+    found: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a run is of.
+
+    Attributes:
+        family: Key of ``networks.FAMILIES``.
+        variant: The network.
+        preprocessing: Of its photos.
+        parameters: How many it has.
+        weights: Where they come from.
+        batch: That its graphs are for.
+        outputs: What the network gives.
+        interface: What the deployed graphs take and give.
+        photos: That it was verified on, if any.
+        never_run: Engine -> why the machine of the export could not run it.
+        notes: What the user has to know.
+    """
+
+    family: str
+    variant: NetworkConfig
+    preprocessing: Preprocessing
+    parameters: int
+    weights: Weights
+    batch: BatchRange
+    outputs: Outputs
+    interface: Interface
+    photos: Photos | None
+    never_run: dict[str, str]
+    notes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if (found := family_of(self.variant)) != self.family:
+            raise ConfigError(f"family = {self.family!r}, and the variant is of {found}")
+        means, channels = len(self.preprocessing.mean), self.variant.in_channels
+        if means != channels:
+            raise ConfigError(f"preprocessing.mean has {means} values for {channels} channels")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return asdict(self) | {"weights": self.weights.as_dict()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRecord:
+    """One finished stage.
+
+    Attributes:
+        key: Digest of everything that its outputs depend on.
+        outputs: Path inside the run folder -> sha256.
+        details: What the stage found out, for people and for later stages: JSON of the class that
+            ``details.DETAILS`` has for it.
+        seconds: Wall-clock time that it took.
+    """
+
+    key: str
+    outputs: dict[str, str]
+    details: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """Finished stages.
+
+    Attributes:
+        stages: Stage name -> record, in the order in which they ran.
+    """
+
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+
+    def outputs(self) -> dict[str, str]:
+        """Path inside the run folder -> sha256, over all stages."""
+        return {
+            path: sha for record in self.stages.values() for path, sha in record.outputs.items()
+        }
+
+    def details(self, kind: type[D]) -> dict[str, D]:
+        """What all stages of one kind found out, by their names."""
+        read = {name: decode_details(name, r.details, MANIFEST) for name, r in self.stages.items()}
+        return {name: found for name, found in read.items() if isinstance(found, kind)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(Stages):
+    """The commit record of a run folder: a file that it does not list does not count.
+
+    Attributes:
+        header: What the run is of.
+    """
+
+    header: Header
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object that ``parse_manifest`` reads back."""
+        return with_digest(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "tool": {"name": _TOOL, "version": swin_deploy.__version__},
+                **self.header.as_dict(),
+                "stages": {name: asdict(record) for name, record in self.stages.items()},
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content(Header):
+    """A manifest as JSON has it."""
+
+    stages: dict[str, StageRecord]
+
+
+def is_manifest(data: Mapping[str, Any]) -> bool:
+    """Whether a JSON object calls itself a manifest of this tool."""
+    tool = data.get("tool")
+    return isinstance(tool, dict) and tool.get("name") == _TOOL
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file.
+
+    Raises:
+        InputError: There is none, or it is of another version, or does not fit; names the key.
+        UnsafeError: It is not as it was written.
+    """
+    return parse_manifest(load_json(path, _AGAIN, finite=False), path)
+
+
+def parse_manifest(data: dict[str, Any], where: Path) -> Manifest:
+    """A manifest from JSON; errors as of ``read_manifest``."""
+    if (version := data.get("schema_version")) != SCHEMA_VERSION:
+        by = "an earlier version of this tool" if version == 1 else "another version of this tool"
+        raise InputError(
+            f"{where} has schema version {version!r}, written by {by}; this one reads "
+            f"{SCHEMA_VERSION}",
+            f"{_AGAIN}, with the same options: swin-deploy export",
+        )
+    own = {"schema_version", "tool", DIGEST}
+    content = decode(
+        _Content, {name: value for name, value in data.items() if name not in own}, where, _AGAIN
+    )
+    for stage, record in content.stages.items():
+        decode_details(stage, record.details, where)
+        for name in record.outputs:
+            if name.startswith("/") or ".." in name.split("/"):
+                raise UnsafeError(f"{where} lists {name}, which is not in its folder", _AGAIN)
+    require_digest(data, where, _AGAIN)
+    header = {name: getattr(content, name) for name in Header.__dataclass_fields__}
+    return Manifest(header=Header(**header), stages=content.stages)
+
+
+def write_stages(path: Path, stages: Stages) -> None:
+    """Keep the stages of a run that is not finished."""
+    listed = {name: asdict(record) for name, record in stages.stages.items()}
+    write_json(path, with_digest({"schema_version": SCHEMA_VERSION, "stages": listed}))
+
+
+def read_stages(path: Path) -> Stages:
+    """What ``write_stages`` kept; nothing where that cannot be read, and is done again then."""
+    try:
+        data = load_json(path, finite=False)
+        require_digest(data, path, "")
+        return Stages(stages=decode(dict[str, StageRecord], data.get("stages"), path))
+    except (InputError, UnsafeError):
+        return Stages()
+
+
+def plain_details(stage: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Details as JSON has them, once their class has read them.
+
+    Raises:
+        InputError: They do not fit it: a mistake in the stage.
+    """
+    plain: dict[str, Any] = json.loads(json.dumps(details))
+    decode_details(stage, plain, f"stage {stage}")
+    return plain
+
+
+def stage_key(stage: str, spec: object, inputs: dict[str, str], packages: tuple[str, ...]) -> str:
+    """Digest of what a stage's outputs depend on.
+
+    Args:
+        stage: Its name.
+        spec: Its settings, JSON-able.
+        inputs: Name -> sha256 of the files that it reads.
+        packages: Distributions whose version may change its outputs.
+    """
+    return digest(
+        {
+            "stage": stage,
+            "spec": spec,
+            "inputs": inputs,
+            "packages": {name: package_version(name) for name in packages},
+            "source": source_digest(),
+        }
+    )

@@ -1,0 +1,147 @@
+"""Publication in one step: the manifest is the commit, and both versions lie whole around it.
+
+What comes to a new version is linked into ``.versions/next`` and what it replaces into
+``.versions/previous``, all on the disk, before the manifest is renamed. That rename is the step:
+until it the old run is there, after it the new one. Then the plain names follow. A reader takes a
+file from wherever its bytes have the hash that its manifest lists, so it neither sees that the
+names follow one by one, nor that a process or the power died in between; whoever writes next
+lets the names follow first. Names are plain files, so a copy of a run needs no ``.versions``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from swin_deploy.errors import FileAccessError
+from swin_deploy.files import Recorded, sha256, sync, write_json
+from swin_deploy.own_files import own_folder, remove_own_folder, require_own_folder
+from swin_deploy.run.manifest import Manifest
+from swin_deploy.run.names import MANIFEST
+
+VERSIONS = ".versions"
+NEXT, PREVIOUS = f"{VERSIONS}/next", f"{VERSIONS}/previous"
+# How long a reader who holds an older manifest finds its files, at the least: all of them until a
+# second publication comes, and however many come, those that were replaced less than that ago.
+KEPT_S = 600.0
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
+
+
+def recorded(root: Path, name: str, expected: str) -> Recorded:
+    """A file of a run, wherever its bytes are while a publication is under way."""
+    return Recorded(
+        path=root / name,
+        sha256=expected,
+        record=str(root / MANIFEST),
+        also=(root / NEXT / name, root / PREVIOUS / _kept_name(name, expected)),
+    )
+
+
+def publish(root: Path, staging: Path, new: Manifest, old: Manifest | None) -> None:
+    """Make ``new`` the run in ``root``, under the lock of its writers.
+
+    Args:
+        root: The run folder.
+        staging: Has the files that the stages made anew; they are still there afterwards.
+        new: The manifest.
+        old: What is there; None where nothing is, or nothing that can be read.
+
+    Raises:
+        FileAccessError: A folder has the name of a file.
+        UnsafeError: A link leads out of the run where a file would be written.
+    """
+    listed = {} if old is None else old.outputs()
+    staged = [
+        name
+        for name, expected in new.outputs().items()
+        if (staging / name).is_file()  # of a run that was killed after its commit all are there
+        and not (listed.get(name) == expected and _is(root / name, expected))
+    ]
+    for name in staged:
+        own_folder(root, str(Path(name).parent))
+        if (root / name).is_dir() and not (root / name).is_symlink():
+            raise FileAccessError(f"{root / name} is a folder", "another --out")
+    if staged:
+        own_folder(root, VERSIONS)
+        remove_own_folder(root / NEXT)
+        _forget_old(root / PREVIOUS)
+        _link_all(root / NEXT, {name: staging / name for name in staged})
+        replaced = [name for name in staged if name in listed and (root / name).is_file()]
+        if replaced:
+            kept = {_kept_name(name, listed[name]): root / name for name in replaced}
+            _link_all(root / PREVIOUS, kept)
+        sync(root / VERSIONS)
+        for folder in {root, *((root / name).parent for name in staged)}:
+            sync(folder)
+    if staged or old is None or new.as_dict() != old.as_dict():
+        write_json(root / MANIFEST, new.as_dict())  # the commit
+        settle(root, new.outputs())
+
+
+def settle(root: Path, outputs: Mapping[str, str]) -> None:
+    """Let the plain names follow a commit; what belongs to none is cleared away.
+
+    Args:
+        root: The run folder.
+        outputs: Path -> sha256 of what its manifest lists.
+    """
+    if not (require_own_folder(root / VERSIONS) and require_own_folder(root / NEXT)):
+        return
+    folders = set()
+    for name, expected in outputs.items():
+        waiting = root / NEXT / name
+        if _is(waiting, expected):
+            own_folder(root, str(Path(name).parent))
+            waiting.replace(root / name)
+            folders.add((root / name).parent)
+    for folder in folders:
+        sync(folder)
+    remove_own_folder(root / NEXT)
+    if not any((root / VERSIONS).iterdir()):
+        (root / VERSIONS).rmdir()
+
+
+def _is(path: Path, expected: str) -> bool:
+    return path.is_file() and not path.is_symlink() and sha256(path) == expected
+
+
+def _kept_name(name: str, sha256: str) -> str:
+    """What a replaced file is called: those of several versions lie beside each other."""
+    return f"{sha256[:16]}-{Path(name).name}"
+
+
+def _forget_old(previous: Path) -> None:
+    """Remove what an earlier publication replaced, unless a reader may still be at it."""
+    if require_own_folder(previous):
+        for path in previous.iterdir():  # the time of change is that of the link
+            if time.time() - path.lstat().st_ctime > KEPT_S:
+                path.unlink()
+
+
+def _link_all(final: Path, files: Mapping[str, Path]) -> None:
+    """Give files further names below ``final``, and wait until these are on the disk."""
+    final.mkdir(exist_ok=True)
+    folders = {final}
+    for name, source in files.items():
+        own_folder(final, str(Path(name).parent))
+        _link(source, final / name)
+        folders.add((final / name).parent)
+    for folder in folders:
+        sync(folder)
+
+
+def _link(source: Path, final: Path) -> None:
+    """A second name of a file; a copy where the file system has none."""
+    if final.exists():  # of the same content by its name
+        final.unlink()
+    try:
+        os.link(source, final, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, final, follow_symlinks=False)
+        sync(final)
