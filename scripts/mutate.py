@@ -27,12 +27,14 @@ from mutation.trees import ROOT, Findings, run_mutants
 SURVIVORS = ROOT / "scripts" / "mutate_survivors.json"
 # Modules (patterns below swin_deploy) -> tests that have to notice, the quickest first.
 TARGETS: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("metrics.py", "verify/comparison.py", "verify/outputs.py", "verify/slots.py"): (
-        *("test_metrics", "test_verify", "test_interface", "test_verify_command"),
+    ("judge.py", "metrics.py", "verify/comparison.py", "verify/outputs.py", "verify/slots.py"): (
+        *("test_judge", "test_metrics", "test_verify", "test_gate", "test_verify_command"),
     ),
-    ("verify/checks.py",): ("test_verify", "test_verify_command"),
-    ("artifacts/*.py", "files.py"): ("test_artifacts", "test_cli", "test_pipeline"),
-    ("pipeline/gate.py",): ("test_pipeline", "test_outputs", "test_interface"),
+    ("verify/checks.py",): ("test_judge", "test_verify", "test_verify_command"),
+    ("run/*.py", "own_files.py", "files.py"): ("test_run", "test_cli", "test_pipeline"),
+    ("pipeline/gate.py", "pipeline/plans.py", "pipeline/scales.py"): (
+        *("test_gate", "test_pipeline", "test_outputs", "test_interface"),
+    ),
     ("pipeline/rounding.py",): ("test_rounding", "test_graph_structure"),
     ("pipeline/int8_gate.py",): ("test_int8_pipeline",),
 }
