@@ -110,7 +110,7 @@ FAULTS = {
         "An engine of another machine, or a damaged one",
         "both are named (exit 4), changed ones are refused (exit 8)",
     ),
-    33: Fault("An engine without a manifest, or an edited manifest", "refused (exit 8)"),
+    33: Fault("An engine that no manifest lists, or that is not as listed", "refused (exit 8)"),
     34: Fault(
         "TensorRT, GPU or driver missing or too old",
         "the hint installs it; the rest goes on (exit 4)",
