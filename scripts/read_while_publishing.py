@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPORT = ("export", "--variant", "swin_pocket", "--weights", "bundled", "--target", "cpu", "--json")
 # One process for all publications, each a whole command: its start would take longer than its work.
 PUBLISHER = """
-import contextlib, io, sys
+import contextlib, io, shlex, sys
 from swin_deploy.cli.main import run
 for line in sys.stdin:
     with contextlib.redirect_stdout(io.StringIO()):
-        code = run(line.split())
+        code = run(shlex.split(line))
     print(code, flush=True)
 """
 
