@@ -23,7 +23,9 @@ from swin_deploy.engine.timing_cache import write_cache
 from swin_deploy.errors import BusyError, FileAccessError, InputError, UnsafeError
 from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.files import atomic_path, digest, read_json, require_writable, write_json
+from swin_deploy.qat.folder import FILES as TUNED
 from swin_deploy.qat.folder import open_folder
+from swin_deploy.run import versions
 from swin_deploy.run.finished import find_run, require_run
 from swin_deploy.run.folder import LOCK, lock_folder, open_run
 from swin_deploy.run.manifest import read_stages, stage_key
@@ -435,6 +437,26 @@ def test_a_link_in_a_cache_is_not_followed(tmp_path: Path, name: str) -> None:
     said = write_cache(tmp_path / "a.timing", b"timings")
     assert ("was not kept" in said) == (name == "a.lock")
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(("step", "expected"), [("write_json", "old"), ("settle", "new")])
+def test_a_fine_tuning_is_published_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, expected: str
+) -> None:
+    def publish(text: str) -> None:
+        with open_folder(tmp_path) as folder:
+            for name in TUNED:
+                folder.scratch(name).write_text(f"{text} {name}")
+            folder.publish(text, {})
+
+    publish("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, step, lambda *_: (_ for _ in ()).throw(OSError("no power")))
+        with pytest.raises(OSError, match="no power"):
+            publish("new")
+    with open_folder(tmp_path) as folder:
+        assert folder.published(expected) is not None
+    assert all((tmp_path / name).read_text() == f"{expected} {name}" for name in TUNED)
 
 
 def test_links_in_the_folder_of_a_fine_tuning_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.errors import FileAccessError
-from swin_deploy.files import read_json, require_writable, sha256, sync, write_json
+from swin_deploy.files import read_json, require_writable, sha256, sync
 from swin_deploy.own_files import (
     own_folder,
     remove_own_folder,
@@ -18,6 +18,7 @@ from swin_deploy.own_files import (
 )
 from swin_deploy.run.folder import lock_folder
 from swin_deploy.run.names import INT8_GRAPHS, MANIFEST, SIMPLE, WEIGHTS
+from swin_deploy.run.versions import publish, settle
 
 REPORT = "qat.json"
 GRAPH, INT8_GRAPH = SIMPLE, INT8_GRAPHS["tensorrt"]
@@ -32,6 +33,7 @@ class QatFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self._staging = path, path / _STAGING
+        settle(path, self._listed())
 
     def scratch(self, name: str) -> Path:
         """Where a file is written that ``publish`` gives its final name, if it is of ``FILES``."""
@@ -44,11 +46,8 @@ class QatFolder:
 
     def published(self, identity: str) -> dict[str, Any] | None:
         """The report that lies there, if it is of this identity and all its files are whole."""
-        report = read_json(self.path / REPORT)
-        if report is None or report.get("schema_version") != SCHEMA_VERSION:
-            return None
-        files = report.get("files")
-        if report.get("identity") != identity or not isinstance(files, dict):
+        report, files = read_json(self.path / REPORT), self._listed()
+        if report is None or report.get("identity") != identity:
             return None
         whole = all(
             (self.path / name).is_file() and sha256(self.path / name) == files.get(name)
@@ -56,19 +55,20 @@ class QatFolder:
         )
         return report if whole else None
 
-    def publish(self, identity: str, report: dict[str, Any]) -> dict[str, Any]:
-        """Give the files their final names; the report goes last.
+    def _listed(self) -> dict[str, str]:
+        """File -> sha256, of the report that lies there."""
+        report = read_json(self.path / REPORT) or {}
+        files = report.get("files") if report.get("schema_version") == SCHEMA_VERSION else None
+        return {n: str(files.get(n)) for n in FILES} if isinstance(files, dict) else {}
 
-        Until then an earlier report is that of no files: it has other hashes.
-        """
+    def publish(self, identity: str, report: dict[str, Any]) -> dict[str, Any]:
+        """Give the files their final names and write the report, all of it in one step."""
         head = {"schema_version": SCHEMA_VERSION, "identity": identity}
         files = {name: sha256(self.scratch(name)) for name in FILES}
         for name in FILES:
             sync(self.scratch(name))
-        for name in FILES:
-            self.scratch(name).replace(self.path / name)
         whole = head | report | {"files": files}
-        write_json(self.path / REPORT, whole)
+        publish(self.path, self._staging, files, self._listed(), self.path / REPORT, whole)
         remove_own_folder(self._staging)
         return whole
 

@@ -126,7 +126,9 @@ class RunFolder:
         """
         new = Manifest(header=header, stages=self.current.stages)
         old = (self.published or Stages()).outputs()
-        publish(self.path, self.staging, new, self.published)
+        content, earlier = new.as_dict(), self.published and self.published.as_dict()
+        if content != earlier or self._staged.stages:
+            publish(self.path, self.staging, new.outputs(), old, self.path / MANIFEST, content)
         self.discard()
         dropped = old.keys() - new.outputs().keys()
         return sorted(name for name in dropped if (self.path / name).is_file())

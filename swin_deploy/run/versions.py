@@ -16,11 +16,11 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from swin_deploy.errors import FileAccessError
 from swin_deploy.files import Recorded, sha256, sync, write_json
 from swin_deploy.own_files import own_folder, remove_own_folder, require_own_folder
-from swin_deploy.run.manifest import Manifest
 from swin_deploy.run.names import MANIFEST
 
 VERSIONS = ".versions"
@@ -41,25 +41,33 @@ def recorded(root: Path, name: str, expected: str) -> Recorded:
     )
 
 
-def publish(root: Path, staging: Path, new: Manifest, old: Manifest | None) -> None:
-    """Make ``new`` the run in ``root``, under the lock of its writers.
+def publish(
+    root: Path,
+    staging: Path,
+    new: Mapping[str, str],
+    old: Mapping[str, str],
+    record: Path,
+    content: dict[str, Any],
+) -> None:
+    """Make ``new`` the files in ``root``, under the lock of its writers.
 
     Args:
-        root: The run folder.
-        staging: Has the files that the stages made anew; they are still there afterwards.
-        new: The manifest.
-        old: What is there; None where nothing is, or nothing that can be read.
+        root: The folder.
+        staging: Has the files that were made anew; they are still there afterwards.
+        new: Path -> sha256 of all.
+        old: Of those that the record there lists.
+        record: The file that lists them, replaced in between: the commit.
+        content: That it gets.
 
     Raises:
         FileAccessError: A folder has the name of a file.
         UnsafeError: A link leads out of the run where a file would be written.
     """
-    listed = {} if old is None else old.outputs()
     staged = [
         name
-        for name, expected in new.outputs().items()
+        for name, expected in new.items()
         if (staging / name).is_file()  # of a run that was killed after its commit all are there
-        and not (listed.get(name) == expected and _is(root / name, expected))
+        and not (old.get(name) == expected and _is(root / name, expected))
     ]
     for name in staged:
         own_folder(root, str(Path(name).parent))
@@ -70,16 +78,15 @@ def publish(root: Path, staging: Path, new: Manifest, old: Manifest | None) -> N
         remove_own_folder(root / NEXT)
         _forget_old(root / PREVIOUS)
         _link_all(root / NEXT, {name: staging / name for name in staged})
-        replaced = [name for name in staged if name in listed and (root / name).is_file()]
+        replaced = [name for name in staged if name in old and (root / name).is_file()]
         if replaced:
-            kept = {_kept_name(name, listed[name]): root / name for name in replaced}
+            kept = {_kept_name(name, old[name]): root / name for name in replaced}
             _link_all(root / PREVIOUS, kept)
         sync(root / VERSIONS)
         for folder in {root, *((root / name).parent for name in staged)}:
             sync(folder)
-    if staged or old is None or new.as_dict() != old.as_dict():
-        write_json(root / MANIFEST, new.as_dict())  # the commit
-        settle(root, new.outputs())
+    write_json(record, content)  # the commit
+    settle(root, new)
 
 
 def settle(root: Path, outputs: Mapping[str, str]) -> None:
@@ -87,7 +94,7 @@ def settle(root: Path, outputs: Mapping[str, str]) -> None:
 
     Args:
         root: The run folder.
-        outputs: Path -> sha256 of what its manifest lists.
+        outputs: Path -> sha256 of what its record lists.
     """
     if not (require_own_folder(root / VERSIONS) and require_own_folder(root / NEXT)):
         return
@@ -136,8 +143,7 @@ def _link_all(final: Path, files: Mapping[str, Path]) -> None:
 
 def _link(source: Path, final: Path) -> None:
     """A second name of a file; a copy where the file system has none."""
-    if final.exists():  # of the same content by its name
-        final.unlink()
+    final.unlink(missing_ok=True)  # of the same content, by its name
     try:
         os.link(source, final, follow_symlinks=False)
     except OSError as error:
