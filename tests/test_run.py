@@ -67,6 +67,7 @@ def test_json_that_is_damaged_reads_as_missing(tmp_path: Path) -> None:
     assert read_json(path) == {"a": 1}
 
 
+@pytest.mark.fault(42)
 def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileAccessError, match="cannot write in"):
@@ -75,6 +76,7 @@ def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
         require_writable(tmp_path / "file" / "below")
 
 
+@pytest.mark.fault(41)
 def test_a_second_writer_learns_who_holds_the_run(tmp_path: Path) -> None:
     holder = (
         "import sys, time; from pathlib import Path\n"
@@ -109,6 +111,7 @@ def test_a_published_run_is_found_again_and_checked(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.fault(17, 33)
 def test_a_changed_missing_or_unlisted_file_is_refused(tmp_path: Path) -> None:
     make_run(tmp_path)
     run, graph = require_run(tmp_path), tmp_path / "model.onnx"
@@ -128,6 +131,7 @@ def test_a_folder_without_a_manifest_is_no_run(tmp_path: Path) -> None:
         require_run(tmp_path)
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -143,6 +147,7 @@ def test_a_file_of_that_name_that_is_none_of_ours(tmp_path: Path, text: str, mes
         require_run(tmp_path)
 
 
+@pytest.mark.fault(44)
 def test_a_manifest_of_an_earlier_version_is_refused_by_name(tmp_path: Path) -> None:
     make_run(tmp_path)
     edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=1))
@@ -169,6 +174,7 @@ def test_details_that_their_reader_would_refuse_are_not_written(tmp_path: Path) 
         run.record("export", "key", (), {"parameters": 1, "form": None}, 0.0)
 
 
+@pytest.mark.fault(39)
 def test_a_killed_run_finds_its_finished_stages_and_publishes_none(tmp_path: Path) -> None:
     make_run(tmp_path, "old")
     before = tree(tmp_path)
@@ -238,6 +244,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         yield target / "runs" if kind == "tmpfs" else target
 
 
+@pytest.mark.fault(39)
 @pytest.mark.parametrize(
     ("place", "first"),
     [("disk", False), ("disk", True), ("tmpfs", False), ("overlayfs", False)],
@@ -277,6 +284,7 @@ def test_killed_at_any_call_the_old_run_or_the_new_one_is_whole(place: Path, fir
     assert len(states) > 40
 
 
+@pytest.mark.fault(39)
 def test_all_of_it_is_on_the_disk_before_the_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +339,7 @@ def test_a_reader_of_the_old_manifest_keeps_the_old_bytes(tmp_path: Path) -> Non
     assert (tmp_path / "model.onnx").read_bytes() == b"new model.onnx"  # the contract
 
 
+@pytest.mark.fault(39)
 def test_readers_never_see_half_of_a_publication(tmp_path: Path) -> None:
     """``watch_publications.py`` does it for as long as one likes, with more of them."""
     seen = watch_publications(tmp_path / "run", readers=2, seconds=3.0)
@@ -366,6 +375,7 @@ OWN = {
 }
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("there", [True, False], ids=["to something", "to nothing"])
 def test_a_link_at_a_name_of_ours_is_refused(tmp_path: Path, name: str, there: bool) -> None:
@@ -556,6 +566,7 @@ EDITED: dict[str, Edit] = {
 }
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize("name", EDITED)
 def test_a_manifest_that_was_edited_is_refused(tmp_path: Path, name: str) -> None:
     make_run(tmp_path)
@@ -577,6 +588,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_refuses_every_damaged_manifest(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
