@@ -117,12 +117,13 @@ def start(out: Path, *, at: int = 0, batch: str = "2") -> subprocess.Popen[bytes
     wrapper = out.parent / "dying.py"
     wrapper.write_text(DYING)
     command = [str(wrapper), str(out), str(at), str(out.parent / "calls.txt")]
-    return subprocess.Popen(
-        [sys.executable, *command, *EXPORT, "--batch", batch, "--out", str(out)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), MARK: str(os.getpid())},
-        stdout=subprocess.DEVNULL,
-        stderr=(out.parent / "stderr.txt").open("wb"),
-    )
+    with (out.parent / "stderr.txt").open("wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, *command, *EXPORT, "--batch", batch, "--out", str(out)],
+            env=os.environ | {"PYTHONPATH": str(ROOT), MARK: str(os.getpid())},
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
 
 
 def finish(out: Path, batch: str = "2") -> None:

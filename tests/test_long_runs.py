@@ -76,6 +76,7 @@ def test_what_a_death_leaves_is_looked_at(
     assert whole
     bench = Bench(scratch=tmp_path / "work", old=run, before=whole, expected=whole)
     bench.scratch.mkdir()
+    orphans = []
     sleeper = [sys.executable, "-c", "import time; time.sleep(100)"]
     marked = os.environ | {kill_runs.MARK: str(os.getpid())}
 
@@ -83,7 +84,7 @@ def test_what_a_death_leaves_is_looked_at(
         if damage == "mixture":
             (out / sorted(whole)[0]).write_bytes(b"x")
         if damage == "child":
-            subprocess.Popen(sleeper, env=marked)
+            orphans.append(subprocess.Popen(sleeper, env=marked))
         return subprocess.Popen(sleeper)
 
     def finish(out: Path) -> None:
@@ -99,6 +100,7 @@ def test_what_a_death_leaves_is_looked_at(
     monkeypatch.setattr(kill_runs, "ENDED_S", 0.5)
     findings = Findings()
     kill_runs.kill(bench, findings, 0, 0.2)
+    assert all(orphan.wait(10) == -signal.SIGKILL for orphan in orphans)
     assert findings.at_random_times == 1
     assert len(findings.faults) == len(faults), findings.faults
     assert all(text in fault for text, fault in zip(faults, findings.faults, strict=True))
