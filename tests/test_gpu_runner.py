@@ -241,12 +241,9 @@ def test_another_engine_device_or_version_has_another_cache(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = rtx_cache.default_folder()
     assert folder == tmp_path / "swin-deploy" / "rtx"
-    engines = [tmp_path / "a", tmp_path / "b"]
-    for engine in engines:
-        engine.write_text(engine.name)
     names = {
         rtx_cache.cache_file(folder, engine, device, version)
-        for engine in engines
+        for engine in ("0" * 64, "1" * 64)
         for device in ("NVIDIA A10, driver 13.0", "NVIDIA A10, driver 12.8")
         for version in ("1.7", "1.8")
     }
