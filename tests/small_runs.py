@@ -35,6 +35,7 @@ ENGINE: dict[str, Any] = {
     "precision": "fp32",
     "module": "onnxruntime",
     "version": "1.31.1",
+    "written": {"graph": "", "files": {}},
     "built_for": {"module": "onnxruntime", "version": "1.31.1", "platform": "linux-x86_64"},
     "kernels": None,
     "fused_attentions": None,
@@ -42,6 +43,7 @@ ENGINE: dict[str, Any] = {
 }
 VERIFY: dict[str, Any] = {
     "comparisons": 1,
+    "batches": {"sizes": [1], "seed": None},
     "converted_exactly": [],
     "not_run": {},
     "fp32_floors_db": {"logits": 110.0},
@@ -68,6 +70,7 @@ def make_header(notes: tuple[str, ...] = ()) -> Header:
         outputs="logits",
         interface=AS_EXPORTED,
         photos=None,
+        never_run={},
         notes=notes,
     )
 

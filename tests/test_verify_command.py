@@ -163,9 +163,17 @@ def trace(variant: Variant, form: FormName, outputs: Outputs, batch: int, out: P
         outputs=outputs,
         interface=AS_EXPORTED,
         photos=None,
+        never_run={},
         notes=(),
     )
-    nothing = {"comparisons": 0, "converted_exactly": [], "not_run": {}, "fp32_floors_db": {}}
+    drawn = {"sizes": [1], "seed": None}
+    nothing = {
+        "batches": drawn,
+        "comparisons": 0,
+        "converted_exactly": [],
+        "not_run": {},
+        "fp32_floors_db": {},
+    }
     gate = StageRecord(key="", outputs={}, details=nothing)
     return Run(out, Manifest(header=header, stages={"verify": gate}), {})
 

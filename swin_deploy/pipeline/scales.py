@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from swin_deploy.errors import InputError, VerificationError
 from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE, round_scale
@@ -75,6 +73,9 @@ def require_scales_of_graph(context: RunContext, graph: str, engine: str) -> Non
     Raises:
         VerificationError: One is another, or none has its name any more.
     """
+    import onnx
+    from onnx import numpy_helper
+
     wanted, found = (
         {
             tensor.name: numpy_helper.to_array(tensor)
