@@ -62,14 +62,13 @@ def test_the_whole_way_on_a_bare_device(
     folder: Path, photos: Path, device_python: Path, digits_folder: Path
 ) -> None:
     """Build, bench and predict with numpy, Pillow and ONNX Runtime; the classes are the same."""
-    done = swin_pyz(device_python, folder, "predict", "x.png")
+    photo = str(folder / "reference" / "photo.png")
+    done = swin_pyz(device_python, folder, "predict", photo)
     assert done.returncode == 3
     assert "nothing was built" in done.stderr
     done = swin_pyz(device_python, folder, "build")
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout.count("  ok") == 9
-    )  # 1 to 4 images, different ones and the same one; extremes
+    assert done.stdout.count("  ok") == 9  # 1 to 4 images, twice each, and extremes
     assert f"published {folder}" in done.stdout
     done = swin_pyz(device_python, folder, "bench", "--seconds", "0.2", "--json")
     assert done.returncode == 0, done.stderr

@@ -48,7 +48,7 @@ def test_a_device_without_pillow_builds_and_measures(folder: Path, device_python
     done = swin_pyz(device_python, folder, "build", without=("PIL",))
     assert done.returncode == 0, done.stderr
     assert "note: Pillow is not here, so photos were not compared\n" in done.stderr
-    assert done.stdout.count("  ok") == 6
+    assert done.stdout.count("  ok") == 9  # 1 to 4 images, twice each, and extremes
     done = swin_pyz(device_python, folder, "bench", "--seconds", "0.1", without=("PIL",))
     assert done.returncode == 0, done.stderr
     done = swin_pyz(device_python, folder, "predict", "x.png", without=("PIL",))
@@ -74,7 +74,8 @@ def test_a_device_without_numpy_can_ask_what_it_has(built: Path) -> None:
 def test_a_photo_that_is_not_there_is_one_line(built: Path, photos: Path) -> None:
     done = swin_pyz(sys.executable, built, "predict", "missing.jpg")
     assert done.returncode == 3
-    assert done.stderr == "error[E_INPUT]: missing.jpg does not exist\n"
+    hint = "; try: files that exist"
+    assert done.stderr == f"error[E_INPUT]: missing.jpg does not exist{hint}\n"
     photo = str(next(iter(sorted(photos.glob("mnist_*.png")))))
     done = swin_pyz(sys.executable, built, "predict", "missing.jpg", photo, "--format", "jsonl")
     assert done.returncode == 3
@@ -107,7 +108,7 @@ def test_another_version_names_the_python_and_the_folder(built: Path) -> None:
     """In words that a shell takes, wherever they are typed."""
     folder = built.rename(built.with_name("my bundle"))
     edit_record(folder, lambda entry: entry["built_for"].update(version="99.1"))
-    done = swin_pyz(sys.executable, folder, "predict", "x.png")
+    done = swin_pyz(sys.executable, folder, "predict", str(folder / "reference" / "photo.png"))
     assert done.returncode == 4
     command = shlex.join([sys.executable, f"{folder}/swin.pyz", "build"])
     assert done.stderr.endswith(f"build it again with the Python that predicts: {command}\n")

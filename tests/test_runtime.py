@@ -394,7 +394,11 @@ def test_predict_prints_tables_csv_and_lines(
     assert len(rows[0]["best"]) == 5
 
 
-def test_a_list_on_standard_input_is_read() -> None:
+def test_a_list_on_standard_input_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b c.jpg").touch()  # of the others the run itself says that they are missing
     listed = io.StringIO("a.jpg\r\n\nb c.jpg\n")
     assert expand_sources(["x.png", "-"], listed) == [Path("x.png"), Path("a.jpg"), Path("b c.jpg")]
     with pytest.raises(InputError, match="there are no photos"):
@@ -436,7 +440,7 @@ def test_pictures_have_their_classes_below_them(
     assert (bars == (37, 99, 205)).all(axis=-1).any()  # the bar of the best class
     capsys.readouterr()
     assert cli.run([*command, str(digits_folder / "pictures")]) == 2
-    assert "lies in the bundle" in capsys.readouterr().err
+    assert "--annotate with a folder elsewhere" in capsys.readouterr().err
     assert not (digits_folder / "pictures").exists()
 
 

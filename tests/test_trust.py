@@ -224,14 +224,15 @@ def test_a_plan_is_for_this_machine(
 def test_the_command_lines_say_the_same(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 8 of the workstation's command and of the device's, with the same line."""
     flip(engine_of(built))
-    assert cli.run(["predict", str(built), "x.png"]) == 8
+    photo = str(built / "reference" / "photo.png")
+    assert cli.run(["predict", str(built), photo]) == 8
     line = capsys.readouterr().err
     assert line.startswith("error[E_UNSAFE]: ")
-    for command in ("predict x.png", "bench"):
-        done = swin_pyz(sys.executable, built, *command.split())
+    for command in (["predict", photo], ["bench"]):
+        done = swin_pyz(sys.executable, built, *command)
         assert (done.returncode, done.stderr) == (8, line)
     edit_record(built, lambda entry: entry["built_for"].update(version="99.1"))
-    assert cli.run(["predict", str(built), "x.png"]) == 4
+    assert cli.run(["predict", str(built), photo]) == 4
 
 
 # What happened to the files that were shipped -> damage, and what the error says.
@@ -433,7 +434,8 @@ def test_signatures_of_others_and_none_are_refused(
         with pytest.raises(UnsafeError, match="is not a signature"):
             open_bundle(folder, public)
     signature.unlink()
-    command = ["predict", str(folder), "x.png", "--verify-key"]
+    photo = str(folder / "reference" / "photo.png")
+    command = ["predict", str(folder), photo, "--verify-key"]
     assert cli.run([*command, str(public)]) == 8
     assert "is not signed: it has no bundle.json.sig" in capsys.readouterr().err
     assert cli.run([*command, str(folder / "README.md")]) == 3
