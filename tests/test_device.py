@@ -179,7 +179,7 @@ def test_the_form_for_cpus_is_not_shipped_to_a_gpu_unsaid(
         assert cli.run(["bundle", str(path), *command, str(out)]) == 0
         assert (note in capsys.readouterr().err) == said
         facts = json.loads((unpack(out, tmp_path / f"of {path.name}") / "bundle.json").read_text())
-        assert [note in text for text in facts["notes"]] == [True] * said
+        assert sum(note in text for text in facts["notes"]) == said
 
 
 @pytest.mark.parametrize(
