@@ -11,6 +11,8 @@ import tarfile
 import tomllib
 import zipfile
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -153,6 +155,22 @@ def test_every_dependency_is_locked() -> None:
     for line in named:
         name = re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line)[0]).lower()  # type: ignore[index]
         assert name == "torch" or name in locked(), f"{name}: run scripts/lock"
+
+
+def test_an_environment_takes_what_its_extras_need() -> None:
+    script = SourceFileLoader("venv_script", str(ROOT / "scripts" / "venv"))
+    module = module_from_spec(spec_from_loader("venv_script", script))  # type: ignore[arg-type]
+    script.exec_module(module)
+
+    def chosen(users: set[str], names: list[str]) -> set[str]:
+        return {block.partition("==")[0] for block in module.locked(users, names)}
+
+    assert {"numpy", "onnx", "setuptools"} <= chosen({"base"}, [])
+    assert not {"ray", "timm", "torch"} & chosen({"base"}, [])
+    assert chosen({"base", "ray"}, ["timm"]) > chosen({"base"}, []) | {"ray", "timm"}
+    assert chosen(set(), ["timm"]) == {"timm"}
+    with pytest.raises(SystemExit, match=r"has no nothing: run scripts/lock"):
+        module.locked(set(), ["nothing"])
 
 
 def test_a_file_with_another_hash_is_not_installed(tmp_path: Path, wheel: Path) -> None:
