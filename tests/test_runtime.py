@@ -394,9 +394,7 @@ def test_predict_prints_tables_csv_and_lines(
     assert len(rows[0]["best"]) == 5
 
 
-def test_a_list_on_standard_input_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_list_on_standard_input_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b c.jpg").touch()  # of the others the run itself says that they are missing
     listed = io.StringIO("a.jpg\r\n\nb c.jpg\n")
