@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from swin_deploy.errors import ResourceError, SwinDeployError, typed
+from swin_deploy.narrow import present
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,8 +98,7 @@ def _run(
             answer = ours.recv()
             if not isinstance(answer, _Told):
                 return result_of(answer, name)
-            assert heard is not None  # else the function got nothing to tell with
-            heard(answer.what)
+            present(heard)(answer.what)  # or the function got nothing to tell with
     except (EOFError, ConnectionResetError):
         process.join()
         raise ResourceError(

@@ -16,7 +16,7 @@ ROOT = Path(swin_deploy.__file__).parent
 
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
-    ("errors",),
+    ("errors", "narrow"),
     ("foreign", "outcome", "own_files", "records"),
     (
         "batches",
@@ -26,7 +26,6 @@ LAYERS = (
         "installed",
         "interrupts",
         "metrics",
-        "narrow",
         "precisions",
     ),
     ("onnx_file", "preprocessing"),

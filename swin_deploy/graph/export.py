@@ -21,6 +21,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.errors import InputError
 from swin_deploy.graph.naming import NameNodesByModule
 from swin_deploy.interface import LOGITS
+from swin_deploy.narrow import present
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.onnx_file import read_onnx
 
@@ -67,8 +68,7 @@ def export_graph(
                 dynamo=True,
                 verbose=False,
             )
-        assert program is not None  # dynamo=True without a path always returns the program
-        graph = program.model
+        graph = present(program).model  # dynamo=True without a path always returns the program
         NameNodesByModule()(graph)
         common_passes.ClearMetadataAndDocStringPass()(graph)
         graph.graph.name = config.name

@@ -12,6 +12,7 @@ from onnx_ir import DataType
 
 from swin_deploy.files import atomic_path, sha256
 from swin_deploy.graph.export import check_graph
+from swin_deploy.narrow import present
 
 _HALVES = (DataType.FLOAT16, DataType.BFLOAT16)
 # They only move numbers, which are rounded already.
@@ -78,8 +79,7 @@ def _only_widened(value: ir.Value) -> bool:
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    half = value.dtype
-    assert half is not None
+    half = present(value.dtype)
     uses = tuple(value.uses())
     if node.op_type == "Cast":
         _widen(graph, value, uses, node)

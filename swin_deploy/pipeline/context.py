@@ -16,6 +16,7 @@ from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.interface import Io
 from swin_deploy.metrics import FloatArray
+from swin_deploy.narrow import present
 from swin_deploy.pipeline.plan import Plan
 from swin_deploy.run.folder import RunFolder
 from swin_deploy.run.names import WEIGHTS
@@ -140,10 +141,10 @@ class RunContext:
 
     def calibration_images(self, count: int) -> FloatArray:
         """At most ``count`` images of the calibration, evenly over all: (b, channels, H, W)."""
-        assert self.calibration is not None  # stages that need it are planned with it only
+        calibration = present(self.calibration)  # stages that need it are planned with it only
         variant = self.request.variant
         size, steps = variant.config.image_size, variant.preprocessing
-        return next(read_batches(self.calibration.spread(count), size, steps, count))
+        return next(read_batches(calibration.spread(count), size, steps, count))
 
     def image_input(self, io: Io) -> ImageInput:
         """What a graph of the run takes."""

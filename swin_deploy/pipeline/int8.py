@@ -19,6 +19,7 @@ from swin_deploy.files import read_json, write_json
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.metrics import FloatArray
+from swin_deploy.narrow import present
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
 from swin_deploy.pipeline.scales import read_statistics
@@ -62,8 +63,7 @@ def calibrate_action(source: str, kinds: tuple[str, ...]) -> Callable[[RunContex
         from swin_deploy.graph.calibration_cache import digest_statistics
         from swin_deploy.graph.tensor_statistics import describe_dead
 
-        calibration = context.calibration
-        assert calibration is not None  # planned only with one
+        calibration = present(context.calibration)  # planned only with one
         require_different(calibration, context.calibration_images(LOOKED_AT))
         unfinished = context.folder.resumable(STATISTICS)
         unread: list[str] = []
@@ -213,8 +213,7 @@ def _collect(
     from swin_deploy.graph.calibrate import collect_statistics
     from swin_deploy.graph.int8.quantize import tensors_to_calibrate
 
-    calibration, variant = context.calibration, context.request.variant
-    assert calibration is not None
+    calibration, variant = present(context.calibration), context.request.variant
     size, steps = variant.config.image_size, variant.preprocessing
     graph, batch = context.folder.file(source), context.request.batch.high
     recipes = [recipe_for(kind, context.request.int8.also) for kind in kinds]

@@ -14,6 +14,7 @@ from swin_deploy.graph.int8.recipe import recipe_for
 from swin_deploy.graph.widen import as_computed
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import wilson_interval
+from swin_deploy.narrow import present
 from swin_deploy.pipeline.collapse import explain_collapse
 from swin_deploy.pipeline.context import ROUNDED, RunContext
 from swin_deploy.runners.base import run_all
@@ -87,10 +88,9 @@ def judge(
 
 def _some(context: RunContext, labelled: LabelledSet | None) -> InputSet:
     """The first of the labelled images."""
-    assert labelled is not None  # it has given an accuracy
     variant = context.request.variant
     size, steps = variant.config.image_size, variant.preprocessing
-    images, _ = next(read_labelled(labelled, size, steps, GATE_IMAGES))
+    images, _ = next(read_labelled(present(labelled), size, steps, GATE_IMAGES))
     return InputSet(f"labelled x{len(images)}", images, natural=True)
 
 

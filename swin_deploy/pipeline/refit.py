@@ -15,6 +15,7 @@ from swin_deploy.engine.fingerprint import fingerprint_here, require_match
 from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.refit import refit_plan
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
+from swin_deploy.narrow import present
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.run import Listener, RunResult, run_export
 from swin_deploy.pipeline.stages import Stage
@@ -165,8 +166,7 @@ def _refit_action(engine: Refittable, old: str) -> Callable[[RunContext], dict[s
             folder.file(name),
             folder.scratch(built.file),
         )
-        listing = target.listing_name(precision)
-        assert listing is not None  # of every plan
+        listing = present(target.listing_name(precision))  # of every plan
         folder.scratch(listing).write_bytes(run.file(listing).read())
         flags = [flag for flag in built.details.flags if flag != "STRIP_PLAN"]
         settings = built.details.settings | {"flags": flags}

@@ -15,6 +15,7 @@ from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.errors import InputError
 from swin_deploy.files import sha256, write_json
+from swin_deploy.narrow import present
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import (
     engine_action,
@@ -229,11 +230,11 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
 
     from swin_deploy.checkpoints.load import load_checkpoint
 
-    assert context.request.weights is not None  # this stage is planned only with a checkpoint
-    checkpoint = load_checkpoint(context.request.weights, context.request.load)
+    weights = present(context.request.weights)  # this stage is planned only with a checkpoint
+    checkpoint = load_checkpoint(weights, context.request.load)
     if checkpoint.config != replace(context.request.variant.config, name=checkpoint.config.name):
         raise InputError(
-            f"{context.request.weights} is not of the network of this request: "
+            f"{weights} is not of the network of this request: "
             f"{checkpoint.config}, not {context.request.variant.config}",
             "the variant and the options of checkpoints.resolve.resolve_variant",
         )
@@ -241,8 +242,8 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
     if context.request.labels:
         write_json(context.folder.scratch(LABELS), context.request.labels)
     return {
-        "file": checkpoint_file(context.request.weights).name,
-        "sha256": sha256(checkpoint_file(context.request.weights)),
+        "file": checkpoint_file(weights).name,
+        "sha256": sha256(checkpoint_file(weights)),
         "dialect": checkpoint.dialect,
         "tensors": len(checkpoint.tensors),
         "dropped": len(checkpoint.dropped),

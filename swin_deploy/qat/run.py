@@ -12,6 +12,7 @@ from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.data.calibration import CalibrationSet, find_calibration
 from swin_deploy.files import digest, sha256
 from swin_deploy.installed import package_version
+from swin_deploy.narrow import present
 from swin_deploy.qat.data import LabelledPhotos, find_labelled_photos
 from swin_deploy.qat.folder import open_folder
 from swin_deploy.qat.request import QatRequest
@@ -48,9 +49,9 @@ def run_qat(request: QatRequest, listener: Listener) -> QatResult:
     """
     start = time.monotonic()
     variant, int8 = request.variant, request.int8
-    assert int8.calibration is not None  # or there is no request
     listener.started("reading the lists of photos")
-    calibration = find_calibration(int8.calibration, int8.images, int8.seed, variant.input_shape)
+    images = present(int8.calibration)  # or there is no request
+    calibration = find_calibration(images, int8.images, int8.seed, variant.input_shape)
     train = find_labelled_photos(request.data, variant, request.labels)
     val = None
     if request.val is not None:
@@ -105,8 +106,7 @@ def _shared(train: LabelledPhotos, val: LabelledPhotos | None) -> list[str]:
     shared = 0 if val is None else len(val.hashes & train.hashes)
     if not shared:
         return []
-    assert val is not None
     return [
-        f"{shared} of {len(val)} photos to measure with are trained on as well: the accuracy "
-        "says too much"
+        f"{shared} of {len(present(val))} photos to measure with are trained on as well: the "
+        "accuracy says too much"
     ]

@@ -18,6 +18,7 @@ from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
 from swin_deploy.files import Recorded, read_bytes
 from swin_deploy.metrics import FloatArray
+from swin_deploy.narrow import present
 from swin_deploy.runners import cuda, rtx_cache
 from swin_deploy.runners.base import require_fit
 from swin_deploy.runners.staging import GpuTiming, Staging
@@ -220,8 +221,7 @@ class TensorRtRunner:
         captures the CUDA graph. Its clocks add some microseconds to ``total_ms``; ``run`` has none.
         """
         _, timing = self._call(images, timed=True)
-        assert timing is not None  # it was asked for
-        return timing
+        return present(timing)  # it was asked for
 
     def _call(
         self, images: NDArray[np.generic], timed: bool

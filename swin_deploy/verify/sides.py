@@ -19,6 +19,7 @@ from swin_deploy.interface import Interface
 from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import Network
 from swin_deploy.model.outputs import with_outputs
+from swin_deploy.narrow import present
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.run.finished import Run
 from swin_deploy.run.names import AS_EXPORTED, PRECISION_OF
@@ -176,8 +177,7 @@ def open_graph(
 
 def runnable(side: Side, scratch: Path) -> Path:
     """``as_computed`` of the graph of a side, of the bytes that were recorded."""
-    source = side.graph
-    assert source is not None  # eager has none
+    source = present(side.graph)  # eager has none
     if side.recorded is not None and side.precision != "fp32":
         source = side.recorded.copy_to(scratch)
     computed = as_computed(source, scratch)

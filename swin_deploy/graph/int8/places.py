@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:  # a request names recipes, and is checked before anything heavy is imported
     import onnx_ir as ir
 
+from swin_deploy.narrow import present
+
 GemmKind = Literal["embed", "qkv", "proj", "fc1", "fc2", "merge", "head"]
 
 # What a product is, by the module of its node; the first pattern that fits. The three projections
@@ -57,9 +59,7 @@ class Gemm:
     @property
     def weight(self) -> ir.Value:
         """The initializer."""
-        value = self.node.inputs[1]
-        assert value is not None  # both operators have two inputs
-        return value
+        return present(self.node.inputs[1])  # both operators have two inputs
 
     @property
     def out_axis(self) -> int:
@@ -130,9 +130,8 @@ def find_places(graph: ir.Graph) -> Places:
 
 def static_shape(value: ir.Value | None, batch: int = 1) -> tuple[int, ...]:
     """The sizes of a value, ``batch`` for the dynamic one."""
-    assert value is not None
-    assert value.shape is not None  # the graph has been through shape inference
-    return tuple(size if isinstance(size, int) else batch for size in value.shape)
+    shape = present(present(value).shape)  # the graph has been through shape inference
+    return tuple(size if isinstance(size, int) else batch for size in shape)
 
 
 def module_of(node: ir.Node) -> str:
