@@ -7,7 +7,8 @@
 # quantiser writes both), opens without the entry and is refused with it: what is turned into uint8 is
 # made once for each product, under one name. With constants of their own it opens.
 #
-# Seen on an AMD EPYC with AVX2 and no VNNI:
+# Seen on an AMD EPYC with AVX2 and no VNNI, and on 2026-11-29 the same on one with AVX-512 VNNI, where
+# sums are exact already and the entry has nothing to mend:
 #   nothing shared, default: opened
 #   nothing shared, session.x64quantprecision=1: opened
 #   weight shared, default: opened

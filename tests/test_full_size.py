@@ -9,7 +9,7 @@ import pytest
 
 from conftest import EVERY, FULL_SIZE, VITS, Silent
 from kernel_records import CASES, Case, compile_case, group_of, params, require_recorded
-from swin_deploy.batches import BatchRange
+from swin_deploy.batches import DRAWN, BatchRange
 from swin_deploy.config import ExportRequest
 from swin_deploy.cost.subject import open_subjects
 from swin_deploy.engine.build import build_engine
@@ -89,4 +89,6 @@ def test_every_series_of_gpus_fuses_every_attention(
 def test_a_dynamic_batch_is_verified_at_both_ends_and_between(export_once: Export) -> None:
     rows = export_once(*DYNAMIC).verification["comparisons"]
     inputs = {row["inputs"] for row in rows if row["candidate"] == "onnx, fp16"}
-    assert inputs == {"noise x1", "noise x3", "noise x16"}
+    noise = {name for name in inputs if name.startswith("noise")}
+    assert noise >= {"noise x1", "noise x16"}
+    assert len(noise) == 2 + DRAWN

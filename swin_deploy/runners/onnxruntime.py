@@ -16,6 +16,7 @@ from swin_deploy.errors import EnvironmentMissingError, InputError
 from swin_deploy.files import Recorded, read_bytes, refuse_impostors
 from swin_deploy.foreign import reading
 from swin_deploy.interface import LOGITS, Interface
+from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import batch_of, require_fit
 from swin_deploy.runners.ends import expose_logits
@@ -173,8 +174,10 @@ def session_options(threads: int | None, simulated_int8: bool = False) -> Any:
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     # On x86-64 without VNNI, sums of products of uint8 and int8 saturate at 16 bits, and the result
     # is wrong without a word (1.31: by up to a quarter of the largest). This makes it uint8 alone,
-    # which is exact; on processors that have VNNI it changes nothing.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    # which is exact. Elsewhere the sums are exact already, and the entry would only refuse graphs
+    # whose products share constants, which it does on every processor.
+    if integer_sums_saturate():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if simulated_int8:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
