@@ -280,13 +280,13 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
     if image_size is not None:
         data["image_size"] = list(image_size)
     preprocessing, semantics = data.pop("preprocessing", {}), data.pop("semantics", {})
-    stated = (*data, *(f"{_STEPS}{key}" for key in preprocessing))
     problems: list[str] = []
     network = _checked(SwinConfig, {"name": path.stem, **data}, "", problems)
     rules = _checked(Semantics, semantics, "semantics.", problems)
     steps = _checked(Preprocessing, preprocessing, _STEPS, problems)
     if problems:
         raise ConfigError(f"{path}: {'; '.join(problems)}", _KEYS)
+    stated = (*data, *(f"{_STEPS}{key}" for key in preprocessing))
     try:
         network["semantics"] = Semantics(**rules)
         return Variant(

@@ -120,7 +120,7 @@ def many_numbers(path: Path) -> None:
 
 
 def out_of_range(path: Path) -> None:
-    rows = {"rows": np.array([1000], np.int64)}
+    rows = {"rows": np.array([2000], np.int64)}
     nodes = [helper.make_node("Gather", ["flat", "rows"], ["logits"], axis=1, name="gather")]
     save(path, [FLAT, *nodes], outputs=[value("logits", ("b", 1))], weights=WEIGHTS | rows)
 

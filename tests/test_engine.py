@@ -19,6 +19,7 @@ from swin_deploy.engine.listing_log import read_listing
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS, find_target
 from swin_deploy.engine.tensorrt_build import Compiled
+from swin_deploy.engine.written import Written
 from swin_deploy.errors import (
     ConfigError,
     EnvironmentMissingError,
@@ -73,7 +74,8 @@ def test_an_engine_whose_kernels_cannot_be_read_is_built_and_says_so(
         assert isinstance(final, Path)
         final.write_bytes(b"a plan")
         listing = Listing((), "another layout")
-        return Compiled(listing=listing, version="12.0", settings={}, notes=())
+        made = Written(graph="", files={})
+        return Compiled(listing=listing, version="12.0", settings={}, notes=(), written=made)
 
     monkeypatch.setattr(build, "run_reporting", fake_child)
     built = build_engine(
