@@ -19,7 +19,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -207,9 +207,10 @@ def sweep(folder: Path) -> None:
         ours = path.name.startswith(".") and path.name.endswith(UNFINISHED)
         if path.is_symlink() or not path.is_dir() or not ours:
             continue
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            if _try_lock(handle):
-                shutil.rmtree(path)
-        finally:
-            os.close(handle)
+        with suppress(FileNotFoundError):  # its write ends meanwhile, and clears it away itself
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if _try_lock(handle):
+                    shutil.rmtree(path)
+            finally:
+                os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from swin_deploy.engine.timing_cache import write_cache
 from swin_deploy.errors import BusyError, FileAccessError, InputError, UnsafeError
 from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.files import atomic_path, digest, read_json, require_writable, write_json
+from swin_deploy.own_files import sweep
 from swin_deploy.qat.folder import FILES as TUNED
 from swin_deploy.qat.folder import open_folder
 from swin_deploy.run import versions
@@ -360,6 +363,24 @@ def test_what_killed_writes_left_is_cleared_and_what_is_under_way_stays(tmp_path
     assert not dead.exists()
     assert (tmp_path / "bench.json").read_text() == "{}"
     assert not list(tmp_path.glob(".*.unfinished"))
+
+
+@pytest.mark.parametrize(("module", "step"), [(os, "open"), (fcntl, "flock")])
+def test_a_write_that_ends_while_it_is_looked_at_leaves_nothing_to_clear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
+) -> None:
+    left = tmp_path / ".bench.json.12345678.unfinished"
+    left.mkdir()
+    do = getattr(module, step)
+
+    def end(*arguments: Any, **more: Any) -> Any:
+        if left.is_dir():
+            left.rmdir()
+        return do(*arguments, **more)
+
+    monkeypatch.setattr(module, step, end)
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 OWN = {
