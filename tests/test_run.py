@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,10 +28,10 @@ from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.files import atomic_path, digest, read_json, require_writable, write_json
 from swin_deploy.own_files import sweep
 from swin_deploy.qat.folder import FILES as TUNED
-from swin_deploy.qat.folder import open_folder
+from swin_deploy.qat.folder import REPORT, QatFolder, open_folder
 from swin_deploy.run import versions
 from swin_deploy.run.finished import find_run, require_run
-from swin_deploy.run.folder import LOCK, lock_folder, open_run
+from swin_deploy.run.folder import LOCK, RunFolder, lock_folder, open_run
 from swin_deploy.run.manifest import read_stages, stage_key
 from swin_deploy.run.names import MANIFEST
 from watch_publications import watch_publications
@@ -247,6 +248,43 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         yield target / "runs" if kind == "tmpfs" else target
 
 
+def rerun_with_another_text(killed: Path, published: str | None) -> None:
+    """Run in a copy, and die before its commit as well: what was published is whole throughout."""
+    copy = killed.with_name("copy")  # in which two names of one file are that, too
+    subprocess.run(["cp", "-a", str(killed), str(copy)], check=True)
+
+    def whole() -> bool:
+        return find_run(copy) is None if published is None else read_text(copy) == published
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)  # which takes most of the time
+        with open_run(copy) as run:
+            assert whole()
+            fill(run, "other")
+            assert whole()
+            publish_without_power(run, "other", "write_json")
+            assert whole()
+        make_run(copy, "other")
+    assert read_text(copy) == "other"
+    shutil.rmtree(copy)
+
+
+def no_power(*_: object) -> None:
+    raise OSError("no power")
+
+
+def publish_without_power(folder: RunFolder | QatFolder, text: str, step: str) -> None:
+    """Publish, and die at the commit, or once it is done."""
+    if isinstance(folder, RunFolder):
+        publish: Callable[[], object] = partial(folder.publish, make_header((text,)))
+    else:
+        publish = partial(folder.publish, text, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(versions, step, no_power)
+        with pytest.raises(OSError, match="no power"):
+            publish()
+
+
 @pytest.mark.fault(39)
 @pytest.mark.parametrize(
     ("place", "first"),
@@ -272,6 +310,7 @@ def test_killed_at_any_call_the_old_run_or_the_new_one_is_whole(place: Path, fir
         staged = read_stages(folder / ".staging" / MANIFEST).stages
         found = find_run(folder)
         states.append(None if found is None else read_text(folder))
+        rerun_with_another_text(folder, states[-1])
         copy = folder.with_name("copy")  # by whoever knows nothing of hidden folders
         if states[-1] == "old":
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".*"))
@@ -285,6 +324,54 @@ def test_killed_at_any_call_the_old_run_or_the_new_one_is_whole(place: Path, fir
     assert set(states) == {before, "new"}
     assert states == sorted(states, key=lambda state: state == "new")  # one step
     assert len(states) > 40
+
+
+@pytest.mark.fault(39)
+@pytest.mark.parametrize("dies", [True, False])
+def test_what_waits_for_a_record_of_another_version_is_kept(tmp_path: Path, dies: bool) -> None:
+    """Another version of the tool opens a run whose names do not yet follow its manifest."""
+    make_run(tmp_path, "old")
+    with open_run(tmp_path) as run:
+        fill(run, "new")
+        publish_without_power(run, "new", "settle")
+    edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=3))
+    with open_run(tmp_path) as run:
+        fill(run, "other")
+        if dies:
+            publish_without_power(run, "other", "write_json")
+    edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=2))
+    assert read_text(tmp_path) == "new"
+    make_run(tmp_path, "newer")
+    assert read_text(tmp_path) == "newer"
+
+
+def tune(folder: QatFolder, text: str) -> None:
+    for name in TUNED:
+        folder.scratch(name).write_text(f"{text} {name}")
+
+
+@pytest.mark.parametrize("broken", ['{"schema_version": 9}', "{"])
+def test_what_waits_for_a_report_that_cannot_be_read_is_kept(tmp_path: Path, broken: str) -> None:
+    with open_folder(tmp_path) as folder:
+        tune(folder, "new")
+        publish_without_power(folder, "new", "settle")
+    report = (tmp_path / REPORT).read_bytes()
+    (tmp_path / REPORT).write_text(broken)
+    with open_folder(tmp_path):
+        pass
+    (tmp_path / REPORT).write_bytes(report)
+    with open_folder(tmp_path) as folder:
+        assert folder.published("new") is not None
+
+
+def test_a_second_name_of_another_file_is_no_place_to_write(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    with open_run(tmp_path / "run") as run:
+        os.link(mine, run.scratch("model.onnx"))
+        with pytest.raises(UnsafeError, match="remove it"):
+            run.scratch("model.onnx")
+    assert mine.read_text() == "mine"
 
 
 @pytest.mark.fault(39)
@@ -471,21 +558,17 @@ def test_a_link_in_a_cache_is_not_followed(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("step", "expected"), [("write_json", "old"), ("settle", "new")])
-def test_a_fine_tuning_is_published_in_one_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, expected: str
-) -> None:
-    def publish(text: str) -> None:
-        with open_folder(tmp_path) as folder:
-            for name in TUNED:
-                folder.scratch(name).write_text(f"{text} {name}")
-            folder.publish(text, {})
-
-    publish("old")
-    with monkeypatch.context() as patch:
-        patch.setattr(versions, step, lambda *_: (_ for _ in ()).throw(OSError("no power")))
-        with pytest.raises(OSError, match="no power"):
-            publish("new")
+def test_a_fine_tuning_is_published_in_one_step(tmp_path: Path, step: str, expected: str) -> None:
     with open_folder(tmp_path) as folder:
+        tune(folder, "old")
+        folder.publish("old", {})
+        tune(folder, "new")
+        publish_without_power(folder, "new", step)
+        folder.tidy = lambda: None  # type: ignore[method-assign]  # it was killed
+    with open_folder(tmp_path) as folder:
+        assert folder.published(expected) is not None
+        for name in TUNED:
+            folder.scratch(name).write_text("unfinished")
         assert folder.published(expected) is not None
     assert all((tmp_path / name).read_text() == f"{expected} {name}" for name in TUNED)
 

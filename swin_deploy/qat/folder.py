@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from swin_deploy.own_files import (
 )
 from swin_deploy.run.folder import lock_folder
 from swin_deploy.run.names import INT8_GRAPHS, MANIFEST, SIMPLE, WEIGHTS
-from swin_deploy.run.versions import publish, settle
+from swin_deploy.run.versions import publish, recover
 
 REPORT = "qat.json"
 GRAPH, INT8_GRAPH = SIMPLE, INT8_GRAPHS["tensorrt"]
@@ -33,7 +34,8 @@ class QatFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self._staging = path, path / _STAGING
-        settle(path, self._listed())
+        unread = not self._listed() and os.path.lexists(path / REPORT)
+        recover(path, self._staging, None if unread else self._listed())
 
     def scratch(self, name: str) -> Path:
         """Where a file is written that ``publish`` gives its final name, if it is of ``FILES``."""

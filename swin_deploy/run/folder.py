@@ -6,6 +6,7 @@ ever carries a final name. A run that was killed finds its finished stages in th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from swin_deploy.run.manifest import (
     write_stages,
 )
 from swin_deploy.run.names import MANIFEST
-from swin_deploy.run.versions import publish, settle
+from swin_deploy.run.versions import publish, recover
 
 STAGING, LOCK = ".staging", ".lock"
 PARTIAL = "partial"  # below the former: unfinished work that a later run goes on with
@@ -51,7 +52,8 @@ class RunFolder:
         self.path = path
         self.staging = path / STAGING
         self.published = _published(path)
-        require_own_folder(self.staging)
+        unread = self.published is None and os.path.lexists(path / MANIFEST)
+        recover(path, self.staging, None if unread else (self.published or Stages()).outputs())
         self._staged = read_stages(self.staging / MANIFEST)
         self.current = Stages()
 
@@ -188,13 +190,10 @@ def lock_folder(path: Path, wait_s: float = 0) -> Iterator[None]:
 
 
 def _published(path: Path) -> Manifest | None:
-    manifest: Manifest | None
     try:
-        manifest = read_manifest(path / MANIFEST)
+        return read_manifest(path / MANIFEST)
     except (InputError, UnsafeError):  # of no use for a run, which makes another one
-        manifest = None
-    settle(path, {} if manifest is None else manifest.outputs())
-    return manifest
+        return None
 
 
 def _intact(root: Path, record: StageRecord) -> bool:

@@ -20,7 +20,12 @@ from typing import Any
 
 from swin_deploy.errors import FileAccessError
 from swin_deploy.files import Recorded, sha256, sync, write_json
-from swin_deploy.own_files import own_folder, remove_own_folder, require_own_folder
+from swin_deploy.own_files import (
+    has_other_names,
+    own_folder,
+    remove_own_folder,
+    require_own_folder,
+)
 from swin_deploy.run.names import MANIFEST
 
 VERSIONS = ".versions"
@@ -75,8 +80,8 @@ def publish(
             raise FileAccessError(f"{root / name} is a folder", "another --out")
     if staged:
         own_folder(root, VERSIONS)
-        remove_own_folder(root / NEXT)
         _forget_old(root / PREVIOUS)
+        _keep_waiting(root)
         _link_all(root / NEXT, {name: staging / name for name in staged})
         replaced = [name for name in staged if name in old and (root / name).is_file()]
         if replaced:
@@ -87,6 +92,24 @@ def publish(
             sync(folder)
     write_json(record, content)  # the commit
     settle(root, new)
+
+
+def recover(root: Path, staging: Path, outputs: Mapping[str, str] | None) -> None:
+    """What a writer does before all else: finish a publication whose process was killed.
+
+    Args:
+        root: The folder, under the lock of its writers.
+        staging: Files in it that were published are second names by now, and whoever wrote there
+            would write into the published ones: they are cleared.
+        outputs: Path -> sha256 of what its record lists, nothing if there is no record. None if
+            there is one that cannot be read: what waits may be the only copy of what that lists.
+    """
+    if outputs is not None:
+        settle(root, outputs)
+    if require_own_folder(staging):
+        for path in list(staging.rglob("*")):
+            if has_other_names(path):
+                path.unlink()
 
 
 def settle(root: Path, outputs: Mapping[str, str]) -> None:
@@ -119,6 +142,16 @@ def _is(path: Path, expected: str) -> bool:
 def _kept_name(name: str, sha256: str) -> str:
     """What a replaced file is called: those of several versions lie beside each other."""
     return f"{sha256[:16]}-{Path(name).name}"
+
+
+def _keep_waiting(root: Path) -> None:
+    """Keep among what is replaced what still waits there of a record that could not be read."""
+    waiting = root / NEXT
+    if require_own_folder(waiting):
+        files = [path for path in waiting.rglob("*") if path.is_file() and not path.is_symlink()]
+        kept = {_kept_name(path.name, sha256(path)): path for path in files}
+        _link_all(root / PREVIOUS, kept)
+        remove_own_folder(waiting)
 
 
 def _forget_old(previous: Path) -> None:
