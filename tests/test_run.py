@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import small_runs
-from manifests import edit_manifest
+from manifests import edit_manifest, edit_record
 from small_runs import EXPORT, FILES, STAGES, fill, make_header, make_run, read_text
 from swin_deploy.cli import main as cli
 from swin_deploy.engine.timing_cache import write_cache
@@ -31,9 +31,9 @@ from swin_deploy.qat.folder import FILES as TUNED
 from swin_deploy.qat.folder import REPORT, QatFolder, open_folder
 from swin_deploy.run import versions
 from swin_deploy.run.finished import find_run, require_run
-from swin_deploy.run.folder import LOCK, RunFolder, lock_folder, open_run
+from swin_deploy.run.folder import RunFolder, lock_folder, open_run
 from swin_deploy.run.manifest import read_stages, stage_key
-from swin_deploy.run.names import MANIFEST
+from swin_deploy.run.names import LOCK, MANIFEST
 from watch_publications import watch_publications
 
 
@@ -648,11 +648,73 @@ def test_a_record_that_does_not_fit_names_the_key_and_both_values(
     assert "export again" in caught.value.hint
 
 
-def test_a_file_outside_the_run_is_refused(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    edit_manifest(tmp_path, put("0" * 64, *ENGINE_STAGE, "outputs", "../x"))
-    with pytest.raises(UnsafeError, match=r"lists \.\./x"):
-        require_run(tmp_path)
+HASH = "0" * 64
+LISTED: dict[str, tuple[str, str, int]] = {
+    **{
+        repr(name): (name, HASH, 8)
+        for name in (
+            *("../x", "/x", "engines/../../x", "", "a//b", "a/", ".", "a/./b", "x\0y"),
+            *("manifest.json", ".lock", ".staging/x", ".versions/next/x", "engines/.x"),
+        )
+    },
+    "a path for a hash": ("model.onnx", "../../../v/a", 3),
+    "a path of that length": ("model.onnx", "../../../" + "0" * 55, 3),
+    "NUL in a hash": ("model.onnx", "\0" * 64, 3),
+    "no hash": ("model.onnx", "", 3),
+    "capitals": ("model.onnx", "A" * 64, 3),
+    "a line more": ("model.onnx", HASH + "\n", 3),
+}
+
+
+@pytest.mark.fault(33)
+@pytest.mark.parametrize(("name", "sha", "code"), LISTED.values(), ids=LISTED)
+def test_what_a_manifest_lists_becomes_no_path_outside_the_run(
+    tmp_path: Path, name: str, sha: str, code: int
+) -> None:
+    run, canary = tmp_path / "a" / "b" / "run", tmp_path / "v" / "a-model.onnx"
+    canary.parent.mkdir()
+    canary.write_text("mine")
+    make_run(run, "old")
+    edit_manifest(run, put(sha, "stages", "simplify", "outputs", name))
+    with pytest.raises((InputError, UnsafeError)) as caught:
+        require_run(run)
+    assert caught.value.exit_code == code
+    before = tree(tmp_path)
+    make_run(run, "new")  # an export takes its place
+    assert read_text(run) == "new"
+    outside = {place: content for place, content in before.items() if not place.startswith("a/b/")}
+    assert {p: c for p, c in tree(tmp_path).items() if not p.startswith("a/b/")} == outside
+
+
+@pytest.mark.parametrize("name", ["../x", ".lock", "x\0y"])
+def test_what_a_killed_run_lists_is_not_published_under_such_a_name(
+    tmp_path: Path, name: str
+) -> None:
+    with open_run(tmp_path) as run:
+        fill(run, "one")
+    staged = tmp_path / ".staging" / MANIFEST
+    edit_record(staged, put(HASH, "stages", "simplify", "outputs", name))
+    assert read_stages(staged).stages == {}
+
+
+def test_a_report_of_a_fine_tuning_that_was_edited_is_not_believed(tmp_path: Path) -> None:
+    with open_folder(tmp_path) as folder:
+        tune(folder, "one")
+        folder.publish("one", {"losses": [0.5]})
+    good = (tmp_path / REPORT).read_bytes()
+    for edit, sealed in (
+        (put([0.1], "losses"), False),
+        (put("../../../v/a", "files", "model.onnx"), True),
+        (put("\0" * 64, "files", "model.onnx"), True),
+        (put(HASH, "files", "../x"), True),
+        (put(1, "schema_version"), True),
+    ):
+        edit_record(tmp_path / REPORT, edit, sealed=sealed)
+        with open_folder(tmp_path) as folder:
+            assert folder.published("one") is None
+        (tmp_path / REPORT).write_bytes(good)
+    with open_folder(tmp_path) as folder:
+        assert folder.published("one") is not None
 
 
 EDITED: dict[str, Edit] = {

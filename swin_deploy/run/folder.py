@@ -32,11 +32,10 @@ from swin_deploy.run.manifest import (
     read_stages,
     write_stages,
 )
-from swin_deploy.run.names import MANIFEST
+from swin_deploy.run.names import LOCK, MANIFEST, STAGING
 from swin_deploy.run.versions import publish, recover
 
-STAGING, LOCK = ".staging", ".lock"
-PARTIAL = "partial"  # below the former: unfinished work that a later run goes on with
+PARTIAL = "partial"  # below the staging area: unfinished work that a later run goes on with
 
 
 class RunFolder:

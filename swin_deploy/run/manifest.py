@@ -23,6 +23,7 @@ from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.records import decode, load_json
 from swin_deploy.run.details import Details, decode_details
 from swin_deploy.run.names import MANIFEST
+from swin_deploy.run.versions import require_listed
 
 D = TypeVar("D", bound=Details)
 
@@ -218,9 +219,7 @@ def parse_manifest(data: dict[str, Any], where: Path) -> Manifest:
     )
     for stage, record in content.stages.items():
         decode_details(stage, record.details, where)
-        for name in record.outputs:
-            if name.startswith("/") or ".." in name.split("/"):
-                raise UnsafeError(f"{where} lists {name}, which is not in its folder", _AGAIN)
+        require_listed(record.outputs, where, _AGAIN)
     require_digest(data, where, _AGAIN)
     header = {name: getattr(content, name) for name in Header.__dataclass_fields__}
     return Manifest(header=Header(**header), stages=content.stages)
@@ -237,7 +236,10 @@ def read_stages(path: Path) -> Stages:
     try:
         data = load_json(path, finite=False)
         require_digest(data, path, "")
-        return Stages(stages=decode(dict[str, StageRecord], data.get("stages"), path))
+        stages = decode(dict[str, StageRecord], data.get("stages"), path)
+        for record in stages.values():
+            require_listed(record.outputs, path, "")
+        return Stages(stages=stages)
     except (InputError, UnsafeError):
         return Stages()
 

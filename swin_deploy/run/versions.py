@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import FileAccessError
+from swin_deploy.errors import FileAccessError, InputError, UnsafeError
 from swin_deploy.files import Recorded, sha256, sync, write_json
 from swin_deploy.own_files import (
     has_other_names,
@@ -26,14 +27,34 @@ from swin_deploy.own_files import (
     remove_own_folder,
     require_own_folder,
 )
-from swin_deploy.run.names import MANIFEST
+from swin_deploy.run.names import MANIFEST, VERSIONS
 
-VERSIONS = ".versions"
 NEXT, PREVIOUS = f"{VERSIONS}/next", f"{VERSIONS}/previous"
 # How long a reader who holds an older manifest finds its files, at the least: all of them until a
 # second publication comes, and however many come, those that were replaced less than that ago.
 KEPT_S = 600.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
+
+
+def require_listed(outputs: Mapping[str, str], where: Path, hint: str) -> None:
+    """Check what a record lists before any of it becomes a path: hashes do as well as names.
+
+    Args:
+        outputs: Path -> sha256.
+        where: The record.
+        hint: What to try.
+
+    Raises:
+        InputError: A hash is none.
+        UnsafeError: A name leads out of the folder of the record, or to a file of the tool's own.
+    """
+    for name, expected in outputs.items():
+        parts = name.split("/")
+        if name == where.name or "\0" in name or any(p == "" or p.startswith(".") for p in parts):
+            raise UnsafeError(f"{where} lists {name!r}, which is no name of a file in a run", hint)
+        if not _SHA256.fullmatch(expected):
+            raise InputError(f"{where}: the hash of {name} is {expected[:80]!r}, no sha256", hint)
 
 
 def recorded(root: Path, name: str, expected: str) -> Recorded:
