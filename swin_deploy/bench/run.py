@@ -22,8 +22,8 @@ from swin_deploy.errors import (
     caught,
     raise_all,
 )
-from swin_deploy.files import replace_record
 from swin_deploy.interrupts import import_torch
+from swin_deploy.kept_reports import replace_report
 from swin_deploy.machine import describe_machine
 from swin_deploy.run.names import BENCH
 from swin_deploy.runners.onnxruntime import CPU
@@ -138,7 +138,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )
     if subject.run is not None:
-        replace_record(subject.run.path / BENCH, report, "warnings")
+        replace_report(subject.run.path / BENCH, report, "warnings")
     return report
 
 

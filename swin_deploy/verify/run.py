@@ -11,7 +11,7 @@ from typing import Any
 from swin_deploy.batches import new_seed
 from swin_deploy.data.inputs import InputSet, find_photos
 from swin_deploy.errors import VerificationError
-from swin_deploy.files import replace_record
+from swin_deploy.kept_reports import replace_report
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.run.finished import Run, require_run
@@ -73,7 +73,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
         "not_run": session.not_run,
         "notes": notes,
     }
-    replace_record(request.report, report, "notes")
+    replace_report(request.report, report, "notes")
     return report
 
 
