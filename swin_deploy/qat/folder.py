@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.errors import FileAccessError, InputError, UnsafeError
-from swin_deploy.files import require_digest, require_writable, sha256, sync, with_digest
+from swin_deploy.files import (
+    read_json,
+    require_digest,
+    require_writable,
+    sha256,
+    sync,
+    with_digest,
+)
 from swin_deploy.own_files import (
     own_folder,
     remove_own_folder,
@@ -20,6 +27,7 @@ from swin_deploy.own_files import (
 )
 from swin_deploy.records import decode, load_json
 from swin_deploy.run.folder import lock_folder
+from swin_deploy.run.manifest import is_manifest, this_tool
 from swin_deploy.run.names import INT8_GRAPHS, MANIFEST, SIMPLE, STAGING, WEIGHTS
 from swin_deploy.run.versions import publish, recover, require_listed
 
@@ -76,7 +84,7 @@ class QatFolder:
 
     def publish(self, identity: str, report: dict[str, Any]) -> dict[str, Any]:
         """Give the files their final names and write the report, all of it in one step."""
-        head = {"schema_version": SCHEMA_VERSION, "identity": identity}
+        head = {"schema_version": SCHEMA_VERSION, "identity": identity, **this_tool()}
         files = {name: sha256(self.scratch(name)) for name in FILES}
         for name in FILES:
             sync(self.scratch(name))
@@ -107,9 +115,9 @@ def open_folder(path: Path, wait_s: float = 0) -> Iterator[QatFolder]:
     require_writable(path)
     with lock_folder(path, wait_s):
         sweep(path)
-        ours = (path / REPORT).exists() or (path / STAGING).exists()  # a killed run left those
-        for name in (MANIFEST, *(() if ours else FILES)):
-            if (path / name).exists():
+        ours = is_manifest(read_json(path / REPORT) or {})
+        for name in (MANIFEST, *(() if ours else (REPORT, *FILES))):
+            if os.path.lexists(path / name):
                 raise FileAccessError(
                     f"{path / name} exists, and no fine-tuning made it", "another --out"
                 )

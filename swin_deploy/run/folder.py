@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.errors import FileAccessError, InputError, UnsafeError
-from swin_deploy.files import require_writable, sha256, share, sync
+from swin_deploy.files import read_json, require_writable, sha256, share, sync
 from swin_deploy.own_files import (
     lock_own,
     own_folder,
@@ -27,6 +27,7 @@ from swin_deploy.run.manifest import (
     Manifest,
     StageRecord,
     Stages,
+    is_manifest,
     plain_details,
     read_manifest,
     read_stages,
@@ -70,12 +71,13 @@ class RunFolder:
         """Check that nothing would be overwritten that no run made.
 
         Raises:
-            FileAccessError: A file of one of these names exists, and no manifest beside it.
+            FileAccessError: A file of one of these names exists, and no manifest of this tool
+                beside it; or there is another manifest, that of a web page say.
         """
-        if (self.path / MANIFEST).exists():
+        if is_manifest(read_json(self.path / MANIFEST) or {}):
             return
-        for name in names:
-            if (self.path / name).exists():
+        for name in (MANIFEST, *names):
+            if os.path.lexists(self.path / name):
                 raise FileAccessError(
                     f"{self.path / name} exists, and no run of this tool made it", "another --out"
                 )

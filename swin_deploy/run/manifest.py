@@ -174,7 +174,7 @@ class Manifest(Stages):
         return with_digest(
             {
                 "schema_version": SCHEMA_VERSION,
-                "tool": {"name": _TOOL, "version": swin_deploy.__version__},
+                **this_tool(),
                 **self.header.as_dict(),
                 "stages": {name: asdict(record) for name, record in self.stages.items()},
             }
@@ -188,8 +188,13 @@ class _Content(Header):
     stages: dict[str, StageRecord]
 
 
+def this_tool() -> dict[str, Any]:
+    """By which the manifest of a run, or the report of a fine-tuning, is told from any other."""
+    return {"tool": {"name": _TOOL, "version": swin_deploy.__version__}}
+
+
 def is_manifest(data: Mapping[str, Any]) -> bool:
-    """Whether a JSON object calls itself a manifest of this tool."""
+    """Whether a JSON object calls itself of this tool."""
     tool = data.get("tool")
     return isinstance(tool, dict) and tool.get("name") == _TOOL
 
