@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -20,7 +19,6 @@ from swin_deploy.errors import ConfigError, FileAccessError, InputError, UnsafeE
 from swin_deploy.own_files import unfinished_folder
 from swin_deploy.records import load_json
 
-KEPT = 5  # earlier records of one name
 DIGEST = "digest"  # key of a record's own, over all the rest of it
 
 
@@ -166,45 +164,6 @@ def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically."""
     with atomic_path(path) as scratch:
         scratch.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def replace_record(path: Path, record: dict[str, Any], notes: str) -> str:
-    """Write a record, and keep an earlier one of anything else beside it, numbered.
-
-    Args:
-        path: Of the record: what stands there is of the same kind, if anything does.
-        record: Says all that it depends on as "identity", if it is the same each time that this is.
-        notes: Key of the list in it that gets the names of those that are kept.
-
-    Returns:
-        What was added to the notes; "" for nothing.
-    """
-    earlier = read_json(path)
-    identity = record.get("identity")
-    if earlier is None or (identity is not None and earlier.get("identity") == identity):
-        write_json(path, record)
-        return ""
-    kept = _numbered(path)
-    with atomic_path(path.with_stem(f"{path.stem}.{max(kept, default=0) + 1}")) as scratch:
-        shutil.copyfile(path, scratch)
-    kept = _numbered(path)
-    for number in sorted(kept)[:-KEPT]:
-        kept.pop(number).unlink()
-    names = ", ".join(kept[number].name for number in sorted(kept))
-    said = f"earlier records of {path.name} are kept, the newest last: {names}"
-    record[notes] = [*record.get(notes, []), said]
-    write_json(path, record)
-    return said
-
-
-def _numbered(path: Path) -> dict[int, Path]:
-    """Number -> the record that was kept under it."""
-    found = {}
-    for other in path.parent.glob(f"{glob.escape(path.stem)}.*{path.suffix}"):
-        number = other.name.removeprefix(f"{path.stem}.").removesuffix(path.suffix)
-        if number.isascii() and number.isdecimal() and len(number) < 10:
-            found[int(number)] = other
-    return found
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

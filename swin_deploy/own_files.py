@@ -19,7 +19,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -93,14 +93,23 @@ def require_own_folder(path: Path) -> bool:
 
 
 def require_own_name(path: Path) -> Path:
-    """``path``, for a writer that will follow what lies there.
+    """``path``, for a writer that will follow what lies there, or write into it.
 
     Raises:
-        UnsafeError: A link does.
+        UnsafeError: A link does, or it is another file's second name.
     """
-    if path.is_symlink():
+    if path.is_symlink() or has_other_names(path):
         _refuse(path)
     return path
+
+
+def has_other_names(path: Path) -> bool:
+    """Whether what is written into this file is written into a file of another name as well."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_nlink > 1
 
 
 def _refuse(path: Path) -> None:
@@ -207,9 +216,10 @@ def sweep(folder: Path) -> None:
         ours = path.name.startswith(".") and path.name.endswith(UNFINISHED)
         if path.is_symlink() or not path.is_dir() or not ours:
             continue
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            if _try_lock(handle):
-                shutil.rmtree(path)
-        finally:
-            os.close(handle)
+        with suppress(FileNotFoundError):  # its write ends meanwhile, and clears it away itself
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if _try_lock(handle):
+                    shutil.rmtree(path)
+            finally:
+                os.close(handle)

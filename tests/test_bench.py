@@ -31,6 +31,7 @@ from swin_deploy.data.inputs import InputSet, make_noise
 from swin_deploy.errors import (
     ConfigError,
     EnvironmentMissingError,
+    FileAccessError,
     InputError,
     SwinDeployError,
     UnsafeError,
@@ -254,6 +255,13 @@ def test_a_run_folder_measures_its_engines_and_keeps_the_result(run_copy: Path) 
     assert all(check["passed"] for check in report["checks"])
     assert list(report["not_run"]) == ["engine rtx-fp16"]
     assert json.loads((run_copy / "bench.json").read_text()) == json.loads(json.dumps(report))
+
+
+def test_a_file_of_another_kind_is_not_overwritten(run_copy: Path) -> None:
+    (run_copy / "bench.json").write_text('{"mine": 1}')
+    with pytest.raises(FileAccessError, match="is no report of this command; try: move it away"):
+        bench_engine(BenchRequest(engine=run_copy, rounds=2), lambda text: None)
+    assert (run_copy / "bench.json").read_text() == '{"mine": 1}'
 
 
 @pytest.mark.parametrize("name", ["engines/cpu-fp32.onnx", "model.onnx", "model.fp16.onnx"])

@@ -59,6 +59,23 @@ def test_a_file_that_no_run_made_is_not_overwritten(
     assert (tmp_path / "mine" / "model.onnx").read_text() == "precious"
 
 
+@pytest.mark.fault(42)
+@pytest.mark.parametrize("manifest", ['{"name": "a web page", "icons": []}', "{"])
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+def test_the_manifest_of_something_else_and_what_is_beside_it_stay(
+    config: str, tmp_path: Path, name: str, manifest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.onnx").write_text("precious")
+    if name == "manifest.json":
+        (tmp_path / "model.onnx").unlink()
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert cli.run(["export", "--config", config, "--out", str(tmp_path)]) == 9
+    assert "manifest.json exists, and no run of this tool made it" in capsys.readouterr().err
+    assert (tmp_path / "manifest.json").read_text() == manifest
+    if name != "manifest.json":
+        assert (tmp_path / name).read_text() == "precious"
+
+
 def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--debug", "export", "--variant", "swim_t"]) == 2
     assert "Traceback" in capsys.readouterr().err

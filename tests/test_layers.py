@@ -28,7 +28,7 @@ LAYERS = (
         "metrics",
         "precisions",
     ),
-    ("onnx_file", "preprocessing"),
+    ("kept_reports", "onnx_file", "preprocessing"),
     ("architecture",),
     ("geometry", "vit_architecture"),
     ("networks",),

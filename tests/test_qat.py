@@ -453,7 +453,7 @@ def test_a_loss_that_is_no_number_stops_the_run(few: Path, tmp_path: Path) -> No
     assert not list(request.out.rglob("epoch.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "qat.json"])
 def test_files_of_others_are_left_alone(few: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(FileAccessError, match=f"{name} exists, and no fine-tuning made it"):

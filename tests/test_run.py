@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -10,26 +11,29 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import small_runs
-from manifests import edit_manifest
+from manifests import edit_manifest, edit_record
 from small_runs import EXPORT, FILES, STAGES, fill, make_header, make_run, read_text
 from swin_deploy.cli import main as cli
 from swin_deploy.engine.timing_cache import write_cache
 from swin_deploy.errors import BusyError, FileAccessError, InputError, UnsafeError
 from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.files import atomic_path, digest, read_json, require_writable, write_json
+from swin_deploy.own_files import sweep
 from swin_deploy.qat.folder import FILES as TUNED
-from swin_deploy.qat.folder import open_folder
+from swin_deploy.qat.folder import REPORT, QatFolder, open_folder
 from swin_deploy.run import versions
 from swin_deploy.run.finished import find_run, require_run
-from swin_deploy.run.folder import LOCK, lock_folder, open_run
+from swin_deploy.run.folder import RunFolder, lock_folder, open_run
 from swin_deploy.run.manifest import read_stages, stage_key
-from swin_deploy.run.names import MANIFEST
+from swin_deploy.run.names import LOCK, MANIFEST
 from watch_publications import watch_publications
 
 
@@ -244,6 +248,43 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         yield target / "runs" if kind == "tmpfs" else target
 
 
+def rerun_with_another_text(killed: Path, published: str | None) -> None:
+    """Run in a copy, and die before its commit as well: what was published is whole throughout."""
+    copy = killed.with_name("copy")  # in which two names of one file are that, too
+    subprocess.run(["cp", "-a", str(killed), str(copy)], check=True)
+
+    def whole() -> bool:
+        return find_run(copy) is None if published is None else read_text(copy) == published
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)  # which takes most of the time
+        with open_run(copy) as run:
+            assert whole()
+            fill(run, "other")
+            assert whole()
+            publish_without_power(run, "other", "write_json")
+            assert whole()
+        make_run(copy, "other")
+    assert read_text(copy) == "other"
+    shutil.rmtree(copy)
+
+
+def no_power(*_: object) -> None:
+    raise OSError("no power")
+
+
+def publish_without_power(folder: RunFolder | QatFolder, text: str, step: str) -> None:
+    """Publish, and die at the commit, or once it is done."""
+    if isinstance(folder, RunFolder):
+        publish: Callable[[], object] = partial(folder.publish, make_header((text,)))
+    else:
+        publish = partial(folder.publish, text, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(versions, step, no_power)
+        with pytest.raises(OSError, match="no power"):
+            publish()
+
+
 @pytest.mark.fault(39)
 @pytest.mark.parametrize(
     ("place", "first"),
@@ -269,6 +310,7 @@ def test_killed_at_any_call_the_old_run_or_the_new_one_is_whole(place: Path, fir
         staged = read_stages(folder / ".staging" / MANIFEST).stages
         found = find_run(folder)
         states.append(None if found is None else read_text(folder))
+        rerun_with_another_text(folder, states[-1])
         copy = folder.with_name("copy")  # by whoever knows nothing of hidden folders
         if states[-1] == "old":
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".*"))
@@ -282,6 +324,54 @@ def test_killed_at_any_call_the_old_run_or_the_new_one_is_whole(place: Path, fir
     assert set(states) == {before, "new"}
     assert states == sorted(states, key=lambda state: state == "new")  # one step
     assert len(states) > 40
+
+
+@pytest.mark.fault(39)
+@pytest.mark.parametrize("dies", [True, False])
+def test_what_waits_for_a_record_of_another_version_is_kept(tmp_path: Path, dies: bool) -> None:
+    """Another version of the tool opens a run whose names do not yet follow its manifest."""
+    make_run(tmp_path, "old")
+    with open_run(tmp_path) as run:
+        fill(run, "new")
+        publish_without_power(run, "new", "settle")
+    edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=3))
+    with open_run(tmp_path) as run:
+        fill(run, "other")
+        if dies:
+            publish_without_power(run, "other", "write_json")
+    edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=2))
+    assert read_text(tmp_path) == "new"
+    make_run(tmp_path, "newer")
+    assert read_text(tmp_path) == "newer"
+
+
+def tune(folder: QatFolder, text: str) -> None:
+    for name in TUNED:
+        folder.scratch(name).write_text(f"{text} {name}")
+
+
+@pytest.mark.parametrize("broken", ['{"schema_version": 9}', "{"])
+def test_what_waits_for_a_report_that_cannot_be_read_is_kept(tmp_path: Path, broken: str) -> None:
+    with open_folder(tmp_path) as folder:
+        tune(folder, "new")
+        publish_without_power(folder, "new", "settle")
+    report = (tmp_path / REPORT).read_bytes()
+    (tmp_path / REPORT).write_text(broken)
+    with open_folder(tmp_path):
+        pass
+    (tmp_path / REPORT).write_bytes(report)
+    with open_folder(tmp_path) as folder:
+        assert folder.published("new") is not None
+
+
+def test_a_second_name_of_another_file_is_no_place_to_write(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    with open_run(tmp_path / "run") as run:
+        os.link(mine, run.scratch("model.onnx"))
+        with pytest.raises(UnsafeError, match="remove it"):
+            run.scratch("model.onnx")
+    assert mine.read_text() == "mine"
 
 
 @pytest.mark.fault(39)
@@ -360,6 +450,24 @@ def test_what_killed_writes_left_is_cleared_and_what_is_under_way_stays(tmp_path
     assert not dead.exists()
     assert (tmp_path / "bench.json").read_text() == "{}"
     assert not list(tmp_path.glob(".*.unfinished"))
+
+
+@pytest.mark.parametrize(("module", "step"), [(os, "open"), (fcntl, "flock")])
+def test_a_write_that_ends_while_it_is_looked_at_leaves_nothing_to_clear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
+) -> None:
+    left = tmp_path / ".bench.json.12345678.unfinished"
+    left.mkdir()
+    do = getattr(module, step)
+
+    def end(*arguments: Any, **more: Any) -> Any:
+        if left.is_dir():
+            left.rmdir()
+        return do(*arguments, **more)
+
+    monkeypatch.setattr(module, step, end)
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 OWN = {
@@ -450,21 +558,17 @@ def test_a_link_in_a_cache_is_not_followed(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("step", "expected"), [("write_json", "old"), ("settle", "new")])
-def test_a_fine_tuning_is_published_in_one_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, expected: str
-) -> None:
-    def publish(text: str) -> None:
-        with open_folder(tmp_path) as folder:
-            for name in TUNED:
-                folder.scratch(name).write_text(f"{text} {name}")
-            folder.publish(text, {})
-
-    publish("old")
-    with monkeypatch.context() as patch:
-        patch.setattr(versions, step, lambda *_: (_ for _ in ()).throw(OSError("no power")))
-        with pytest.raises(OSError, match="no power"):
-            publish("new")
+def test_a_fine_tuning_is_published_in_one_step(tmp_path: Path, step: str, expected: str) -> None:
     with open_folder(tmp_path) as folder:
+        tune(folder, "old")
+        folder.publish("old", {})
+        tune(folder, "new")
+        publish_without_power(folder, "new", step)
+        folder.tidy = lambda: None  # type: ignore[method-assign]  # it was killed
+    with open_folder(tmp_path) as folder:
+        assert folder.published(expected) is not None
+        for name in TUNED:
+            folder.scratch(name).write_text("unfinished")
         assert folder.published(expected) is not None
     assert all((tmp_path / name).read_text() == f"{expected} {name}" for name in TUNED)
 
@@ -544,11 +648,73 @@ def test_a_record_that_does_not_fit_names_the_key_and_both_values(
     assert "export again" in caught.value.hint
 
 
-def test_a_file_outside_the_run_is_refused(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    edit_manifest(tmp_path, put("0" * 64, *ENGINE_STAGE, "outputs", "../x"))
-    with pytest.raises(UnsafeError, match=r"lists \.\./x"):
-        require_run(tmp_path)
+HASH = "0" * 64
+LISTED: dict[str, tuple[str, str, int]] = {
+    **{
+        repr(name): (name, HASH, 8)
+        for name in (
+            *("../x", "/x", "engines/../../x", "", "a//b", "a/", ".", "a/./b", "x\0y"),
+            *("manifest.json", ".lock", ".staging/x", ".versions/next/x", "engines/.x"),
+        )
+    },
+    "a path for a hash": ("model.onnx", "../../../v/a", 3),
+    "a path of that length": ("model.onnx", "../../../" + "0" * 55, 3),
+    "NUL in a hash": ("model.onnx", "\0" * 64, 3),
+    "no hash": ("model.onnx", "", 3),
+    "capitals": ("model.onnx", "A" * 64, 3),
+    "a line more": ("model.onnx", HASH + "\n", 3),
+}
+
+
+@pytest.mark.fault(33)
+@pytest.mark.parametrize(("name", "sha", "code"), LISTED.values(), ids=LISTED)
+def test_what_a_manifest_lists_becomes_no_path_outside_the_run(
+    tmp_path: Path, name: str, sha: str, code: int
+) -> None:
+    run, canary = tmp_path / "a" / "b" / "run", tmp_path / "v" / "a-model.onnx"
+    canary.parent.mkdir()
+    canary.write_text("mine")
+    make_run(run, "old")
+    edit_manifest(run, put(sha, "stages", "simplify", "outputs", name))
+    with pytest.raises((InputError, UnsafeError)) as caught:
+        require_run(run)
+    assert caught.value.exit_code == code
+    before = tree(tmp_path)
+    make_run(run, "new")  # an export takes its place
+    assert read_text(run) == "new"
+    outside = {place: content for place, content in before.items() if not place.startswith("a/b/")}
+    assert {p: c for p, c in tree(tmp_path).items() if not p.startswith("a/b/")} == outside
+
+
+@pytest.mark.parametrize("name", ["../x", ".lock", "x\0y"])
+def test_what_a_killed_run_lists_is_not_published_under_such_a_name(
+    tmp_path: Path, name: str
+) -> None:
+    with open_run(tmp_path) as run:
+        fill(run, "one")
+    staged = tmp_path / ".staging" / MANIFEST
+    edit_record(staged, put(HASH, "stages", "simplify", "outputs", name))
+    assert read_stages(staged).stages == {}
+
+
+def test_a_report_of_a_fine_tuning_that_was_edited_is_not_believed(tmp_path: Path) -> None:
+    with open_folder(tmp_path) as folder:
+        tune(folder, "one")
+        folder.publish("one", {"losses": [0.5]})
+    good = (tmp_path / REPORT).read_bytes()
+    for edit, sealed in (
+        (put([0.1], "losses"), False),
+        (put("../../../v/a", "files", "model.onnx"), True),
+        (put("\0" * 64, "files", "model.onnx"), True),
+        (put(HASH, "files", "../x"), True),
+        (put(1, "schema_version"), True),
+    ):
+        edit_record(tmp_path / REPORT, edit, sealed=sealed)
+        with open_folder(tmp_path) as folder:
+            assert folder.published("one") is None
+        (tmp_path / REPORT).write_bytes(good)
+    with open_folder(tmp_path) as folder:
+        assert folder.published("one") is not None
 
 
 EDITED: dict[str, Edit] = {

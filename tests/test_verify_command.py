@@ -20,7 +20,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.errors import FileAccessError, InputError, UnsafeError
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.files import sha256
@@ -271,6 +271,27 @@ def test_nan_inside_is_found(masked: Run, tmp_path: Path) -> None:
     assert "NaN" in found["first"]["reason"]
     json.dumps(report, allow_nan=False)
     plot_depth(report, tmp_path / "nan.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("manifest.json", None), ("table.json", "image,class"), ("evaluate.json", '{"kind": "x"}')],
+)
+def test_a_file_of_another_kind_is_not_overwritten(
+    masked: Run,
+    tmp_path: Path,
+    name: str,
+    content: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / name
+    out.write_text(content or (masked.path / name).read_text())
+    before = out.read_text()
+    assert cli.run(["verify", str(masked.path), "--out", str(out)]) == 9
+    assert "is no report of this command" in capsys.readouterr().err
+    with pytest.raises(FileAccessError, match="is no report of this command"):
+        check_run(VerifyRequest(run=masked.path, out=out), print)
+    assert out.read_text() == before
 
 
 def test_a_right_run_passes_and_its_own_files_stay(

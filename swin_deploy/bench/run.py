@@ -22,12 +22,15 @@ from swin_deploy.errors import (
     caught,
     raise_all,
 )
-from swin_deploy.files import replace_record
 from swin_deploy.interrupts import import_torch
+from swin_deploy.kept_reports import replace_report, require_report
 from swin_deploy.machine import describe_machine
 from swin_deploy.run.names import BENCH
 from swin_deploy.runners.onnxruntime import CPU
 from swin_deploy.variants import Variant
+
+KIND = "bench"
+_EARLIER = ("measurements", "rounds")  # what reports have that do not say their kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,8 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
     """
     threads = request.threads or len(os.sched_getaffinity(0))
     subject = open_subject(request.engine, threads, request.variant, request.provider)
+    if subject.run is not None:
+        require_report(subject.run.path / BENCH, KIND, _EARLIER, "move it away")
     spec = BenchSpec(batches=request.batches or _own_batches(subject), rounds=request.rounds)
     config = subject.config
     conditions = describe_conditions(threads)
@@ -121,6 +126,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             power=PowerMeter(rails) if rails else None,
         )
     report = result.as_dict() | {
+        "kind": KIND,
         "network": config.name,
         "engine": str(request.engine),
         "outputs": subject.outputs,
@@ -138,7 +144,7 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )
     if subject.run is not None:
-        replace_record(subject.run.path / BENCH, report, "warnings")
+        replace_report(subject.run.path / BENCH, report, "warnings")
     return report
 
 

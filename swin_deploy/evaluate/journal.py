@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from swin_deploy.errors import FileAccessError, InputError
+from swin_deploy.errors import InputError
 from swin_deploy.evaluate.shards import ShardResult
-from swin_deploy.files import digest, read_json, replace_record
+from swin_deploy.files import digest
+from swin_deploy.kept_reports import replace_report, require_report
 from swin_deploy.own_files import lock_own, this_process
 from swin_deploy.records import parse_json
 
@@ -34,8 +35,8 @@ class ShardJournal:
         _append(self._stream, result.as_dict())
 
     def finish(self, report: dict[str, Any]) -> str:
-        """Write the report, and remove the lines; returns what ``replace_record`` says."""
-        said = replace_record(self.report, report, "notes")
+        """Write the report, and remove the lines; returns what ``replace_report`` says."""
+        said = replace_report(self.report, report, "notes")
         journal_path(self.report).unlink(missing_ok=True)
         return said
 
@@ -61,8 +62,7 @@ def open_journal(
         BusyError: Another process is making this report.
         UnsafeError: The journal is a link.
     """
-    if report.exists() and (read_json(report) or {}).get("kind") != KIND:
-        raise FileAccessError(f"{report} exists, and is no report of this command", "another --out")
+    require_report(report, KIND)
     path = journal_path(report)
     hint = "wait for it, or another --out"
     with lock_own(path, str(report), hint, name_holder=False) as stream:

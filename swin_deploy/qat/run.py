@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import swin_deploy
 from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.data.calibration import CalibrationSet, find_calibration
 from swin_deploy.files import digest, sha256
@@ -76,7 +75,6 @@ def run_qat(request: QatRequest, listener: Listener) -> QatResult:
         report = folder.publish(
             identity,
             {
-                "tool": {"name": "swin-deploy", "version": swin_deploy.__version__},
                 **inputs,
                 "val": None if val is None else val.identity(),
                 **results,

@@ -6,13 +6,14 @@ ever carries a final name. A run that was killed finds its finished stages in th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from swin_deploy.errors import FileAccessError, InputError, UnsafeError
-from swin_deploy.files import require_writable, sha256, share, sync
+from swin_deploy.files import read_json, require_writable, sha256, share, sync
 from swin_deploy.own_files import (
     lock_own,
     own_folder,
@@ -26,16 +27,16 @@ from swin_deploy.run.manifest import (
     Manifest,
     StageRecord,
     Stages,
+    is_manifest,
     plain_details,
     read_manifest,
     read_stages,
     write_stages,
 )
-from swin_deploy.run.names import MANIFEST
-from swin_deploy.run.versions import publish, settle
+from swin_deploy.run.names import LOCK, MANIFEST, STAGING
+from swin_deploy.run.versions import publish, recover
 
-STAGING, LOCK = ".staging", ".lock"
-PARTIAL = "partial"  # below the former: unfinished work that a later run goes on with
+PARTIAL = "partial"  # below the staging area: unfinished work that a later run goes on with
 
 
 class RunFolder:
@@ -51,7 +52,8 @@ class RunFolder:
         self.path = path
         self.staging = path / STAGING
         self.published = _published(path)
-        require_own_folder(self.staging)
+        unread = self.published is None and os.path.lexists(path / MANIFEST)
+        recover(path, self.staging, None if unread else (self.published or Stages()).outputs())
         self._staged = read_stages(self.staging / MANIFEST)
         self.current = Stages()
 
@@ -69,12 +71,13 @@ class RunFolder:
         """Check that nothing would be overwritten that no run made.
 
         Raises:
-            FileAccessError: A file of one of these names exists, and no manifest beside it.
+            FileAccessError: A file of one of these names exists, and no manifest of this tool
+                beside it; or there is another manifest, that of a web page say.
         """
-        if (self.path / MANIFEST).exists():
+        if is_manifest(read_json(self.path / MANIFEST) or {}):
             return
-        for name in names:
-            if (self.path / name).exists():
+        for name in (MANIFEST, *names):
+            if os.path.lexists(self.path / name):
                 raise FileAccessError(
                     f"{self.path / name} exists, and no run of this tool made it", "another --out"
                 )
@@ -188,13 +191,10 @@ def lock_folder(path: Path, wait_s: float = 0) -> Iterator[None]:
 
 
 def _published(path: Path) -> Manifest | None:
-    manifest: Manifest | None
     try:
-        manifest = read_manifest(path / MANIFEST)
+        return read_manifest(path / MANIFEST)
     except (InputError, UnsafeError):  # of no use for a run, which makes another one
-        manifest = None
-    settle(path, {} if manifest is None else manifest.outputs())
-    return manifest
+        return None
 
 
 def _intact(root: Path, record: StageRecord) -> bool:

@@ -23,6 +23,7 @@ from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.records import decode, load_json
 from swin_deploy.run.details import Details, decode_details
 from swin_deploy.run.names import MANIFEST
+from swin_deploy.run.versions import require_listed
 
 D = TypeVar("D", bound=Details)
 
@@ -173,7 +174,7 @@ class Manifest(Stages):
         return with_digest(
             {
                 "schema_version": SCHEMA_VERSION,
-                "tool": {"name": _TOOL, "version": swin_deploy.__version__},
+                **this_tool(),
                 **self.header.as_dict(),
                 "stages": {name: asdict(record) for name, record in self.stages.items()},
             }
@@ -187,8 +188,13 @@ class _Content(Header):
     stages: dict[str, StageRecord]
 
 
+def this_tool() -> dict[str, Any]:
+    """By which the manifest of a run, or the report of a fine-tuning, is told from any other."""
+    return {"tool": {"name": _TOOL, "version": swin_deploy.__version__}}
+
+
 def is_manifest(data: Mapping[str, Any]) -> bool:
-    """Whether a JSON object calls itself a manifest of this tool."""
+    """Whether a JSON object calls itself of this tool."""
     tool = data.get("tool")
     return isinstance(tool, dict) and tool.get("name") == _TOOL
 
@@ -218,9 +224,7 @@ def parse_manifest(data: dict[str, Any], where: Path) -> Manifest:
     )
     for stage, record in content.stages.items():
         decode_details(stage, record.details, where)
-        for name in record.outputs:
-            if name.startswith("/") or ".." in name.split("/"):
-                raise UnsafeError(f"{where} lists {name}, which is not in its folder", _AGAIN)
+        require_listed(record.outputs, where, _AGAIN)
     require_digest(data, where, _AGAIN)
     header = {name: getattr(content, name) for name in Header.__dataclass_fields__}
     return Manifest(header=Header(**header), stages=content.stages)
@@ -237,7 +241,10 @@ def read_stages(path: Path) -> Stages:
     try:
         data = load_json(path, finite=False)
         require_digest(data, path, "")
-        return Stages(stages=decode(dict[str, StageRecord], data.get("stages"), path))
+        stages = decode(dict[str, StageRecord], data.get("stages"), path)
+        for record in stages.values():
+            require_listed(record.outputs, path, "")
+        return Stages(stages=stages)
     except (InputError, UnsafeError):
         return Stages()
 

@@ -6,6 +6,7 @@ from swin_deploy.engine.target import Kind, Target
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 
 MANIFEST = "manifest.json"
+STAGING, LOCK, VERSIONS = ".staging", ".lock", ".versions"  # the tool's own
 WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
 LABELS = "labels.json"  # of its classes, by index, where they came with it
 RAW = "model.raw.onnx"

@@ -12,23 +12,49 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import FileAccessError
+from swin_deploy.errors import FileAccessError, InputError, UnsafeError
 from swin_deploy.files import Recorded, sha256, sync, write_json
-from swin_deploy.own_files import own_folder, remove_own_folder, require_own_folder
-from swin_deploy.run.names import MANIFEST
+from swin_deploy.own_files import (
+    has_other_names,
+    own_folder,
+    remove_own_folder,
+    require_own_folder,
+)
+from swin_deploy.run.names import MANIFEST, VERSIONS
 
-VERSIONS = ".versions"
 NEXT, PREVIOUS = f"{VERSIONS}/next", f"{VERSIONS}/previous"
 # How long a reader who holds an older manifest finds its files, at the least: all of them until a
 # second publication comes, and however many come, those that were replaced less than that ago.
 KEPT_S = 600.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
+
+
+def require_listed(outputs: Mapping[str, str], where: Path, hint: str) -> None:
+    """Check what a record lists before any of it becomes a path: hashes do as well as names.
+
+    Args:
+        outputs: Path -> sha256.
+        where: The record.
+        hint: What to try.
+
+    Raises:
+        InputError: A hash is none.
+        UnsafeError: A name leads out of the folder of the record, or to a file of the tool's own.
+    """
+    for name, expected in outputs.items():
+        parts = name.split("/")
+        if name == where.name or "\0" in name or any(p == "" or p.startswith(".") for p in parts):
+            raise UnsafeError(f"{where} lists {name!r}, which is no name of a file in a run", hint)
+        if not _SHA256.fullmatch(expected):
+            raise InputError(f"{where}: the hash of {name} is {expected[:80]!r}, no sha256", hint)
 
 
 def recorded(root: Path, name: str, expected: str) -> Recorded:
@@ -75,8 +101,8 @@ def publish(
             raise FileAccessError(f"{root / name} is a folder", "another --out")
     if staged:
         own_folder(root, VERSIONS)
-        remove_own_folder(root / NEXT)
         _forget_old(root / PREVIOUS)
+        _keep_waiting(root)
         _link_all(root / NEXT, {name: staging / name for name in staged})
         replaced = [name for name in staged if name in old and (root / name).is_file()]
         if replaced:
@@ -87,6 +113,24 @@ def publish(
             sync(folder)
     write_json(record, content)  # the commit
     settle(root, new)
+
+
+def recover(root: Path, staging: Path, outputs: Mapping[str, str] | None) -> None:
+    """What a writer does before all else: finish a publication whose process was killed.
+
+    Args:
+        root: The folder, under the lock of its writers.
+        staging: Files in it that were published are second names by now, and whoever wrote there
+            would write into the published ones: they are cleared.
+        outputs: Path -> sha256 of what its record lists, nothing if there is no record. None if
+            there is one that cannot be read: what waits may be the only copy of what that lists.
+    """
+    if outputs is not None:
+        settle(root, outputs)
+    if require_own_folder(staging):
+        for path in list(staging.rglob("*")):
+            if has_other_names(path):
+                path.unlink()
 
 
 def settle(root: Path, outputs: Mapping[str, str]) -> None:
@@ -119,6 +163,16 @@ def _is(path: Path, expected: str) -> bool:
 def _kept_name(name: str, sha256: str) -> str:
     """What a replaced file is called: those of several versions lie beside each other."""
     return f"{sha256[:16]}-{Path(name).name}"
+
+
+def _keep_waiting(root: Path) -> None:
+    """Keep among what is replaced what still waits there of a record that could not be read."""
+    waiting = root / NEXT
+    if require_own_folder(waiting):
+        files = [path for path in waiting.rglob("*") if path.is_file() and not path.is_symlink()]
+        kept = {_kept_name(path.name, sha256(path)): path for path in files}
+        _link_all(root / PREVIOUS, kept)
+        remove_own_folder(waiting)
 
 
 def _forget_old(previous: Path) -> None:

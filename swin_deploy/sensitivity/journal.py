@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import FileAccessError
-from swin_deploy.files import read_json, replace_record, write_json
+from swin_deploy.files import read_json, write_json
+from swin_deploy.kept_reports import replace_report, require_report
 
 SCHEMA_VERSION = 1
 KIND = "sensitivity"
@@ -43,10 +43,7 @@ class Journal:
         self.report, self.identity = report, json.loads(json.dumps(identity))
         self.kind, self._note = kind, note
         self.path = report.with_name(f".{report.name}.partial")
-        if report.exists() and (read_json(report) or {}).get("kind") != kind:
-            raise FileAccessError(
-                f"{report} exists, and is no report of this command", "another --out"
-            )
+        require_report(report, kind)
         self.measured: dict[str, dict[str, Any]] = {}
         for path in (report, self.path) if reuse_finished else (self.path,):
             found = self._read(path, note)
@@ -66,10 +63,10 @@ class Journal:
         """Write the report with all measurements, and remove what stood beside it.
 
         Args:
-            report: Its "notes" get what ``replace_record`` says.
+            report: Its "notes" get what ``replace_report`` says.
         """
         whole = self._state() | report
-        if said := replace_record(self.report, whole, "notes"):
+        if said := replace_report(self.report, whole, "notes"):
             report["notes"] = whole["notes"]
             self._note(said)
         self.path.unlink(missing_ok=True)

@@ -8,9 +8,13 @@ from pathlib import Path
 
 from swin_deploy.data.inputs import require_photos
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
+from swin_deploy.kept_reports import require_report
 from swin_deploy.run.finished import require_run
 from swin_deploy.verify.names import require_side
 from swin_deploy.verify.saved import require_npz, require_saved
+
+KIND = "verify"
+_EARLIER = ("checks", "bisections")  # what reports have that do not say their kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,15 @@ class VerifyRequest:
             yield from caught(require_photos, self.images)
         if self.against is not None:
             yield from caught(require_saved, self.against)
+        yield from caught(self.require_place)
+
+    def require_place(self) -> None:
+        """Check that the report takes the place of nothing else.
+
+        Raises:
+            FileAccessError: It would.
+        """
+        require_report(self.report, KIND, _EARLIER)
 
     @property
     def report(self) -> Path:

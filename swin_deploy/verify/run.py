@@ -11,7 +11,7 @@ from typing import Any
 from swin_deploy.batches import new_seed
 from swin_deploy.data.inputs import InputSet, find_photos
 from swin_deploy.errors import VerificationError
-from swin_deploy.files import replace_record
+from swin_deploy.kept_reports import replace_report
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.run.finished import Run, require_run
@@ -19,7 +19,7 @@ from swin_deploy.verify.comparison import Comparison
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.elsewhere import compare_saved, save_session
 from swin_deploy.verify.inputs import make_inputs
-from swin_deploy.verify.request import VerifyRequest
+from swin_deploy.verify.request import KIND, VerifyRequest
 from swin_deploy.verify.saved import read_outputs
 from swin_deploy.verify.session import Session
 from swin_deploy.verify.sides import list_sides
@@ -40,6 +40,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
     Raises:
         SwinDeployError: The run, a file or an image cannot be used.
     """
+    request.require_place()
     opened = require_run(request.run)
     saved = None if request.against is None else read_outputs(request.against)
     progress("building the eager network")
@@ -61,6 +62,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
                 save_session(session, request.save, inputs)
     problem = find_problem(session.checks, bisections)
     report = {
+        "kind": KIND,
         "schema_version": SCHEMA_VERSION,
         "run": str(request.run),
         "network": opened.config.name,
@@ -73,7 +75,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
         "not_run": session.not_run,
         "notes": notes,
     }
-    replace_record(request.report, report, "notes")
+    replace_report(request.report, report, "notes")
     return report
 
 
