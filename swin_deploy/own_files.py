@@ -135,13 +135,9 @@ def lock_own(
         BusyError: Another process holds it; names it as far as it has said who it is.
         UnsafeError: As ``open_own``.
     """
-    handle = open_own(path, os.O_RDWR | os.O_APPEND)
-    with os.fdopen(handle, "r+", encoding="utf-8", errors="replace") as stream:
-        deadline = time.monotonic() + wait_s
-        while not _try_lock(stream.fileno()):
-            if time.monotonic() >= deadline:
-                raise BusyError(f"{what} is in use{_holder(stream.fileno())}", hint)
-            time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+    with os.fdopen(
+        _hold(path, what, hint, wait_s), "r+", encoding="utf-8", errors="replace"
+    ) as stream:
         if name_holder:
             stream.truncate(0)
             stream.write(json.dumps(this_process()))
@@ -151,6 +147,34 @@ def lock_own(
         finally:
             if name_holder:
                 stream.truncate(0)
+
+
+def _hold(path: Path, what: str, hint: str, wait_s: float) -> int:
+    """The descriptor of the file that has the name when it is held; errors as of ``lock_own``.
+
+    Who held it before may have removed it: what was opened until then is nobody's lock any more.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        handle = open_own(path, os.O_RDWR | os.O_APPEND)
+        try:
+            while not _try_lock(handle):
+                if time.monotonic() >= deadline:
+                    raise BusyError(f"{what} is in use{_holder(handle)}", hint)
+                time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+            if _has_name(handle, path):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _has_name(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def this_process() -> dict[str, int | str]:
