@@ -27,6 +27,8 @@ from typing import TextIO
 from swin_deploy.errors import BusyError, UnsafeError
 
 UNFINISHED = ".unfinished"  # what the names of folders end with that a write works in
+# What says that a file system has no second names for files, or not for these.
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 _POLL_S = 0.1
 _MOST_BYTES = 1 << 20  # of the first line of a journal, which says what it depends on
 _HOLDER = ("pid", "host", "since")

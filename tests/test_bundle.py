@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import json
 import os
@@ -170,6 +171,23 @@ def test_what_comes_meanwhile_is_not_overwritten(
     with pytest.raises(FileAccessError, match="exists"):
         write_archive(final, {"a": b"2"})
     assert final.read_bytes() == b"1"
+
+
+def test_an_archive_is_written_where_files_have_no_second_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on exFAT; and there, too, nothing is replaced that came meanwhile."""
+    write_archive(tmp_path / "usual.zip", {"a": b"2"})
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("swin_deploy.bundle.archive.os.link", refuse)
+    write_archive(tmp_path / "x.zip", {"a": b"2"})
+    assert (tmp_path / "x.zip").read_bytes() == (tmp_path / "usual.zip").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "x.zip").unlink()
+    test_what_comes_meanwhile_is_not_overwritten(tmp_path, monkeypatch)
 
 
 def test_graphs_that_the_run_lacks_are_named(digits_run: Path) -> None:

@@ -10,7 +10,6 @@ lets the names follow first. Names are plain files, so a copy of a run needs no 
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 from swin_deploy.errors import FileAccessError
 from swin_deploy.files import Recorded, sha256, sync, write_json
-from swin_deploy.own_files import own_folder, remove_own_folder, require_own_folder
+from swin_deploy.own_files import NO_LINKS, own_folder, remove_own_folder, require_own_folder
 from swin_deploy.run.names import MANIFEST
 
 VERSIONS = ".versions"
@@ -28,7 +27,6 @@ NEXT, PREVIOUS = f"{VERSIONS}/next", f"{VERSIONS}/previous"
 # How long a reader who holds an older manifest finds its files, at the least: all of them until a
 # second publication comes, and however many come, those that were replaced less than that ago.
 KEPT_S = 600.0
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 
 
 def recorded(root: Path, name: str, expected: str) -> Recorded:
@@ -147,7 +145,7 @@ def _link(source: Path, final: Path) -> None:
     try:
         os.link(source, final, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         shutil.copyfile(source, final, follow_symlinks=False)
         sync(final)
