@@ -57,6 +57,7 @@ from swin_deploy.interface import Interface
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.report.flip_sheet import draw_flips
+from swin_deploy.run.finished import require_run
 from swin_deploy.workers.base import ATTEMPTS, software
 from swin_deploy.workers.cluster import WorkerActor, room_for, run_on_ray
 from swin_deploy.workers.processes import run_in_processes
@@ -437,11 +438,35 @@ def test_files_that_change_on_the_way_are_refused(
     photo.unlink()
     with ShardWorker(work) as worker, pytest.raises(InputError, match="is not there on"):
         worker.do(shard)
-    wrong = replace(field.artifacts[0], files=dict.fromkeys(field.artifacts[0].files, "0" * 64))
+    files = tuple(replace(file, sha256="0" * 64) for file in field.artifacts[0].files)
+    wrong = replace(field.artifacts[0], files=files)
     with (
         pytest.raises(UnsafeError, match="not 000000000000"),
         ShardWorker(replace(work, artifacts=(wrong,))),
     ):
+        pass
+
+
+def test_a_worker_that_opens_after_a_publication_runs_what_was_named(
+    trained: Path, held_out: Path, tmp_path: Path
+) -> None:
+    """As one that takes the place of a lost one: the bytes that were replaced are still there."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    engine = run / "engines" / "cpu-fp32.onnx"
+    field = find_field(EvaluateRequest(artifacts=(run,), data=held_out, eager=True))
+    work = Work(artifacts=field.artifacts, folder=held_out, batch=16, classes=10, decoders=1)
+    shard = cut_shards(find_labelled(held_out, 10).sample, 16)[0]
+    with ShardWorker(work) as worker:
+        expected = worker.do(shard)
+    for path in (engine, run / "weights.safetensors"):
+        kept = require_run(run).file(path.relative_to(run).as_posix()).also[-1]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, kept)
+        path.write_bytes(b"of the next export")
+    with ShardWorker(work) as worker:
+        assert worker.do(shard) == expected
+    shutil.rmtree(kept.parent)
+    with pytest.raises(UnsafeError, match=r"has sha256 \w{12}, not"), ShardWorker(work):
         pass
 
 

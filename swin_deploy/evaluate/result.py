@@ -56,7 +56,7 @@ def make_report(
             "name": artifact.name,
             "path": str(artifact.path),
             "precision": artifact.precision,
-            "sha256": sorted(artifact.files.values()),
+            "sha256": artifact.hashes,
         }
         | _accuracy(found, labels, field.classes)
         for artifact, found in zip(field.artifacts, guesses, strict=True)

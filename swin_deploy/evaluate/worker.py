@@ -69,8 +69,8 @@ class ShardWorker:
         """
         with self._stack:
             for artifact in self._work.artifacts:
-                for path, expected in artifact.files.items():
-                    require_same(path, expected)
+                for file in artifact.files:
+                    require_same(file.path, file.sha256, file.also)
                 self._stack.enter_context(artifact.runner)
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self._work.decoders))
             self._stack = self._stack.pop_all()  # all are open: they stay so until __exit__
