@@ -30,7 +30,7 @@ UNFINISHED = ".unfinished"  # what the names of folders end with that a write wo
 # What says that a file system has no second names for files, or not for these.
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 _POLL_S = 0.1
-_MOST_BYTES = 1 << 20  # of the first line of a journal, which says what it depends on
+_MOST_BYTES = 64 << 20  # of a journal, as of other records
 _HOLDER = ("pid", "host", "since")
 
 
@@ -131,7 +131,8 @@ def lock_own(
         what: Is held, for the message.
         hint: What to try if somebody else has it.
         wait_s: So long is waited for them.
-        name_holder: Write who holds it into it; otherwise the file is for the caller to write.
+        name_holder: Write who holds it into it; otherwise the file is for the caller to write, who
+            may say it in a line of JSON, under "holder".
 
     Raises:
         BusyError: Another process holds it; names it as far as it has said who it is.
@@ -194,9 +195,11 @@ def _try_lock(handle: int) -> bool:
 
 
 def _holder(handle: int) -> str:
-    """Who said in the first line of a locked file that they hold it; "" where nobody did."""
+    """Who said in a locked file that they hold it, the last in a journal; "" where nobody did."""
     try:
-        who = json.loads(os.pread(handle, _MOST_BYTES, 0).partition(b"\n")[0])
+        content = os.pread(handle, _MOST_BYTES, 0)
+        named = [line for line in content.splitlines() if b'"holder"' in line] or [content]
+        who = json.loads(named[-1])
         who = who.get("holder", who)
         return f" by process {who['pid']} on {who['host']} since {who['since']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
