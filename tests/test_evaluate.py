@@ -720,6 +720,51 @@ def test_a_shard_that_takes_every_actor_with_it_is_given_up(
     assert all(found[name].index == shard.index for name, shard in shards.items())
 
 
+class HangingRay(FakeRay):
+    """Shard 1 is never done by the first actor that has it, until that one is killed."""
+
+    hangs = True
+
+    @staticmethod
+    def _answer(method: Callable[[Any], Any], argument: Any) -> Any:
+        return method(argument)
+
+    def wait(self, running: list[Any], **options: Any) -> tuple[list[Any], list[Any]]:
+        hung = [call for call in running if self.hangs and _is_of_shard_1(call)]
+        return [call for call in running if call not in hung][:1], hung
+
+    def get(self, call: Any) -> Any:
+        if self.killed and self.hangs is False and _is_of_shard_1(call):
+            self.hangs = None  # type: ignore[assignment]
+            raise LostError
+        return call()
+
+    def kill(self, actor: Any) -> None:
+        super().kill(actor)
+        if self.hangs:
+            self.hangs = False
+
+
+def _is_of_shard_1(call: Any) -> bool:
+    return isinstance(call.args[1], Shard) and call.args[1].index == 1
+
+
+def test_a_shard_that_an_actor_never_does_goes_to_another(
+    request_of: Callable[..., EvaluateRequest], held_out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swin_deploy.workers.base.ITEM_S", 0.05)
+    monkeypatch.setattr("swin_deploy.workers.base.SLOWER", 1)
+    field, said = find_field(request_of()), list[str]()
+    work = Work(artifacts=field.artifacts[:1], folder=held_out, batch=16, classes=10, decoders=1)
+    shards = named(cut_shards(find_labelled(held_out, 10).sample, 16))
+    found = dict(
+        run_on_ray(HangingRay(), ShardWorker(work), shards, 2, {"num_cpus": 1}, said.append)
+    )
+    assert found.keys() == shards.keys()
+    assert said[0].startswith("a worker was not done with shard 1 after ")
+    assert said[1:] == ["a worker was lost with shard 1; another takes its place"]
+
+
 def test_a_machine_with_other_software_is_refused(held_out: Path) -> None:
     work = Work(artifacts=(), folder=held_out, batch=16, classes=10, decoders=1)
     worker = ShardWorker(work)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -18,6 +19,11 @@ from swin_deploy.installed import package_version
 from swin_deploy.machine import PACKAGES
 
 ATTEMPTS = 3  # at an item; one that takes three workers with it would take the fourth
+
+# How long an item may take. What hangs for ever is found, and what is only slow is left alone.
+ITEM_S = 900.0  # at the least: a shard takes seconds, and on a slow machine minutes
+SLOWER = 10  # or so many times as long as any that was done: items are alike, machines less so
+FIRST_S = 86400.0  # before any was done: one that is all of 50,000 photos may take hours
 
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
@@ -38,6 +44,26 @@ class Worker(Protocol[Item, Result]):
 
     def do(self, item: Item) -> Result:
         """The result of one item."""
+
+
+@dataclass(slots=True)
+class ItemClock:
+    """Says how long an item may take, by those that were done.
+
+    Attributes:
+        longest_s: That one took; None before the first.
+    """
+
+    longest_s: float | None = None
+
+    @property
+    def limit_s(self) -> float:
+        """For the next one."""
+        return FIRST_S if self.longest_s is None else max(ITEM_S, SLOWER * self.longest_s)
+
+    def done(self, took_s: float) -> None:
+        """Hear of one."""
+        self.longest_s = max(took_s, self.longest_s or 0.0)
 
 
 def software() -> str:
