@@ -11,7 +11,7 @@ from typing import Any
 from swin_deploy.batches import new_seed
 from swin_deploy.data.inputs import InputSet, find_photos
 from swin_deploy.errors import VerificationError
-from swin_deploy.files import replace_record
+from swin_deploy.files import replace_record, require_writable
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
 from swin_deploy.run.finished import Run, require_run
@@ -41,6 +41,9 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
         SwinDeployError: The run, a file or an image cannot be used.
     """
     opened = require_run(request.run)
+    require_writable(request.report.absolute().parent)
+    if request.save is not None:
+        require_writable(request.save.absolute().parent, "--save in a folder that you own")
     saved = None if request.against is None else read_outputs(request.against)
     progress("building the eager network")
     model = load_model(opened.config, opened.weights, opened.seed)
