@@ -7,11 +7,15 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from swin_deploy.errors import ResourceError, SwinDeployError, typed
@@ -23,6 +27,7 @@ T = TypeVar("T")
 Report = Callable[[Any], None]
 
 _LOG_TAIL_LINES = 12
+_CLOSE_S = 5.0  # for threads to find that nobody is at the other end of a line
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
@@ -89,16 +94,19 @@ def _run(
     end = time.monotonic() + timeout_s
     start(process)
     theirs.close()
+    said: SimpleQueue[Heard] = SimpleQueue()
+    line = None
     try:
+        line = Line(ours, said.put)
         while True:
-            if not ours.poll(max(end - time.monotonic(), 0)):
-                raise ResourceError(
-                    f"{name} was stopped after {timeout_s:g} s{_tail(log)}", "a faster machine"
-                )
-            answer = ours.recv()
+            answer = message_of(said.get(timeout=max(end - time.monotonic(), 0)))
             if not isinstance(answer, _Told):
                 return result_of(answer, name)
             present(heard)(answer.what)  # or the function got nothing to tell with
+    except Empty:
+        raise ResourceError(
+            f"{name} was stopped after {timeout_s:g} s{_tail(log)}", "a faster machine"
+        ) from None
     except (EOFError, ConnectionResetError):
         process.join()
         raise ResourceError(
@@ -108,7 +116,68 @@ def _run(
     finally:
         process.kill()
         process.join()
-        ours.close()
+        if line is not None:
+            line.close()
+
+
+Heard = bytes | BaseException
+
+
+class Line:
+    """This end of a connection to a child. Threads read and write it, so that clocks run beside.
+
+    Within a message of a child that was stopped ``recv`` would wait for ever, and so would ``send``
+    for one that was stopped while it reads.
+
+    Args:
+        connection: Is the line's from now on.
+        hear: Gets every message when it is whole, and why there are no more; from another thread.
+    """
+
+    def __init__(self, connection: Connection, hear: Callable[[Heard], None]) -> None:
+        self._connection = connection
+        self._threads = [_started(self._read, hear)]
+
+    def _read(self, hear: Callable[[Heard], None]) -> None:
+        try:
+            while True:
+                hear(self._connection.recv_bytes())
+        except BaseException as error:
+            hear(error)
+
+    def send(self, what: object) -> None:
+        """Begin to send; one message at a time, that is, when the last was answered."""
+        content = ForkingPickler.dumps(what)
+        self._threads[1:] = [_started(self._send, content)]
+
+    def _send(self, content: object) -> None:
+        with suppress(OSError):  # nobody is there, and that is what the other thread hears
+            self._connection.send_bytes(content)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Let go of it, when the child is gone; unless a child of its own holds the other end."""
+        for thread in self._threads:
+            thread.join(_CLOSE_S)
+        if not any(thread.is_alive() for thread in self._threads):
+            self._connection.close()
+
+
+def _started(function: Callable[[Any], None], argument: object) -> threading.Thread:
+    thread = threading.Thread(target=function, args=(argument,), daemon=True)
+    thread.start()
+    return thread
+
+
+def message_of(heard: Heard) -> Any:
+    """What was sent.
+
+    Raises:
+        EOFError: Nobody is at the other end.
+        OSError: Likewise.
+    """
+    if isinstance(heard, BaseException):
+        raise heard
+    return ForkingPickler.loads(heard)
 
 
 def start(process: Any) -> None:

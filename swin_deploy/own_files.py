@@ -27,8 +27,10 @@ from typing import TextIO
 from swin_deploy.errors import BusyError, UnsafeError
 
 UNFINISHED = ".unfinished"  # what the names of folders end with that a write works in
+# What says that a file system has no second names for files, or not for these.
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 _POLL_S = 0.1
-_MOST_BYTES = 1 << 20  # of the first line of a journal, which says what it depends on
+_MOST_BYTES = 64 << 20  # of a journal, as of other records
 _HOLDER = ("pid", "host", "since")
 
 
@@ -138,19 +140,16 @@ def lock_own(
         what: Is held, for the message.
         hint: What to try if somebody else has it.
         wait_s: So long is waited for them.
-        name_holder: Write who holds it into it; otherwise the file is for the caller to write.
+        name_holder: Write who holds it into it; otherwise the file is for the caller to write, who
+            may say it in a line of JSON, under "holder".
 
     Raises:
         BusyError: Another process holds it; names it as far as it has said who it is.
         UnsafeError: As ``open_own``.
     """
-    handle = open_own(path, os.O_RDWR | os.O_APPEND)
-    with os.fdopen(handle, "r+", encoding="utf-8", errors="replace") as stream:
-        deadline = time.monotonic() + wait_s
-        while not _try_lock(stream.fileno()):
-            if time.monotonic() >= deadline:
-                raise BusyError(f"{what} is in use{_holder(stream.fileno())}", hint)
-            time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+    with os.fdopen(
+        _hold(path, what, hint, wait_s), "r+", encoding="utf-8", errors="replace"
+    ) as stream:
         if name_holder:
             stream.truncate(0)
             stream.write(json.dumps(this_process()))
@@ -160,6 +159,34 @@ def lock_own(
         finally:
             if name_holder:
                 stream.truncate(0)
+
+
+def _hold(path: Path, what: str, hint: str, wait_s: float) -> int:
+    """The descriptor of the file that has the name when it is held; errors as of ``lock_own``.
+
+    Who held it before may have removed it: what was opened until then is nobody's lock any more.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        handle = open_own(path, os.O_RDWR | os.O_APPEND)
+        try:
+            while not _try_lock(handle):
+                if time.monotonic() >= deadline:
+                    raise BusyError(f"{what} is in use{_holder(handle)}", hint)
+                time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+            if _has_name(handle, path):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _has_name(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def this_process() -> dict[str, int | str]:
@@ -177,9 +204,11 @@ def _try_lock(handle: int) -> bool:
 
 
 def _holder(handle: int) -> str:
-    """Who said in the first line of a locked file that they hold it; "" where nobody did."""
+    """Who said in a locked file that they hold it, the last in a journal; "" where nobody did."""
     try:
-        who = json.loads(os.pread(handle, _MOST_BYTES, 0).partition(b"\n")[0])
+        content = os.pread(handle, _MOST_BYTES, 0)
+        named = [line for line in content.splitlines() if b'"holder"' in line] or [content]
+        who = json.loads(named[-1])
         who = who.get("holder", who)
         return f" by process {who['pid']} on {who['host']} since {who['since']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -463,3 +463,16 @@ def test_a_network_that_cannot_be_compiled_here_is_left_out_alone(
     ) as found:
         assert [entrant.runner.name for entrant in found] == ["eager PyTorch bf16 (cpu)"]
     assert "no C++ compiler" in not_run["torch.compile PyTorch fp32 (cpu)"]
+
+
+def test_what_was_measured_of_a_run_that_cannot_be_written_is_not_lost(
+    pocket_run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(pocket_run.path, tmp_path / "run"))
+    (run / "bench.json").unlink(missing_ok=True)
+    (run / "bench.json").mkdir()
+    engine = run / "engines" / "cpu-fp32.onnx"
+    assert cli.run(["bench", str(engine), "--batches", "1", "--rounds", "3", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["measurements"]
+    assert any(text.startswith("bench.json was not kept: ") for text in report["warnings"])

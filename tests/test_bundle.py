@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import json
 import os
@@ -38,6 +39,7 @@ from swin_deploy.own_files import lock_own
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runtime import SwinEngine
 from swin_deploy.runtime.build import build_bundle
+from swin_deploy.runtime.record import require_engine
 from swin_deploy.runtime.trust import open_bundle
 from swin_deploy.verify import FLOORS_DB
 
@@ -170,6 +172,23 @@ def test_what_comes_meanwhile_is_not_overwritten(
     with pytest.raises(FileAccessError, match="exists"):
         write_archive(final, {"a": b"2"})
     assert final.read_bytes() == b"1"
+
+
+def test_an_archive_is_written_where_files_have_no_second_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on exFAT; and there, too, nothing is replaced that came meanwhile."""
+    write_archive(tmp_path / "usual.zip", {"a": b"2"})
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("swin_deploy.bundle.archive.os.link", refuse)
+    write_archive(tmp_path / "x.zip", {"a": b"2"})
+    assert (tmp_path / "x.zip").read_bytes() == (tmp_path / "usual.zip").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "x.zip").unlink()
+    test_what_comes_meanwhile_is_not_overwritten(tmp_path, monkeypatch)
 
 
 def test_graphs_that_the_run_lacks_are_named(digits_run: Path) -> None:
@@ -336,11 +355,34 @@ def test_a_disk_that_fills_up_leaves_the_engine_of_before(
     SwinEngine.load(built, threads=1).close()
 
 
+def test_who_read_the_record_before_a_build_still_finds_its_engine(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the next one, which clears it away."""
+    shipped = open_bundle(built)
+    _, files = require_engine(shipped, None)
+    with monkeypatch.context() as patch:
+        patch.setattr("swin_deploy.runtime.build.digest", lambda value: "f" * 64)  # another engine
+        (published,) = build_bundle(shipped, ["fp32"], quiet)
+    assert published.path.parent.name == "f" * 16
+    for file in files:
+        file.read()
+    SwinEngine.load(built, threads=1).close()  # the new one; the former is no stranger
+    build_bundle(shipped, ["fp32"], quiet)
+    assert published.path.exists()
+    assert sum(path.is_dir() for path in (built / "engines").iterdir()) == 2
+    build_bundle(shipped, ["fp32"], quiet)
+    assert not published.path.exists()
+
+
 def test_a_record_that_does_not_count_is_replaced(built: Path) -> None:
     edit_record(built, lambda entry: entry.update(files={}))
-    (built / "engines" / "stranger").mkdir()
+    former = built / "engines" / "0123456789abcdef"
+    former.mkdir()
     build_bundle(open_bundle(built), ["fp32"], quiet)
-    assert not (built / "engines" / "stranger").exists()
+    assert former.exists()  # for the build might have failed
+    build_bundle(open_bundle(built), ["fp32"], quiet)
+    assert not former.exists()
     SwinEngine.load(built, threads=1).close()
 
 

@@ -32,6 +32,7 @@ from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.data.labelled import find_labelled
+from swin_deploy.data.sample import SampledImage
 from swin_deploy.errors import (
     BusyError,
     ConfigError,
@@ -44,7 +45,7 @@ from swin_deploy.evaluate.field import find_field
 from swin_deploy.evaluate.journal import journal_path, open_journal
 from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.evaluate.run import evaluate_artifacts
-from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards
+from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards, misfit
 from swin_deploy.evaluate.statistics import (
     describe_pair,
     list_flips,
@@ -57,6 +58,7 @@ from swin_deploy.interface import Interface
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.report.flip_sheet import draw_flips
+from swin_deploy.run.finished import require_run
 from swin_deploy.workers.base import ATTEMPTS, software
 from swin_deploy.workers.cluster import WorkerActor, room_for, run_on_ray
 from swin_deploy.workers.processes import run_in_processes
@@ -239,8 +241,9 @@ def test_a_call_that_is_killed_goes_on(
             assert not psutil.pid_exists(pid)
     assert request.out is not None
     journal = journal_path(request.out)
-    header, *shards = journal.read_text().splitlines()
+    header, holder, *shards = journal.read_text().splitlines()
     assert json.loads(header)["digest"]
+    assert json.loads(holder).keys() == {"holder"}
     assert len(shards) >= 1
     with journal.open("a") as stream:
         stream.write('{"index": 4, "positions": [25')  # cut off
@@ -249,6 +252,113 @@ def test_a_call_that_is_killed_goes_on(
     assert f"shards of an earlier run that are used again: {len(shards)}" in listener.notes
     assert report["work"]["images"] == 300 - 64 * len(shards)
     assert facts(report) == facts(expected)
+
+
+def fits(result: ShardResult) -> str:
+    return ""
+
+
+# Three shards, of 64, 64 and 22 photos, and two artifacts that give the best two of ten classes.
+THREE = [Shard(i, 64 * i, (SampledImage("x", ""),) * n) for i, n in enumerate((64, 64, 22))]
+of_three = partial(misfit, shards=THREE, artifacts=2, classes=10)
+
+
+def result_of(shard: Shard) -> ShardResult:
+    """The first photo cannot be read."""
+    own = [shard.first + at for at in range(len(shard.images))]
+    return ShardResult(shard.index, own[1:], [[[9, -1]] * len(own[1:])] * 2, [(own[0], "bad")])
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    """A journal with all three shards."""
+    report = tmp_path / "evaluate.json"
+    with open_journal(report, {"of": "this"}, print, of_three) as journal:
+        for shard in THREE:
+            journal.add(result_of(shard))
+    return report
+
+
+@pytest.mark.fault(38)
+def test_a_journal_that_cannot_be_written_on_keeps_its_shards(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with journal_path(unfinished).open("a") as stream:
+        stream.write('{"index": 4, "positions": [25')  # cut off
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("swin_deploy.evaluate.journal.os.fsync", full)
+        again = open_journal(unfinished, {"of": "this"}, print, of_three)
+        with pytest.raises(OSError, match="No space"):
+            again.__enter__()
+    notes: list[str] = []
+    with open_journal(unfinished, {"of": "this"}, notes.append, of_three) as journal:
+        assert journal.done == {shard.index: result_of(shard) for shard in THREE}
+    assert notes == ["shards of an earlier run that are used again: 3"]
+
+
+BAD_ROWS: dict[str, dict[str, Any] | str] = {
+    "no lists": {"positions": 7, "classes": None},
+    "infinite": '{"index": Infinity, "positions": [], "classes": [], "left_out": []}',
+    "no object": "7",
+    "cut off": '{"index": 1, ',
+    "one that there is not": {"index": 3},
+    "a negative one": {"index": -1},
+    "true": {"index": True},
+    "a photo of another": {"positions": [*range(64, 127)]},
+    "a photo twice": {"positions": [65, *range(65, 127)]},
+    "another order": {"positions": [*range(127, 64, -1)]},
+    "too few photos": {"left_out": []},
+    "an artifact is missing": {"classes": [[[9, -1]] * 63]},
+    "a guess is missing": {"classes": [[[9, -1]] * 62] * 2},
+    "no class": {"classes": [[[10, -1]] * 63] * 2},
+    "half a class": {"classes": [[[9, 0.5]] * 63] * 2},
+    "no guesses": {"classes": [[[]] * 63] * 2},
+    "too many": {"classes": [[[1, 2, 3, 4, 5, 6]] * 63] * 2},
+    "a ragged one": {"classes": [[[1, 2]] * 62 + [[1]]] * 2},
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_a_line_of_a_journal_that_fits_no_shard_is_done_again(
+    unfinished: Path, bad: dict[str, Any] | str
+) -> None:
+    path = journal_path(unfinished)
+    lines = path.read_text().splitlines()
+    lines[3] = bad if isinstance(bad, str) else json.dumps(result_of(THREE[1]).as_dict() | bad)
+    path.write_text("\n".join(lines) + "\n")
+    notes: list[str] = []
+    with open_journal(unfinished, {"of": "this"}, notes.append, of_three) as journal:
+        assert sorted(journal.done) == [0, 2]
+        journal.add(result_of(THREE[1]))
+    assert notes[0].startswith(f"1 lines of shards are done again: {path}, line 4")
+    with open_journal(unfinished, {"of": "this"}, print, of_three) as journal:
+        assert sorted(journal.done) == [0, 1, 2]
+
+
+def test_a_journal_with_an_edited_header_does_not_count(unfinished: Path) -> None:
+    path, notes = journal_path(unfinished), list[str]()
+    path.write_text(path.read_text().replace('"of":"this"', '"of":"that"'))
+    with open_journal(unfinished, {"of": "that"}, notes.append, of_three) as journal:
+        assert not journal.done
+    assert notes == [f"{path} cannot be used: starting again"]
+
+
+def test_shards_with_other_numbers_of_classes_are_refused(
+    request_of: Callable[..., EvaluateRequest], tmp_path: Path
+) -> None:
+    """Each would pass alone; of one artifact both cannot be."""
+    request = request_of(limit=70)
+    assert request.out is not None
+    report = evaluate(request)
+    row = ShardResult(0, [*range(64)], [[[1]] * 64] * 3, [])
+    with open_journal(request.out, report["identity"], print, fits) as journal:
+        journal.add(row)
+    with pytest.raises(InputError, match=r"partial has other numbers of classes .*; try: remove"):
+        evaluate(request)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +371,7 @@ def test_shards_of_another_evaluation_do_not_count(
     request = request_of()
     assert request.out is not None
     report = evaluate(request)
-    with open_journal(request.out, report["identity"], print) as journal:
+    with open_journal(request.out, report["identity"], print, fits) as journal:
         journal.add(ShardResult(0, [0], [[[0]]] * 3, []))
     listener = Silent()
     changed = evaluate(request_of(**change), listener)
@@ -273,9 +383,9 @@ def test_shards_of_another_evaluation_do_not_count(
 @pytest.mark.fault(41)
 def test_one_process_at_a_time_writes_a_report(tmp_path: Path) -> None:
     out = tmp_path / "evaluate.json"
-    second = open_journal(out, {}, print)
+    second = open_journal(out, {}, print, fits)
     taken = pytest.raises(BusyError, match=f"in use by process {os.getpid()} on")
-    with open_journal(out, {}, print), taken:
+    with open_journal(out, {}, print, fits), taken:
         second.__enter__()
 
 
@@ -437,11 +547,35 @@ def test_files_that_change_on_the_way_are_refused(
     photo.unlink()
     with ShardWorker(work) as worker, pytest.raises(InputError, match="is not there on"):
         worker.do(shard)
-    wrong = replace(field.artifacts[0], files=dict.fromkeys(field.artifacts[0].files, "0" * 64))
+    files = tuple(replace(file, sha256="0" * 64) for file in field.artifacts[0].files)
+    wrong = replace(field.artifacts[0], files=files)
     with (
         pytest.raises(UnsafeError, match="not 000000000000"),
         ShardWorker(replace(work, artifacts=(wrong,))),
     ):
+        pass
+
+
+def test_a_worker_that_opens_after_a_publication_runs_what_was_named(
+    trained: Path, held_out: Path, tmp_path: Path
+) -> None:
+    """As one that takes the place of a lost one: the bytes that were replaced are still there."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    engine = run / "engines" / "cpu-fp32.onnx"
+    field = find_field(EvaluateRequest(artifacts=(run,), data=held_out, eager=True))
+    work = Work(artifacts=field.artifacts, folder=held_out, batch=16, classes=10, decoders=1)
+    shard = cut_shards(find_labelled(held_out, 10).sample, 16)[0]
+    with ShardWorker(work) as worker:
+        expected = worker.do(shard)
+    for path in (engine, run / "weights.safetensors"):
+        kept = require_run(run).file(path.relative_to(run).as_posix()).also[-1]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, kept)
+        path.write_bytes(b"of the next export")
+    with ShardWorker(work) as worker:
+        assert worker.do(shard) == expected
+    shutil.rmtree(kept.parent)
+    with pytest.raises(UnsafeError, match=r"has sha256 \w{12}, not"), ShardWorker(work):
         pass
 
 
@@ -584,6 +718,51 @@ def test_a_shard_that_takes_every_actor_with_it_is_given_up(
     found = dict(run_on_ray(fake, worker, shards, 2, {"num_cpus": 1}, said.append))
     assert sorted(found) == ["shard 0", "shard 2", "shard 3", "shard 4"]
     assert all(found[name].index == shard.index for name, shard in shards.items())
+
+
+class HangingRay(FakeRay):
+    """Shard 1 is never done by the first actor that has it, until that one is killed."""
+
+    hangs = True
+
+    @staticmethod
+    def _answer(method: Callable[[Any], Any], argument: Any) -> Any:
+        return method(argument)
+
+    def wait(self, running: list[Any], **options: Any) -> tuple[list[Any], list[Any]]:
+        hung = [call for call in running if self.hangs and _is_of_shard_1(call)]
+        return [call for call in running if call not in hung][:1], hung
+
+    def get(self, call: Any) -> Any:
+        if self.killed and self.hangs is False and _is_of_shard_1(call):
+            self.hangs = None  # type: ignore[assignment]
+            raise LostError
+        return call()
+
+    def kill(self, actor: Any) -> None:
+        super().kill(actor)
+        if self.hangs:
+            self.hangs = False
+
+
+def _is_of_shard_1(call: Any) -> bool:
+    return isinstance(call.args[1], Shard) and call.args[1].index == 1
+
+
+def test_a_shard_that_an_actor_never_does_goes_to_another(
+    request_of: Callable[..., EvaluateRequest], held_out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swin_deploy.workers.base.ITEM_S", 0.05)
+    monkeypatch.setattr("swin_deploy.workers.base.SLOWER", 1)
+    field, said = find_field(request_of()), list[str]()
+    work = Work(artifacts=field.artifacts[:1], folder=held_out, batch=16, classes=10, decoders=1)
+    shards = named(cut_shards(find_labelled(held_out, 10).sample, 16))
+    found = dict(
+        run_on_ray(HangingRay(), ShardWorker(work), shards, 2, {"num_cpus": 1}, said.append)
+    )
+    assert found.keys() == shards.keys()
+    assert said[0].startswith("a worker was not done with shard 1 after ")
+    assert said[1:] == ["a worker was lost with shard 1; another takes its place"]
 
 
 def test_a_machine_with_other_software_is_refused(held_out: Path) -> None:

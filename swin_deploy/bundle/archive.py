@@ -11,7 +11,7 @@ from pathlib import Path
 from swin_deploy.bundle.closure import runtime_closure
 from swin_deploy.errors import FileAccessError
 from swin_deploy.files import Recorded, sync
-from swin_deploy.own_files import unfinished_folder
+from swin_deploy.own_files import NO_LINKS, unfinished_folder
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 _UNIX, _MODE = 3, 0o100644 << 16
@@ -52,10 +52,24 @@ def write_archive(final: Path, contents: Mapping[str, bytes | Recorded]) -> None
             _write(stream, contents)
         sync(scratch)
         try:
-            os.link(scratch, final)  # unlike a rename, it never replaces what came meanwhile
+            _give_new_name(scratch, final)
         except FileExistsError as error:
             raise FileAccessError(f"{final} exists", "another --out") from error
     sync(final.parent)
+
+
+def _give_new_name(scratch: Path, final: Path) -> None:
+    """As a rename that replaces nothing that came meanwhile; FileExistsError where something did.
+
+    Where files have no second names, as on exFAT, an empty file takes the name first.
+    """
+    try:
+        os.link(scratch, final)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        final.touch(exist_ok=False)
+        scratch.replace(final)
 
 
 def require_new(final: Path) -> None:

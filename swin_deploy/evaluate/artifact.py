@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class Artifact:
         runner: Runs it.
         taken: What its input is.
         view: What its images are.
-        files: Path -> SHA-256 of what it consists of.
+        files: What it consists of.
     """
 
     name: str
@@ -48,14 +47,19 @@ class Artifact:
     runner: Runner
     taken: ImageInput
     view: View
-    files: dict[Path, str]
+    files: tuple[Recorded, ...]
+
+    @property
+    def hashes(self) -> list[str]:
+        """SHA-256 of its files, sorted."""
+        return sorted(file.sha256 for file in self.files)
 
     def identity(self) -> dict[str, Any]:
         """All that its outputs depend on, but for packages; JSON-able."""
         return {
             "name": self.name,
             "precision": self.precision,
-            "files": sorted(self.files.values()),
+            "files": self.hashes,
             "seed": getattr(self.runner, "seed", None),
         }
 
@@ -96,7 +100,7 @@ def describe_eager(path: Path, subject: Subject, request: EvaluateRequest) -> Ar
         runner=runner,
         taken=ImageInput(),
         view=_view(subject, request),
-        files=_hashes([] if subject.weights is None else [subject.weights]),
+        files=() if subject.weights is None else (subject.weights,),
     )
 
 
@@ -111,19 +115,21 @@ def _view(subject: Subject, request: EvaluateRequest) -> View:
     return View(subject.config.image_size, steps)
 
 
-def _files_of(runner: OnnxRuntimeRunner | OpenVinoRunner | TensorRtRunner) -> dict[Path, str]:
+def _files_of(
+    runner: OnnxRuntimeRunner | OpenVinoRunner | TensorRtRunner,
+) -> tuple[Recorded, ...]:
     """What it consists of: as the run recorded it, or a file and those that it refers to."""
     recorded, path = runner.recorded, runner.path
     if recorded:
-        return _hashes([recorded] if isinstance(recorded, Recorded) else recorded)
+        return (recorded,) if isinstance(recorded, Recorded) else tuple(recorded)
     if path.suffix != ".onnx":
-        return {path: sha256(path)}
+        return (_as_found(path),)
     import onnx_ir as ir
 
     weights = [value.const_value for value in ir.load(path).graph.initializers.values()]
     beside = sorted({Path(w.path) for w in weights if isinstance(w, ir.ExternalTensor)})
-    return {file: sha256(file) for file in (path, *beside)}
+    return tuple(_as_found(file) for file in (path, *beside))
 
 
-def _hashes(files: Sequence[Recorded]) -> dict[Path, str]:
-    return {file.path: file.sha256 for file in files}
+def _as_found(path: Path) -> Recorded:
+    return Recorded(path=path, sha256=sha256(path), record="this evaluation", again="the same file")

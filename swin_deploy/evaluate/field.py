@@ -88,11 +88,10 @@ def _open(path: Path, request: EvaluateRequest) -> Subject:
 
 def _require_different(found: Sequence[Artifact]) -> None:
     """ConfigError where one was named twice: a file alone, and in its run, for example."""
-    files = Counter(tuple(artifact.files) for artifact in found)
-    for artifact in found:
-        if files[tuple(artifact.files)] > 1:
-            first = next(iter(artifact.files))
-            raise ConfigError(f"{first} is named more than once", "each artifact once")
+    named = Counter(tuple(file.path for file in artifact.files) for artifact in found)
+    for paths, times in named.items():
+        if times > 1:
+            raise ConfigError(f"{paths[0]} is named more than once", "each artifact once")
 
 
 def _one_of(what: str, values: Sequence[Any]) -> Any:

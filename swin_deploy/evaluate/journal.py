@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,16 +14,18 @@ from swin_deploy.evaluate.shards import ShardResult
 from swin_deploy.files import digest
 from swin_deploy.kept_reports import replace_report, require_report
 from swin_deploy.own_files import lock_own, this_process
-from swin_deploy.records import parse_json
+from swin_deploy.records import decode, parse_json
 
 KIND = "evaluate"
+_HOLDER = "holder"  # key of a line that says who went on: ``lock_own`` names them
 
 
 class ShardJournal:
     """Results of shards, a JSON line each, beside the report that they will make.
 
     The first line is what all of them depend on; lines of another evaluation do not count, nor
-    does a last line that was cut off. ``open_journal`` makes one.
+    does a last line that was cut off. Every process that goes on says so in a line. Lines that are
+    whole stay as they are. ``open_journal`` makes one.
     """
 
     def __init__(self, report: Path, stream: TextIO, done: dict[int, ShardResult]) -> None:
@@ -48,7 +50,10 @@ def journal_path(report: Path) -> Path:
 
 @contextmanager
 def open_journal(
-    report: Path, identity: dict[str, Any], note: Callable[[str], None]
+    report: Path,
+    identity: dict[str, Any],
+    note: Callable[[str], None],
+    misfit: Callable[[ShardResult], str],
 ) -> Iterator[ShardJournal]:
     """The journal of a report, with what is done already. One process at a time has it.
 
@@ -56,6 +61,7 @@ def open_journal(
         report: The file that will hold the report; its folder exists.
         identity: All that the shards depend on, as JSON gives it back: lists, no tuples.
         note: Is told what is used again, and why other lines are not.
+        misfit: Why a result cannot be one of this evaluation; "" if it can.
 
     Raises:
         FileAccessError: ``report`` is something else.
@@ -66,12 +72,17 @@ def open_journal(
     path = journal_path(report)
     hint = "wait for it, or another --out"
     with lock_own(path, str(report), hint, name_holder=False) as stream:
-        done = _read(stream, path, identity, note)
-        stream.truncate(0)  # what counts is written again, without a line that was cut off
-        header = {"kind": KIND, "identity": identity, "digest": digest(identity)}
-        _append(stream, header | {"holder": this_process()})
-        for result in done.values():
-            _append(stream, result.as_dict())
+        content = stream.buffer.read()
+        content = content[: content.rfind(b"\n") + 1]  # what was cut off goes
+        header, *rows = content.splitlines() or [b""]
+        if content and (problem := _problem_of(header, path, identity)):
+            note(f"{path} {problem}: starting again")
+            content, rows = b"", []
+        stream.truncate(len(content))
+        if not content:
+            _append(stream, {"kind": KIND, "identity": identity, "digest": digest(identity)})
+        _append(stream, {_HOLDER: this_process()})
+        done = _read(rows, path, note, misfit)
         if done:
             note(f"shards of an earlier run that are used again: {len(done)}")
         yield ShardJournal(report, stream, done)
@@ -83,23 +94,40 @@ def _append(stream: TextIO, value: dict[str, Any]) -> None:
     os.fsync(stream.fileno())
 
 
-def _read(
-    stream: TextIO, path: Path, identity: dict[str, Any], note: Callable[[str], None]
-) -> dict[int, ShardResult]:
-    stream.seek(0)
-    lines = stream.read().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    if not whole:
-        return {}
+def _problem_of(header: bytes, path: Path, identity: dict[str, Any]) -> str:
+    """Why the lines below it are not of this evaluation; "" if they are."""
     try:
-        header, *rows = (parse_json(line.encode(), path, finite=False) for line in whole)
-        found = header["identity"]
-        changed = [key for key in found | identity if found.get(key) != identity.get(key)]
-        results = [ShardResult.from_dict(row) for row in rows]
-    except (InputError, ValueError, KeyError, TypeError):
-        note(f"{path} cannot be used: starting again")
-        return {}
-    if changed:
-        note(f"{path} is of another {', '.join(sorted(changed))}: starting again")
-        return {}
-    return {result.index: result for result in results}
+        said = parse_json(header, path, finite=False)
+    except InputError:
+        return "cannot be used"
+    found = said.get("identity") if isinstance(said, dict) else None
+    if not isinstance(found, dict) or said.get("digest") != digest(found):
+        return "cannot be used"
+    changed = [key for key in found | identity if found.get(key) != identity.get(key)]
+    return f"is of another {', '.join(sorted(changed))}" if changed else ""
+
+
+def _read(
+    rows: Sequence[bytes],
+    path: Path,
+    note: Callable[[str], None],
+    misfit: Callable[[ShardResult], str],
+) -> dict[int, ShardResult]:
+    """Index of a shard -> its result, of the lines that fit."""
+    done, problems = {}, []
+    for number, row in enumerate(rows, 2):
+        try:
+            said = parse_json(row, f"{path}, line {number}")
+            if isinstance(said, dict) and said.keys() == {_HOLDER}:
+                continue
+            result = decode(ShardResult, said, f"{path}, line {number}")
+        except InputError as error:
+            problems.append(error.problem)
+            continue
+        if problem := misfit(result):
+            problems.append(f"{path}, line {number}: {problem}")
+        else:
+            done[result.index] = result
+    if problems:
+        note(f"{len(problems)} lines of shards are done again: {problems[0]}")
+    return done

@@ -10,14 +10,13 @@ import numpy as np
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.evaluate.field import Field
 from swin_deploy.evaluate.journal import KIND
-from swin_deploy.evaluate.shards import ShardResult
+from swin_deploy.evaluate.shards import BEST, ShardResult
 from swin_deploy.evaluate.statistics import (
     Guesses,
     describe_accuracy,
     describe_pair,
     list_flips,
 )
-from swin_deploy.evaluate.worker import BEST
 from swin_deploy.files import digest
 
 SCHEMA_VERSION = 1
@@ -56,7 +55,7 @@ def make_report(
             "name": artifact.name,
             "path": str(artifact.path),
             "precision": artifact.precision,
-            "sha256": sorted(artifact.files.values()),
+            "sha256": artifact.hashes,
         }
         | _accuracy(found, labels, field.classes)
         for artifact, found in zip(field.artifacts, guesses, strict=True)

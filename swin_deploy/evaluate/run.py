@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from swin_deploy.data.labelled import LabelledSet, find_labelled
 from swin_deploy.data.sample import folder_of
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.evaluate.field import Field, find_field
-from swin_deploy.evaluate.journal import ShardJournal, open_journal
+from swin_deploy.evaluate.journal import ShardJournal, journal_path, open_journal
 from swin_deploy.evaluate.request import EvaluateRequest, without_alternative
 from swin_deploy.evaluate.result import make_report
-from swin_deploy.evaluate.shards import Shard, cut_shards, shard_size
+from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards, misfit, shard_size
 from swin_deploy.evaluate.worker import ShardWorker, Work
 from swin_deploy.files import require_writable, source_digest
 from swin_deploy.installed import package_version
@@ -71,10 +72,12 @@ def evaluate_artifacts(
         decoders=request.threads if request.ray is not None else _share(request.workers or 1),
     )
     identity = _identity(request, field, labelled)
-    with open_journal(out, identity, note) as journal:
-        shards = cut_shards(labelled.sample, request.batch)
+    shards = cut_shards(labelled.sample, request.batch)
+    fits = partial(misfit, shards=shards, artifacts=len(field.artifacts), classes=field.classes)
+    with open_journal(out, identity, note, fits) as journal:
         effort = _run_shards(request, field, work, shards, journal, progress, note)
         results = [journal.done[shard.index] for shard in shards]
+        _require_alike(results, journal)
         report = make_report(field, labelled, results, remember)
         report |= {"report": str(out), "notes": notes, "identity": identity, "work": effort}
         if said := journal.finish(report):
@@ -173,6 +176,18 @@ def _run_shards(
         "lost": crew.lost,
         "machine": asdict(describe_machine()),
     }
+
+
+def _require_alike(results: Sequence[ShardResult], journal: ShardJournal) -> None:
+    """Each artifact gives as many classes for every photo: a journal may say otherwise."""
+    if (
+        len({tuple(len(rows[0]) for rows in result.classes if rows) for result in results} - {()})
+        > 1
+    ):
+        raise InputError(
+            f"{journal_path(journal.report)} has other numbers of classes than the artifacts give",
+            "remove it",
+        )
 
 
 def _require_readable(journal: ShardJournal, total: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 from swin_deploy.data.sample import ImageSample, SampledImage
 
+BEST = 5  # classes that are kept of a photo, where there are as many
 SHARD_IMAGES = 64  # at least; a shard that is lost or interrupted is some seconds of work
 
 
@@ -47,12 +48,6 @@ class ShardResult:
         """A JSON object."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Self:
-        """What ``as_dict`` gave; KeyError or TypeError if it is something else."""
-        left_out = [(int(position), str(why)) for position, why in found["left_out"]]
-        return cls(int(found["index"]), found["positions"], found["classes"], left_out)
-
 
 def shard_size(batch: int) -> int:
     """Photos in a shard: whole batches, so that cutting elsewhere would not change what is one."""
@@ -66,3 +61,31 @@ def cut_shards(sample: ImageSample, batch: int) -> list[Shard]:
         Shard(index, first, sample.images[first : first + size])
         for index, first in enumerate(range(0, len(sample), size))
     ]
+
+
+def misfit(result: ShardResult, shards: Sequence[Shard], artifacts: int, classes: int) -> str:
+    """Why a result is of none of these shards; "" if it is.
+
+    Args:
+        result: As a file has it that anybody may have written.
+        shards: All of an evaluation.
+        artifacts: How many there are.
+        classes: That each of them knows.
+    """
+    if not 0 <= result.index < len(shards):
+        return f"shard {result.index} of {len(shards)}"
+    shard = shards[result.index]
+    own = range(shard.first, shard.first + len(shard.images))
+    left_out = [position for position, _ in result.left_out]
+    if sorted([*result.positions, *left_out]) != list(own) or sorted(result.positions) != list(
+        result.positions
+    ):
+        return f"shard {result.index} has the photos {own.start} to {own.stop - 1}, not those"
+    if [len(rows) for rows in result.classes] != [len(result.positions)] * artifacts:
+        return f"shard {result.index} needs guesses of {artifacts} artifacts for every photo"
+    for rows in result.classes:
+        if len({len(row) for row in rows}) > 1 or not all(0 < len(row) <= BEST for row in rows):
+            return f"shard {result.index} needs as many guesses for each photo, 1 to {BEST}"
+        if not all(-1 <= guess < classes for row in rows for guess in row):
+            return f"shard {result.index} guesses a class that is none of {classes}"
+    return ""

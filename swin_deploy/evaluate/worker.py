@@ -23,14 +23,12 @@ from swin_deploy.data.images import load_photo
 from swin_deploy.data.sample import SampledImage
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.evaluate.artifact import Artifact, View
-from swin_deploy.evaluate.shards import Shard, ShardResult
+from swin_deploy.evaluate.shards import BEST, Shard, ShardResult
 from swin_deploy.files import sha256
 from swin_deploy.interface import CLASSES, SCORES
 from swin_deploy.metrics import FloatArray
 from swin_deploy.runners.base import run_all
 from swin_deploy.workers.base import require_same
-
-BEST = 5  # classes that are kept of a photo, where there are as many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +67,8 @@ class ShardWorker:
         """
         with self._stack:
             for artifact in self._work.artifacts:
-                for path, expected in artifact.files.items():
-                    require_same(path, expected)
+                for file in artifact.files:
+                    require_same(file.path, file.sha256, file.also)
                 self._stack.enter_context(artifact.runner)
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self._work.decoders))
             self._stack = self._stack.pop_all()  # all are open: they stay so until __exit__

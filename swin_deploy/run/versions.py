@@ -10,7 +10,6 @@ lets the names follow first. Names are plain files, so a copy of a run needs no 
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 from swin_deploy.errors import FileAccessError, InputError, UnsafeError
 from swin_deploy.files import Recorded, sha256, sync, write_json
 from swin_deploy.own_files import (
+    NO_LINKS,
     has_other_names,
     own_folder,
     remove_own_folder,
@@ -34,7 +34,6 @@ NEXT, PREVIOUS = f"{VERSIONS}/next", f"{VERSIONS}/previous"
 # second publication comes, and however many come, those that were replaced less than that ago.
 KEPT_S = 600.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 
 
 def require_listed(outputs: Mapping[str, str], where: Path, hint: str) -> None:
@@ -201,7 +200,7 @@ def _link(source: Path, final: Path) -> None:
     try:
         os.link(source, final, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         shutil.copyfile(source, final, follow_symlinks=False)
         sync(final)

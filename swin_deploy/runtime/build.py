@@ -31,6 +31,7 @@ from swin_deploy.runtime.record import (
     WORK,
     Built,
     Record,
+    find_former,
     find_strangers,
     no_record,
     read_record,
@@ -98,27 +99,21 @@ def build_bundle(
 
 
 def _clear(shipped: Shipped, engines: Path) -> None:
-    """Remove what a build that was killed left, and refuse what is none of ours to remove."""
+    """Remove what earlier builds left, and refuse what is none of ours to remove.
+
+    Engines that were replaced go now, and not when they were: a program that had read the record
+    until then has found them meanwhile. Where the record cannot be read, all stay for this build.
+    """
     for path in engines.iterdir():
         if path.name.startswith(WORK) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-    for path in find_strangers(engines, _former(shipped)):
-        if path != shipped.folder / RECORD and not _is_engine_folder(path, engines):
+    record = _former(shipped)
+    for path in find_strangers(engines, record or no_record(shipped)):
+        if path != shipped.folder / RECORD:
             raise UnsafeError(f"{path} is listed in no {RECORD}", "move it elsewhere")
-
-
-def _sweep(shipped: Shipped, engines: Path) -> None:
-    """Remove the folders of engines that the record does not list."""
-    for path in find_strangers(engines, _former(shipped)):
-        if _is_engine_folder(path, engines):
-            gone = engines / f"{_SCRATCH}{path.name}"  # at once, for those who load meanwhile
-            shutil.rmtree(path.rename(gone))
-
-
-def _is_engine_folder(path: Path, engines: Path) -> bool:
-    """Whether it may be what a build published, listed or not."""
-    plain = path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
-    return plain and path.parent == engines
+    for path in () if record is None else find_former(engines, record):
+        gone = engines / f"{_SCRATCH}{path.name}"  # at once, for those who load meanwhile
+        shutil.rmtree(path.rename(gone))
 
 
 def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None]) -> Published:
@@ -176,7 +171,7 @@ def _publish(
 ) -> Path:
     """Move a proved engine into a folder of its own, named after its content; the record goes last.
 
-    Until the record is replaced the former engine counts, and all of its files are there.
+    Until the record is replaced the former engine counts, and its files stay until the next build.
     """
     engines = shipped.folder / ENGINES
     hashes = {Path(name).name: sha256(folder / Path(name).name) for name in files}
@@ -202,12 +197,9 @@ def _publish(
         built_for=built.built_for,
         verification=verification.as_dict(),
     )
-    former = _former(shipped)
+    former = _former(shipped) or no_record(shipped)
     record = replace(former, engines=former.engines | {precision: entry})
-    try:
-        write_json(shipped.folder / RECORD, record.as_dict())
-    finally:  # an engine that no record lists would be refused, and its neighbours with it
-        _sweep(shipped, engines)
+    write_json(shipped.folder / RECORD, record.as_dict())
     return final / next(iter(hashes))
 
 
@@ -215,9 +207,9 @@ def _hash(path: Path) -> str | None:
     return sha256(path) if path.is_file() and not path.is_symlink() else None
 
 
-def _former(shipped: Shipped) -> Record:
-    """What was built before; nothing where the record of it does not count, as it is replaced."""
+def _former(shipped: Shipped) -> Record | None:
+    """What was built before; None where the record of it does not count, as it is replaced."""
     try:
         return read_record(shipped)
     except (InputError, UnsafeError):
-        return no_record(shipped)
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ LOCK = ".lock"  # in the folder of engines, as the next
 # What the names of the folders begin with that a build works in; the second is of ``atomic_path``.
 WORK = (".building-", ".engine.json.")
 REBUILD = "python3 swin.pyz build"
+_NAME = re.compile(r"[0-9a-f]{16}")  # of the folder of an engine: the beginning of a digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,30 +98,57 @@ def read_record(shipped: Shipped) -> Record:
 def find_strangers(folder: Path, record: Record) -> list[Path]:
     """What lies in a folder of engines and is in no record of them: files, folders and links.
 
-    The lock of a build does not count, nor do the folders that it works in, which it clears away
-    and nothing loads from.
+    The lock of a build does not count, nor do the folders that it works in or ``find_former``
+    finds: builds clear them away, and nothing loads from them.
 
     Args:
         folder: ``engines`` of a bundle; need not be there.
         record: Of it.
     """
-    listed: dict[str, set[str]] = {}
-    for entry in record.engines.values():
-        for name in entry.files:
-            inside, _, file = name.removeprefix(f"{ENGINES}/").partition("/")
-            listed.setdefault(inside, set()).add(file)
+    listed, former = _listed(record), find_former(folder, record)
     strangers: list[Path] = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         link = path.is_symlink()
         if path.is_file() and not link and path.name in (LOCK, Path(RECORD).name):
             continue
-        if path.is_dir() and not link and path.name.startswith(WORK):
+        if path.is_dir() and not link and (path.name.startswith(WORK) or path in former):
             continue
         if path.is_dir() and path.name in listed:  # links of these are told where they are opened
             strangers += sorted(p for p in path.iterdir() if p.name not in listed[path.name])
             continue
         strangers.append(path)
     return strangers
+
+
+def find_former(folder: Path, record: Record) -> list[Path]:
+    """Folders of engines that are in no record: those of before, and of builds that were cut off.
+
+    An engine gets its folder before the record says so, and keeps it when the record says so no
+    more: who reads an older record still finds what that lists.
+
+    Args:
+        folder: As of ``find_strangers``.
+        record: Likewise.
+    """
+    listed = _listed(record)
+    return [
+        path
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if _NAME.fullmatch(path.name)
+        and path.name not in listed
+        and path.is_dir()
+        and not path.is_symlink()
+    ]
+
+
+def _listed(record: Record) -> dict[str, set[str]]:
+    """Name of a folder -> names of its files."""
+    listed: dict[str, set[str]] = {}
+    for entry in record.engines.values():
+        for name in entry.files:
+            inside, _, file = name.removeprefix(f"{ENGINES}/").partition("/")
+            listed.setdefault(inside, set()).add(file)
+    return listed
 
 
 def require_no_strangers(shipped: Shipped, record: Record) -> None:
@@ -129,9 +158,7 @@ def require_no_strangers(shipped: Shipped, record: Record) -> None:
         UnsafeError: Something else is among them.
     """
     if strangers := find_strangers(shipped.folder / ENGINES, record):
-        raise UnsafeError(
-            f"{strangers[0]} is listed in no {RECORD}", f"move it elsewhere, or {REBUILD}"
-        )
+        raise UnsafeError(f"{strangers[0]} is listed in no {RECORD}", "move it elsewhere")
 
 
 def require_engine(

@@ -11,6 +11,7 @@ from typing import Any
 from swin_deploy.batches import new_seed
 from swin_deploy.data.inputs import InputSet, find_photos
 from swin_deploy.errors import VerificationError
+from swin_deploy.files import require_writable
 from swin_deploy.kept_reports import replace_report
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
@@ -42,6 +43,9 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
     """
     request.require_place()
     opened = require_run(request.run)
+    require_writable(request.report.absolute().parent)
+    if request.save is not None:
+        require_writable(request.save.absolute().parent, "--save in a folder that you own")
     saved = None if request.against is None else read_outputs(request.against)
     progress("building the eager network")
     model = load_model(opened.config, opened.weights, opened.seed)

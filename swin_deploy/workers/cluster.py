@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
 from swin_deploy.errors import EnvironmentMissingError, ResourceError, SwinDeployError
-from swin_deploy.workers.base import ATTEMPTS, Worker, software
+from swin_deploy.workers.base import ATTEMPTS, ItemClock, Worker, software
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -151,11 +153,12 @@ def run_on_ray(
     shared, wanted = ray.put(worker), software()
     left, unfinished = list(reversed(list(items))), len(items)
     losses: dict[str | None, int] = {}  # by item; None is the opening
-    running: dict[Any, tuple[Any, str | None]] = {}
+    running: dict[Any, tuple[Any, str | None, float]] = {}  # of each when it was given
+    clock = ItemClock()
 
     def start() -> None:
         actor = kind.remote(shared)
-        running[actor.open.remote(wanted)] = actor, None
+        running[actor.open.remote(wanted)] = actor, None, time.monotonic()
 
     for _ in range(min(workers, len(items))):
         start()
@@ -163,13 +166,14 @@ def run_on_ray(
     while unfinished:
         while idle and left:
             free, todo = idle.pop(), left.pop()
-            running[free.do.remote(items[todo])] = free, todo
+            running[free.do.remote(items[todo])] = free, todo, time.monotonic()
         done, _ = ray.wait(list(running), num_returns=1, timeout=_WAIT_S)
+        _end_overdue(ray, running, clock, note)
         if not done:
-            if all(name is None for _, name in running.values()):
+            if all(name is None for _, name, _ in running.values()):
                 note("waiting for the cluster to open a worker")
             continue
-        actor, name = running.pop(done[0])
+        actor, name, given = running.pop(done[0])
         try:
             found = ray.get(done[0])
         except lost as error:
@@ -189,5 +193,24 @@ def run_on_ray(
             raise found
         idle.append(actor)
         if name is not None:
+            clock.done(time.monotonic() - given)
             unfinished -= 1
             yield name, found
+
+
+def _end_overdue(
+    ray: Any,
+    running: dict[Any, tuple[Any, str | None, float]],
+    clock: ItemClock,
+    note: Callable[[str], None],
+) -> None:
+    """Kill actors that have had an item for too long, so that their calls fail as of lost ones.
+
+    Not those that have yet to open: they may wait for a place on the cluster.
+    """
+    for call, (actor, name, given) in running.items():
+        late = name is not None and time.monotonic() - given > clock.limit_s
+        if late and not ray.wait([call], num_returns=1, timeout=0)[0]:
+            note(f"a worker was not done with {name} after {clock.limit_s:g} s")
+            running[call] = actor, name, math.inf
+            ray.kill(actor)

@@ -1,8 +1,8 @@
 """Items to results, in this process or in several, as each is done and in any order.
 
 A worker is a process with a line of its own to this one. It says when it is open, takes one item at
-a time, and gives a sign of life meanwhile. One that ends, or gives no sign for too long, is killed,
-and its item goes to another.
+a time, and gives a sign of life meanwhile. One that ends, gives no sign for too long, or is at its
+item for longer than ``ItemClock`` allows, is killed, and the item goes to another.
 """
 
 from __future__ import annotations
@@ -13,17 +13,27 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, TypeVar
 
-from swin_deploy.child import answer_of, describe_exit, end_with_parent, result_of, start
+from swin_deploy.child import (
+    Heard,
+    Line,
+    answer_of,
+    describe_exit,
+    end_with_parent,
+    message_of,
+    result_of,
+    start,
+)
 from swin_deploy.errors import ResourceError
-from swin_deploy.workers.base import ATTEMPTS, Worker
+from swin_deploy.workers.base import ATTEMPTS, FIRST_S, ItemClock, Worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,21 +78,23 @@ def run_in_processes(
     left, unfinished = deque(items), len(items)
     losses = Counter[str | None]()  # by item; None is the opening
     members: list[_Member] = []
+    said: SimpleQueue[tuple[_Member, Heard]] = SimpleQueue()
+    clock = ItemClock()
     seen = time.monotonic()
     try:
         while unfinished:
             while len(members) < min(workers, unfinished):
-                members.append(_Member.start(worker))
+                members.append(_Member.start(worker, said, clock))
             for member in members:
                 if member.idle and left:
                     name = left.popleft()
                     member.give(name, items[name])
-            wait([member.line for member in members], timeout=SIGN_EVERY_S)
+            heard = _wait(said)
             # At most so much: this process may itself have been stopped, or busy with a result.
             passed = min(time.monotonic() - seen, 2 * SIGN_EVERY_S)
             seen = time.monotonic()
             for member in list(members):
-                answers = member.hear(passed)
+                answers = member.hear([text for who, text in heard if who is member], passed)
                 if member.lost is not None:
                     members.remove(member)
                     _count_loss(member, losses, note)
@@ -95,6 +107,16 @@ def run_in_processes(
                         yield done, found
     finally:
         _end(members)
+
+
+def _wait(said: SimpleQueue[tuple[_Member, Heard]]) -> list[tuple[_Member, Heard]]:
+    """All that was said since the last call; it waits a moment for something."""
+    heard = []
+    with suppress(Empty):
+        heard.append(said.get(timeout=SIGN_EVERY_S))
+        while True:
+            heard.append(said.get_nowait())
+    return heard
 
 
 def _count_loss(member: _Member, losses: Counter[str | None], note: Callable[[str], None]) -> None:
@@ -121,22 +143,31 @@ class _Member:
         item: That it has; None for none.
         idle: Whether it is open and has none.
         worker: What it opens.
+        clock: Of all items.
         limit_s: Silence that is too long.
         silent_s: Since the last sign of life, as far as this process was there to hear it.
+        busy_s: Likewise, since it was started or got its item.
         lost: What became of it, if it is of no use any more.
     """
 
     process: Any
-    line: Connection
     worker: Worker[Any, Any]
+    clock: ItemClock
+    line: Line = field(init=False)
     item: str | None = None
     idle: bool = False
     limit_s: float = START_S
     silent_s: float = 0.0
+    busy_s: float = 0.0
     lost: str | None = None
 
     @classmethod
-    def start(cls, worker: Worker[Any, Any]) -> _Member:
+    def start(
+        cls,
+        worker: Worker[Any, Any],
+        said: SimpleQueue[tuple[_Member, Heard]],
+        clock: ItemClock,
+    ) -> _Member:
         """It gets the worker when it says that it is here: one that never is cannot read it."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -148,40 +179,48 @@ class _Member:
             raise
         finally:
             theirs.close()
-        return cls(process, ours, worker)
+        member = cls(process, worker, clock)
+        try:
+            member.line = Line(ours, lambda heard: said.put((member, heard)))
+        except BaseException:
+            process.kill()
+            process.join()
+            raise
+        return member
 
     def give(self, name: str, item: object) -> None:
-        self.item, self.idle = name, False
-        self._send(item)
+        self.item, self.idle, self.busy_s = name, False, 0.0
+        self.line.send(item)
 
-    def _send(self, what: object) -> None:
-        try:
-            self.line.send(what)
-        except ConnectionError:  # it has ended, and that is what ``hear`` finds
-            self.lost = "ended"
-
-    def hear(self, passed_s: float) -> list[tuple[str | None, object]]:
-        """Answers since the last call, each with the item that it is to: None for the opening."""
+    def hear(self, messages: Sequence[Heard], passed_s: float) -> list[tuple[str | None, object]]:
+        """Answers among the messages, each with the item that it is to: None for the opening."""
         found: list[tuple[str | None, object]] = []
         self.silent_s += passed_s
+        self.busy_s += passed_s
         try:
-            while self.line.poll():
-                said = self.line.recv()
+            for message in messages:
+                said = message_of(message)
                 self.silent_s, self.limit_s = 0.0, SILENT_S
                 if said == _HERE:
-                    self._send(self.worker)
+                    self.line.send(self.worker)
                 elif isinstance(said, tuple):
                     found.append((self.item, said[0]))
+                    if self.item is not None:
+                        self.clock.done(self.busy_s)
                 if said == _OPEN or isinstance(said, tuple):
                     self.item, self.idle = None, True
         except (EOFError, OSError):
-            self.lost = "ended"
-        if self.lost is not None:
             self.process.join(_END_S)
             self.lost = describe_exit(self.process.exitcode)
-        elif self.silent_s > self.limit_s:
+        if self.lost is None and self.silent_s > self.limit_s:
             self.lost = f"gave no sign of life for {self.limit_s:g} s"
+        elif self.lost is None and not self.idle and self.busy_s > self._may_take_s:
+            self.lost = f"was not done after {self._may_take_s:g} s"
         return found
+
+    @property
+    def _may_take_s(self) -> float:
+        return FIRST_S if self.item is None else self.clock.limit_s
 
     def end(self) -> None:
         self.process.kill()
