@@ -298,7 +298,7 @@ def _verify(context: RunContext) -> dict[str, Any]:
     sizes = batch.checked_sizes(seed)
     if batch.drawn:
         context.note(
-            f"verifying at batch {', '.join(map(str, sizes))}, of {batch}; --gate-seed {seed} "
+            f"verified at batch {', '.join(map(str, sizes))}, of {batch}; --gate-seed {seed} "
             "draws the same"
         )
     drawn = {"sizes": sizes, "seed": seed if batch.drawn else None}
