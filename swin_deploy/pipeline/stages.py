@@ -313,4 +313,5 @@ def _verify(context: RunContext) -> dict[str, Any]:
         "converted_exactly": converted,
         "not_run": verification.not_run,
         "fp32_floors_db": verification.fp32_floors_db,  # bench holds its outputs to the same
+        "fp32_extreme_floors_db": verification.fp32_extreme_floors_db,
     }
