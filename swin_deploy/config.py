@@ -121,7 +121,7 @@ class ExportOptions:
         targets: Engines to build, by name; None for all that this machine can build.
         images: Folder of photos to verify on, beside seeded noise; None for noise alone.
         gate_seed: Of the batch sizes that the gate draws from a range of more than it can check;
-            None for another one every time.
+            None for another one whenever something changed, so that it is verified again.
         strict: Fail where the simplifier fails, rather than go on with the graph as exported.
         wait_s: How long to wait for another process that writes the same run.
 

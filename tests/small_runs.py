@@ -47,6 +47,7 @@ VERIFY: dict[str, Any] = {
     "converted_exactly": [],
     "not_run": {},
     "fp32_floors_db": {"logits": 110.0},
+    "fp32_extreme_floors_db": {"logits": 110.0},
 }
 FILES = ("model.raw.onnx", "model.onnx", "engines/cpu-fp32.onnx", "verify.json")
 STAGES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {

@@ -14,15 +14,19 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bundles import edit_record, engine_of, files_of, flip, rewrite, swin_pyz, unpack
 from conftest import DIGITS, pythons_3_10
+from manifests import edit_manifest
+from small_runs import make_run
 from swin_deploy.bundle.archive import make_zipapp, write_archive
 from swin_deploy.bundle.closure import runtime_closure
 from swin_deploy.bundle.make import BundleRequest, make_bundle
+from swin_deploy.bundle.source import extreme_floor_of, floors_of
 from swin_deploy.cli import main as cli
 from swin_deploy.data.sample import find_sample, read_images
 from swin_deploy.engine.targets import TARGETS
@@ -37,9 +41,12 @@ from swin_deploy.errors import (
 from swin_deploy.files import sha256
 from swin_deploy.own_files import lock_own
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.run.finished import require_run
 from swin_deploy.runtime import SwinEngine
 from swin_deploy.runtime.build import build_bundle
+from swin_deploy.runtime.check import compare_engine
 from swin_deploy.runtime.record import require_engine
+from swin_deploy.runtime.shipped import EXTREME
 from swin_deploy.runtime.trust import open_bundle
 from swin_deploy.verify import FLOORS_DB
 
@@ -291,6 +298,30 @@ def test_an_engine_that_mixes_up_its_batch_is_refused(
     monkeypatch.setattr(OnnxRuntimeRunner, "run", mixed)
     rows = check.compare_engine(shipped, "fp32", folder / "model.onnx", (1, 3, 4))
     assert {row.inputs for row in rows if not row} == {"noise x3", "noise x4", "extremes"}
+
+
+def test_logits_are_held_to_their_own_floor_where_a_run_gives_the_best_classes(
+    digits_folder: Path, tmp_path: Path
+) -> None:
+    def best_class(manifest: dict[str, Any]) -> None:
+        manifest["interface"]["topk"] = 1
+        held = manifest["stages"]["verify"]["details"]
+        held["fp32_floors_db"] = {"scores": 62.0, "logits": 105.0, "stage 1": 70.0}
+        held["fp32_extreme_floors_db"] = {"scores": 64.0, "logits": 103.0, "stage 1": 61.0}
+
+    make_run(tmp_path)
+    edit_manifest(tmp_path, best_class)
+    run, cpu = require_run(tmp_path), TARGETS["cpu"]
+    assert floors_of(run, cpu, "fp32") == {"scores": 62, "classes": 110, "logits": 105}
+    assert extreme_floor_of(run, cpu, "fp32") == 64
+    assert extreme_floor_of(run, cpu, "fp16") == 30
+    shipped = open_bundle(digits_folder)
+    for floors, expected in (({"scores": 62.0, "logits": 105.0}, 105), ({"scores": 62.0}, 110)):
+        graph = replace(shipped.graphs["fp32"], floors_db=floors)
+        rows = compare_engine(
+            replace(shipped, graphs={"fp32": graph}), "fp32", digits_folder / graph.file, (1,)
+        )
+        assert {row.floor_db for row in rows if row.inputs != EXTREME} == {expected}
 
 
 def test_the_floors_are_those_of_the_bundle(folder: Path) -> None:

@@ -18,7 +18,7 @@ import behind
 from conftest import TRAINED, Silent
 from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.guide import write_guide
-from swin_deploy.bundle.source import never_run_note, read_source
+from swin_deploy.bundle.source import never_run_note
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
@@ -34,6 +34,7 @@ from swin_deploy.pipeline.run import run_export
 from swin_deploy.pipeline.scales import STATISTICS, require_scales_of_graph
 from swin_deploy.pipeline.stages import Stage
 from swin_deploy.report.describe import describe_stage
+from swin_deploy.run.finished import require_run
 from swin_deploy.run.manifest import read_manifest
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.cuda import device_problem
@@ -139,7 +140,10 @@ def test_sizes_of_a_large_batch_are_drawn_and_can_be_drawn_again(tmp_path: Path)
     assert seen == {f"noise x{size}" for size in drawn["sizes"]}
     assert {1, 16} < set(drawn["sizes"])
     assert len(seen) == 5
-    assert any(f"--gate-seed {drawn['seed']} draws the same" in note for note in notes)
+    (said,) = [note for note in notes if f"--gate-seed {drawn['seed']} draws the same" in note]
+    unchanged, kept, repeated = export(None)  # nothing is drawn where nothing is verified again
+    assert (unchanged, kept) == (seen, drawn)
+    assert said in repeated
     again, the_same, _ = export(drawn["seed"])
     assert again == seen
     assert the_same == drawn
@@ -368,7 +372,7 @@ def test_what_nothing_ran_is_marked_wherever_it_is_named(plans: Path) -> None:
     assert list(manifest.header.never_run) == ["engine rtx-40-fp16", "engine rtx-50-fp16"]
     marked = {n for n in manifest.stages if describe_stage(n, manifest.stages).startswith("NEVER")}
     assert marked == {"engine:rtx-40-fp16", "engine:rtx-50-fp16"}
-    source = read_source(plans)
+    source = require_run(plans)
     for target, never in (("cpu", False), ("rtx-50", True)):
         note = never_run_note(source, TARGETS[target])
         assert (note is not None) == never

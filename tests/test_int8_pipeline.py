@@ -290,5 +290,8 @@ def test_a_calibration_that_was_interrupted_goes_on(
     assert not (out / GPU).exists()
     run_export(request(out, digits), first)
     assert any("goes on after" in note for note in first.notes)
+    later = Silent()  # in which nothing goes on
+    assert "calibrate" in run_export(request(out, digits), later).current
+    assert not any("goes on after" in note for note in later.notes)
     for name in (CPU, GPU):  # the same statistics, to the last count
         assert sha256(out / name) == sha256(int8_run.path / name)

@@ -17,8 +17,10 @@ import torch
 
 import swin_deploy
 from swin_deploy.batches import BatchRange
+from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph import simplify
+from swin_deploy.interface import AS_EXPORTED
 from swin_deploy.judge import FLOORS, FLOORS_DB, Compared, Numbers, difference, judge, powers_of
 from swin_deploy.metrics import FloatArray
 from swin_deploy.pipeline import gate
@@ -27,6 +29,7 @@ from swin_deploy.qat import proof
 from swin_deploy.records import finite
 from swin_deploy.verify import Comparison, Verification, compare, compare_outputs
 from swin_deploy.verify.bisect import compare_tensor
+from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.points import Point
 from swin_deploy.verify.sides import Side, coarser, floor_between, tensor_floor
 from swin_deploy.verify.slots import check_slots
@@ -276,6 +279,22 @@ def test_precisions_are_told_apart_where_floors_are_not(monkeypatch: pytest.Monk
         failing.require()
     assert caught.value.hint == ""
     assert coarser([Side("a", "bf16"), Side("b", "int8")]) == "int8"
+
+
+def test_an_extreme_that_needs_less_lowers_the_floor_of_extremes_alone() -> None:
+    hard = replace(row_of("fp32"), inputs="spikes x2", floor_db=62.0)
+    found = Verification((row_of("fp32"), hard, replace(hard, inputs="black x1", floor_db=110)), {})
+    assert found.fp32_floors_db == {"logits": 110.0}
+    assert found.fp32_extreme_floors_db == {"logits": 62.0}
+    run: Any = SimpleNamespace(
+        floors_db=found.fp32_floors_db, extreme_floors_db=found.fp32_extreme_floors_db,
+        interface=AS_EXPORTED,
+    )  # fmt: skip
+    sides, same = (Side("eager", "fp32", exact=True), Side("onnx", "fp32")), {"logits": REFERENCE}
+    for name, floor in (("noise x1", 110.0), ("photos x1", 110.0), ("spikes x1", 62.0)):
+        images = InputSet(name, np.zeros((1, 3, 4, 4), np.float32))
+        (row,) = check_pair(run, *sides, images, (same, same), {})
+        assert row.floor_db == pytest.approx(floor), name
 
 
 def test_a_verdict_follows_its_floor() -> None:

@@ -29,7 +29,7 @@ from swin_deploy.errors import (
     VerificationError,
 )
 from swin_deploy.files import sha256
-from swin_deploy.graph import half
+from swin_deploy.graph import half, simplify
 from swin_deploy.pipeline import engines, stages
 from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.run import RunResult, run_export
@@ -110,6 +110,24 @@ def test_a_second_run_does_nothing_and_says_so(run_copy: Path, listener: Silent)
     assert set(result.current) == set(result.stages)
     assert len(result.current) == 6
     assert snapshot(run_copy) == before
+
+
+def test_what_was_said_of_the_files_is_said_again_where_they_are_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, final: Path, *rest: object) -> simplify.Simplified:
+        shutil.copy(source, final)
+        return simplify.Simplified(nodes_before=1, nodes_after=1, failure="it gave up")
+
+    monkeypatch.setattr(simplify, "simplify_graph", refuse)
+    asked = pocket_request(tmp_path / "run", precisions=("fp32",), targets=("cpu",))
+    first = run_export(asked, Silent())
+    assert "the graph is not simplified: it gave up" in first.notes
+    listener = Silent()
+    again = run_export(asked, listener)
+    assert set(again.current) == set(again.stages)
+    assert again.notes == first.notes == tuple(listener.notes)
+    assert again.header == first.header
 
 
 def test_photos_alone_bring_only_the_verification_and_the_ranges_back(

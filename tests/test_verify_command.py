@@ -173,6 +173,7 @@ def trace(variant: Variant, form: FormName, outputs: Outputs, batch: int, out: P
         "converted_exactly": [],
         "not_run": {},
         "fp32_floors_db": {},
+        "fp32_extreme_floors_db": {},
     }
     gate = StageRecord(key="", outputs={}, details=nothing)
     return Run(out, Manifest(header=header, stages={"verify": gate}), {})

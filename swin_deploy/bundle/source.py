@@ -13,8 +13,11 @@ _MARGIN_DB = 6.0  # twice the error: what another runtime may add to INT8 that a
 
 
 def floors_of(run: Run, target: Target, precision: Precision) -> dict[str, float]:
-    """Output -> the lowest SQNR against eager PyTorch that an engine may have, in dB."""
-    floors = dict.fromkeys(run.output_names, FLOORS_DB[precision])
+    """Output -> the lowest SQNR against eager PyTorch that an engine may have, in dB.
+
+    Of what the graphs give, and of what the network itself gives, before their ends.
+    """
+    floors = dict.fromkeys((*run.output_names, *run.export.outputs), FLOORS_DB[precision])
     if precision == "fp32":
         held = run.floors_db
         return {name: held.get(name, floor) for name, floor in floors.items()}
@@ -31,7 +34,8 @@ def extreme_floor_of(run: Run, target: Target, precision: Precision) -> float | 
     if precision == "int8":
         return None
     floor = FLOORS["extreme"][precision]
-    return min(floor, *floors_of(run, target, precision).values()) if precision == "fp32" else floor
+    held = run.extreme_floors_db if precision == "fp32" else {}
+    return min(held.get(name, floor) for name in floors_of(run, target, precision))
 
 
 def form_note(run: Run, target: Target) -> str | None:

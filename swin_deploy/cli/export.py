@@ -176,7 +176,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     metavar="N",
     help="Of the batch sizes that are drawn and verified, where LOW:HIGH has more than 8. Default: "
-    "another one every time; what is printed names it.",
+    "another one whenever something is verified again; what is printed names it.",
 )
 @click.option("--strict", is_flag=True, help="Fail where simplification fails.")
 @click.option(

@@ -42,9 +42,18 @@ class RunContext:
     photos: PhotoFolder | None
     calibration: CalibrationSet | None
     labelled: LabelledSet | None
-    note: Callable[[str], None]
+    say: Callable[[str], None]
     advanced: Callable[[str, int, int], None]
+    said: list[str] = field(default_factory=list)
     _made: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        """Say what holds for the files of the present stage: now, and wherever it is current.
+
+        What is true of this time alone goes to ``say``.
+        """
+        self.said.append(text)
+        self.say(text)
 
     @property
     def eager(self) -> Network:

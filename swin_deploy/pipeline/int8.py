@@ -226,5 +226,5 @@ def _collect(
         calibration.identity(size, steps),
         context.advanced,
         total=len(calibration),
-        note=context.note,
+        note=context.say,
     )

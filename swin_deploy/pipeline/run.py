@@ -165,13 +165,15 @@ def _run_stage(stage: Stage, context: RunContext, listener: Listener) -> None:
     listener.started(stage.title)
     import_torch()  # here and not above: a run in which all is current needs none
     start = time.monotonic()
+    context.said.clear()
     try:
         with naming(context.folder.path / next(iter(stage.outputs), "")):
             details = stage.action(context)
+        details["notes"] = [*details.get("notes", ()), *context.said]
     except EnvironmentMissingError as error:
         if not stage.optional:
             raise
-        context.note(f"left out: {error.problem}; to have it: {error.hint}")
+        context.say(f"left out: {error.problem}; to have it: {error.hint}")
         return
     except VerificationError:
         context.folder.discard()  # nothing that failed may be found again by the next run

@@ -298,7 +298,7 @@ def _verify(context: RunContext) -> dict[str, Any]:
     sizes = batch.checked_sizes(seed)
     if batch.drawn:
         context.note(
-            f"verifying at batch {', '.join(map(str, sizes))}, of {batch}; --gate-seed {seed} "
+            f"verified at batch {', '.join(map(str, sizes))}, of {batch}; --gate-seed {seed} "
             "draws the same"
         )
     drawn = {"sizes": sizes, "seed": seed if batch.drawn else None}
@@ -313,4 +313,5 @@ def _verify(context: RunContext) -> dict[str, Any]:
         "converted_exactly": converted,
         "not_run": verification.not_run,
         "fp32_floors_db": verification.fp32_floors_db,  # bench holds its outputs to the same
+        "fp32_extreme_floors_db": verification.fp32_extreme_floors_db,
     }

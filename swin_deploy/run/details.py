@@ -184,7 +184,8 @@ class VerifyDetails(Details):
         comparisons: How many.
         converted_exactly: Precisions whose conversion was compared exactly.
         not_run: Candidate -> why it cannot run on the machine of the export.
-        fp32_floors_db: Output -> what FP32 was held to.
+        fp32_floors_db: Output -> what FP32 was held to, on noise and photos.
+        fp32_extreme_floors_db: Likewise, on images that no camera takes.
     """
 
     batches: Batches
@@ -192,6 +193,7 @@ class VerifyDetails(Details):
     converted_exactly: tuple[str, ...]
     not_run: dict[str, str]
     fp32_floors_db: dict[str, float]
+    fp32_extreme_floors_db: dict[str, float]
 
 
 # By the name of the stage, or by what it begins with, up to a colon.

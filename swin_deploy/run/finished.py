@@ -177,9 +177,18 @@ class Run:
 
     @property
     def floors_db(self) -> dict[str, float]:
-        """Output -> what the run held its FP32 files to."""
+        """Output -> what the run held its FP32 files to, on noise and photos."""
+        return self._gate.fp32_floors_db
+
+    @property
+    def extreme_floors_db(self) -> dict[str, float]:
+        """Likewise, on images that no camera takes."""
+        return self._gate.fp32_extreme_floors_db
+
+    @property
+    def _gate(self) -> VerifyDetails:
         (gate,) = self.manifest.details(VerifyDetails).values()
-        return gate.fp32_floors_db
+        return gate
 
     @property
     def int8_by_accuracy(self) -> bool:

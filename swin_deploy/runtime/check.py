@@ -75,7 +75,6 @@ def compare_engine(
     rows: list[Comparison] = []
     strange, eager = _read(shipped, shipped.references[EXTREME])
     # By the floors that the bundle records, which ship with their evidence.
-    floors, least = graph.floors_db, min(graph.floors_db.values())
     for before in looks_at(target, shipped.interface):
         with open_engine(target, precision, path, image_input=taken, before=before) as runner:
             for count in sizes:
@@ -86,7 +85,7 @@ def compare_engine(
                 ):
                     part = images[chosen]
                     found = _compare(runner, name, part, expected, chosen, shipped, precision)
-                    rows += [replace(r, floor_db=floors.get(r.output, least)) for r in found]
+                    rows += [row.held_to(graph.floors_db) for row in found]
             every = np.arange(len(strange))
             found = _compare(runner, EXTREME, strange, eager, every, shipped, precision)
         if graph.extreme_floor_db is None:

@@ -40,6 +40,8 @@ def check_pair(
         powers = {}
     sides = reference, candidate
     loose, checks = _why_not_judged(opened, sides, images), []
+    extreme = is_extreme(images)
+    own_db = opened.extreme_floors_db if extreme else opened.floors_db
     for row in compare_outputs(
         candidate.name,
         images.name,
@@ -49,7 +51,7 @@ def check_pair(
         powers,
         interface=opened.interface,
     ):
-        floor = floor_between(sides, opened.floors_db.get(row.output), is_extreme(images))
+        floor = floor_between(sides, own_db.get(row.output), extreme)
         held = replace(row, reference=reference.name, kind=kind, floor_db=floor)
         checks.append(held.not_judged(loose) if loose else held)
     return checks

@@ -18,7 +18,14 @@ EAGER_FP32 = "eager fp32"
 # Why the SQNR of INT8 is not judged.
 NO_PHOTOS = "the ranges of INT8 are those of photos"
 BY_ACCURACY = "accuracy on labelled photos decided at the export"
+# Images that no camera takes, which extremes.py makes: sets that are called so, and how many.
+EXTREMES = ("black", "white", "grey", "saturated", "checkerboard", "pixel noise", "spikes")
 Kind = Literal["outputs", "slots", "saved", "tensors"]
+
+
+def names_extreme(inputs: str) -> bool:
+    """Whether a set of images is of ``EXTREMES``, by its name."""
+    return inputs.rpartition(" x")[0] in EXTREMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +114,21 @@ class Verification:
 
     @property
     def fp32_floors_db(self) -> dict[str, float]:
-        """Output -> the lowest floor that an FP32 comparison of it was held to."""
+        """Output -> the lowest floor that an FP32 comparison of it was held to, but on extremes."""
+        return self._fp32_floors_db(extreme=False)
+
+    @property
+    def fp32_extreme_floors_db(self) -> dict[str, float]:
+        """The same on extremes alone, which may ask for less than noise and photos do."""
+        return self._fp32_floors_db(extreme=True)
+
+    def _fp32_floors_db(self, *, extreme: bool) -> dict[str, float]:
         floors: dict[str, float] = {}
-        for comparison in self.comparisons:
-            if comparison.precision == "fp32" and comparison.floor_db is not None:
-                lowest = min(comparison.floor_db, floors.get(comparison.output, math.inf))
-                floors[comparison.output] = lowest
+        for row in self.comparisons:
+            if row.precision != "fp32" or row.floor_db is None:
+                continue
+            if names_extreme(row.inputs) == extreme:
+                floors[row.output] = min(row.floor_db, floors.get(row.output, math.inf))
         return floors
 
     def as_dict(self) -> dict[str, Any]:

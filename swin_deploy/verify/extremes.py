@@ -19,15 +19,14 @@ from swin_deploy.judge import FLOORS
 from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing, Size
-from swin_deploy.verify.comparison import NO_PHOTOS, Comparison
+from swin_deploy.verify.comparison import EXTREMES, NO_PHOTOS, Comparison, names_extreme
 
-EXTREMES = ("black", "white", "grey", "saturated", "checkerboard", "pixel noise", "spikes")
 SPIKE = 10.0  # standard deviations; pixels of photos are within 3
 
 
 def is_extreme(images: InputSet) -> bool:
     """Whether a set is one of ``make_extremes``, by its name: also one that was saved."""
-    return images.name.rpartition(" x")[0] in EXTREMES
+    return names_extreme(images.name)
 
 
 def make_extremes(taken: ImageInput, preprocessing: Preprocessing, size: Size) -> list[InputSet]:
