@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from behind import behind, edit_head_bias
 from conftest import TRAINED, Silent
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
@@ -191,6 +192,24 @@ def test_labelled_images_decide_in_place_of_the_distance(digits: Path, tmp_path:
     assert accuracy["fp32"]["top1"] >= 97
     assert accuracy["fp32"]["low"] < accuracy["fp32"]["top1"] < 100.1
     assert abs(accuracy["drop"]) <= 1
+
+
+def only_one_class(bias: np.ndarray) -> np.ndarray:
+    bias[0] = 1000
+    return bias
+
+
+def test_labelled_images_vouch_for_a_graph_and_not_for_its_engine(
+    digits: Path, tmp_path: Path
+) -> None:
+    labelled = request(tmp_path / "run", digits, labelled=digits, max_drop=100.0, images=20)
+    asked = replace(labelled, targets=("cpu",))
+    adapt = behind("engine:cpu-int8", "engines/cpu-int8.onnx", edit_head_bias(only_one_class))
+    with pytest.raises(VerificationError, match="engine cpu-int8 disagrees") as caught:
+        run_export(asked, Silent(), adapt)
+    rows = caught.value.details["verification"]["comparisons"]
+    assert {row["candidate"] for row in rows if not row["passed"]} == {"engine cpu-int8"}
+    assert not (tmp_path / "run" / "manifest.json").exists()
 
 
 @pytest.mark.fault(23)

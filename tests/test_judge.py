@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,17 @@ from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph import simplify
 from swin_deploy.interface import AS_EXPORTED
-from swin_deploy.judge import FLOORS, FLOORS_DB, Compared, Numbers, difference, judge, powers_of
+from swin_deploy.judge import (
+    FLOORS,
+    FLOORS_DB,
+    Compared,
+    Numbers,
+    difference,
+    int8_floor_db,
+    judge,
+    powers_of,
+)
 from swin_deploy.metrics import FloatArray
-from swin_deploy.pipeline import gate
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.qat import proof
 from swin_deploy.records import finite
@@ -245,28 +252,20 @@ def row_of(precision: Precision, sqnr_db: float = 15.0) -> Comparison:
     )  # fmt: skip
 
 
-def test_bf16_is_judged_where_labelled_images_decide_on_int8_whatever_its_floor(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("passed_db", "floor_db"), [(None, 20), (40, 20), (26, 20), (15, 9), (8, 3), (-5, 3)]
+)
+def test_engines_are_held_to_what_their_int8_graph_is(
+    passed_db: float | None, floor_db: float
 ) -> None:
-    """The floor of BF16 may come to be that of INT8: what it is told by is its precision."""
-    monkeypatch.setitem(FLOORS_DB, "bf16", FLOORS_DB["int8"])
-    rows = row_of("bf16"), row_of("int8")
-    assert rows[0].floor_db == rows[1].floor_db
-    monkeypatch.setattr(gate, "compare_runners", lambda *_, **__: rows)
-    monkeypatch.setattr(gate, "TorchRunner", lambda *_: None)
-    context = SimpleNamespace(
-        labelled=object(), eager=None, as_asked=lambda network: network,
-        request=SimpleNamespace(interface=None, outputs="stages"),
-    )  # fmt: skip
-    found = gate.verify_run(context, [])  # type: ignore[arg-type]
-    bf16, int8 = found.comparisons
-    assert not bf16
-    assert bf16.judged
-    assert int8
-    assert not int8.judged
-    with pytest.raises(VerificationError, match="bf16 disagrees") as caught:
-        found.require()
-    assert caught.value.hint == "--precision fp32"
+    assert int8_floor_db(passed_db) == floor_db
+
+
+def test_what_accuracy_has_let_pass_is_no_constant() -> None:
+    """Zeros are at 0 dB, whatever the graph of an engine was let pass with."""
+    row = compare("x", "y", REFERENCE, np.zeros_like(REFERENCE), "int8")
+    assert row.sqnr_db == 0
+    assert not replace(row, floor_db=int8_floor_db(-math.inf))
 
 
 def test_precisions_are_told_apart_where_floors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +339,7 @@ def test_there_is_one_table_of_floors() -> None:
                 if any(isinstance(name, ast.Name) and "FLOOR" in name.id for name in names):
                     found.append(path.name)
     full: tuple[Compared, ...] = ("output", "extreme", "tensor", "slot")
-    assert found == ["judge.py"] * len(full)
+    assert found == ["judge.py"] * len((*full, "accuracy"))
     assert all(FLOORS[kind].keys() == set(PRECISIONS) for kind in full)
 
 

@@ -546,7 +546,7 @@ def test_fp16_has_a_floor_of_its_own_on_extremes(
     assert row.judged
 
 
-def test_int8_is_judged_on_photos_alone(masked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_is_judged_on_photos_alone(masked: Run) -> None:
     eager, int8 = list_sides(masked)["eager"], Side("int8", "int8")
     logits = np.random.default_rng(0).standard_normal((1, 7)).astype(np.float32)
     results = {"logits": logits}, {"logits": logits * 1.2}
@@ -560,8 +560,13 @@ def test_int8_is_judged_on_photos_alone(masked: Run, monkeypatch: pytest.MonkeyP
     assert find_problem([reported]) == "nothing was compared that could be judged"
     broken = {"logits": logits}, {"logits": logits * np.nan}
     assert not check_pair(masked, eager, int8, noise, broken, {})[0]
-    monkeypatch.setattr(Run, "int8_by_accuracy", True)
-    assert not check_pair(masked, eager, int8, photo, results, {})[0].judged
+    # Of a graph that accuracy has let pass: by what it is, and no longer by what is usual.
+    by_accuracy = replace(int8, photos_db=13.0)
+    (judged,) = check_pair(masked, eager, by_accuracy, photo, results, {})
+    assert judged
+    assert judged.floor_db == pytest.approx(13)
+    zeros = {"logits": logits}, {"logits": logits * 0}
+    assert not check_pair(masked, eager, by_accuracy, photo, zeros, {})[0]
 
 
 def test_extremes_are_pixels(masked: Run) -> None:

@@ -9,8 +9,6 @@ from swin_deploy.precisions import Precision
 from swin_deploy.run.finished import Run
 from swin_deploy.run.names import graph_of
 
-_MARGIN_DB = 6.0  # twice the error: what another runtime may add to INT8 that accuracy has judged
-
 
 def floors_of(run: Run, target: Target, precision: Precision) -> dict[str, float]:
     """Output -> the lowest SQNR against eager PyTorch that an engine may have, in dB.
@@ -22,10 +20,7 @@ def floors_of(run: Run, target: Target, precision: Precision) -> dict[str, float
         held = run.floors_db
         return {name: held.get(name, floor) for name, floor in floors.items()}
     if precision == "int8":
-        judged = run.int8_of(target)
-        if judged.accuracy is not None:  # it may be further off, and is good enough
-            lowest = judged.agreement.sqnr_db - _MARGIN_DB
-            return {name: min(floor, lowest) for name, floor in floors.items()}
+        return dict.fromkeys(floors, run.int8_of(target).floor_db)
     return floors
 
 

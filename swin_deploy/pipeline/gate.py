@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -16,12 +17,12 @@ from swin_deploy.pipeline.rounding import allow_for_rounding
 from swin_deploy.pipeline.scales import expected_scales
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.run.details import EngineDetails
-from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, SIMPLE
+from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, SIMPLE, graph_of
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.ends import BEFORE, has_ends
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify import Comparison, Verification, compare, compare_runners
-from swin_deploy.verify.comparison import BY_ACCURACY
+from swin_deploy.verify.names import SIDES
 from swin_deploy.verify.sides import list_graphs, open_graph
 
 # Of what is compared, where it is not the name of the side.
@@ -41,16 +42,20 @@ def verify_run(context: RunContext, inputs: Sequence[InputSet]) -> Verification:
         inputs: At least one set of images.
     """
     not_run: dict[str, str] = {}
+    int8_db: dict[str, float] = {}
     comparisons = compare_runners(
         TorchRunner(context.as_asked(context.eager)),
-        _candidates(context, not_run),
+        _candidates(context, not_run, int8_db),
         inputs,
         context.request.interface,
     )
-    if context.labelled is not None:  # their accuracy has decided on INT8
-        comparisons = tuple(
-            row.not_judged(BY_ACCURACY) if row.precision == "int8" else row for row in comparisons
-        )
+    # Accuracy may have decided on an INT8 graph, but on no engine of it.
+    comparisons = tuple(
+        replace(row, floor_db=int8_db.get(row.candidate, row.floor_db))
+        if row.floor_db is not None
+        else row
+        for row in comparisons
+    )
     if context.request.outputs == LOGITS:  # else the stages are the outputs
         comparisons = _compare_landmarks(context, inputs[0]) + comparisons
     return Verification(allow_for_rounding(context, inputs, comparisons), not_run)
@@ -73,9 +78,13 @@ def _compare_landmarks(context: RunContext, inputs: InputSet) -> tuple[Compariso
     )
 
 
-def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[Runner, Precision]]:
+def _candidates(
+    context: RunContext, not_run: dict[str, str], int8_db: dict[str, float]
+) -> Iterator[tuple[Runner, Precision]]:
+    """All runners, one after the other; says what cannot run, and the floors of INT8 by name."""
     yield TorchRunner(context.as_asked(context.frozen), "export form"), "fp32"
     folder, interface = context.folder, context.request.interface
+    floors_db = folder.current.int8_floors_db()
     graphs = list_graphs(
         folder.current.outputs(), folder.file, lambda p: context.image_input(interface.io_of(p))
     )
@@ -84,6 +93,8 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
         deployed = has_ends(interface) and side.name != "raw"
         for before in (None, interface) if deployed else (None,):
             title = name if before is None else f"{name}{BEFORE}"
+            if side.precision == "int8":
+                int8_db[title] = floors_db[SIDES[side.name]]
             yield open_graph(side, folder.scratch(ROUNDED), title, before), side.precision
     for details in context.folder.current.details(EngineDetails).values():
         target, precision = details.row, details.precision
@@ -101,6 +112,8 @@ def _candidates(context: RunContext, not_run: dict[str, str]) -> Iterator[tuple[
                 built_for=details.built_for,
                 before=before,
             )
+            if precision == "int8":
+                int8_db[engine.name] = floors_db[graph_of(target, precision)]
             yield engine, precision
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.recipe import recipe_for
 from swin_deploy.graph.widen import as_computed
 from swin_deploy.interface import LOGITS
+from swin_deploy.judge import int8_floor_db
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.narrow import present
 from swin_deploy.pipeline.collapse import explain_collapse
@@ -20,7 +22,6 @@ from swin_deploy.pipeline.context import ROUNDED, RunContext
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.verify import compare_runners
-from swin_deploy.verify.comparison import BY_ACCURACY
 
 GATE_IMAGES = 32  # of the calibration that every INT8 graph is compared with FP32 on
 _AT_ONCE = 16  # labelled images that a graph of a dynamic batch gets at a time
@@ -31,8 +32,8 @@ def judge(
 ) -> dict[str, Any]:
     """Let a quantised graph pass, or raise.
 
-    With labelled images their accuracy decides; without, how far it is from FP32 on the images
-    of the calibration and on the photos of the run.
+    With labelled images their accuracy decides, of whatever is not all noise; without, how far it
+    is from FP32 on the images of the calibration and on the photos of the run.
 
     Args:
         context: Of the run.
@@ -61,7 +62,8 @@ def judge(
     accuracy = None
     if context.labelled is not None:
         accuracy = measure_accuracy(context, context.labelled, full, candidate, recipe.simulated)
-        rows = tuple(row.not_judged(BY_ACCURACY) for row in rows)
+        floor = int8_floor_db(min(row.sqnr_db for row in rows))
+        rows = tuple(replace(row, floor_db=floor) for row in rows)
     worst = min(rows, key=lambda row: row.sqnr_db)
     drop = 0.0 if accuracy is None else accuracy["drop"]
     allowed = context.request.int8.max_drop

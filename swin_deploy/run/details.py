@@ -10,6 +10,7 @@ from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.written import Written
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.judge import int8_floor_db
 from swin_deploy.precisions import Precision
 from swin_deploy.records import decode
 
@@ -127,6 +128,11 @@ class Int8Details(Details):
     fp32_nodes: dict[str, float | None]
     agreement: Agreement
     accuracy: Accuracy | None
+
+    @property
+    def floor_db(self) -> float:
+        """What it and every engine of it have to reach on photos: see ``judge.int8_floor_db``."""
+        return int8_floor_db(None if self.accuracy is None else self.agreement.sqnr_db)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,12 +190,6 @@ class Run:
         (gate,) = self.manifest.details(VerifyDetails).values()
         return gate
 
-    @property
-    def int8_by_accuracy(self) -> bool:
-        """Whether labelled images decided on its INT8 graphs."""
-        judged = self.manifest.details(Int8Details).values()
-        return any(details.accuracy is not None for details in judged)
-
     def int8_of(self, target: Target) -> Int8Details:
         """How the INT8 graph for a target was made and judged.
 

@@ -21,8 +21,8 @@ from swin_deploy.interface import Interface, Outputs
 from swin_deploy.networks import NetworkConfig, family_of
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.records import decode, load_json
-from swin_deploy.run.details import Details, decode_details
-from swin_deploy.run.names import MANIFEST
+from swin_deploy.run.details import Details, Int8Details, decode_details
+from swin_deploy.run.names import INT8_GRAPHS, MANIFEST
 from swin_deploy.run.versions import require_listed
 
 D = TypeVar("D", bound=Details)
@@ -157,6 +157,12 @@ class Stages:
         """What all stages of one kind found out, by their names."""
         read = {name: decode_details(name, r.details, MANIFEST) for name, r in self.stages.items()}
         return {name: found for name, found in read.items() if isinstance(found, kind)}
+
+    def int8_floors_db(self) -> dict[str, float]:
+        """INT8 graph -> what it and its engines have to reach on photos, in dB."""
+        made = self.details(Int8Details)
+        stages = {file: f"int8:{kind}" for kind, file in INT8_GRAPHS.items()}
+        return {file: made[stage].floor_db for file, stage in stages.items() if stage in made}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

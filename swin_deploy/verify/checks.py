@@ -8,7 +8,7 @@ from dataclasses import replace
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import LOGITS
 from swin_deploy.run.finished import Run
-from swin_deploy.verify.comparison import BY_ACCURACY, NO_PHOTOS, Comparison, Kind
+from swin_deploy.verify.comparison import NO_PHOTOS, Comparison, Kind
 from swin_deploy.verify.extremes import is_extreme
 from swin_deploy.verify.outputs import Outputs, compare_outputs
 from swin_deploy.verify.sides import Side, coarser, floor_between
@@ -39,9 +39,10 @@ def check_pair(
         expected, found = found, expected
         powers = {}
     sides = reference, candidate
-    loose, checks = _why_not_judged(opened, sides, images), []
     extreme = is_extreme(images)
     own_db = opened.extreme_floors_db if extreme else opened.floors_db
+    int8 = any(side.precision == "int8" for side in sides)
+    checks = []
     for row in compare_outputs(
         candidate.name,
         images.name,
@@ -53,15 +54,5 @@ def check_pair(
     ):
         floor = floor_between(sides, own_db.get(row.output), extreme)
         held = replace(row, reference=reference.name, kind=kind, floor_db=floor)
-        checks.append(held.not_judged(loose) if loose else held)
+        checks.append(held.not_judged(NO_PHOTOS) if int8 and not images.natural else held)
     return checks
-
-
-def _why_not_judged(opened: Run, sides: tuple[Side, Side], images: InputSet) -> str:
-    if all(side.precision != "int8" for side in sides):
-        return ""
-    if not images.natural:
-        return NO_PHOTOS
-    if opened.int8_by_accuracy:
-        return BY_ACCURACY
-    return ""

@@ -15,9 +15,8 @@ from swin_deploy.records import finite
 # 3: a row has its reference, kind and precision, and a reason in any case; 2: a row per output
 SCHEMA_VERSION = 3
 EAGER_FP32 = "eager fp32"
-# Why the SQNR of INT8 is not judged.
+# Why the SQNR of INT8 is not judged on other images.
 NO_PHOTOS = "the ranges of INT8 are those of photos"
-BY_ACCURACY = "accuracy on labelled photos decided at the export"
 # Images that no camera takes, which extremes.py makes: sets that are called so, and how many.
 EXTREMES = ("black", "white", "grey", "saturated", "checkerboard", "pixel noise", "spikes")
 Kind = Literal["outputs", "slots", "saved", "tensors"]

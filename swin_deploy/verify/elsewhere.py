@@ -66,7 +66,10 @@ def compare_saved(session: Session, saved: SavedOutputs, path: Path) -> list[str
     shape = (opened.config.in_channels, *opened.config.image_size)
     if wrong := next((i for i in saved.inputs if i.images.shape[1:] != shape), None):
         raise InputError(f"{path} has images of {wrong.images.shape[1:]}, expected {shape}")
-    elsewhere = {name: _side(name, info, path) for name, info in header["sides"].items()}
+    elsewhere = {
+        name: _side(name, info, path, session.sides.get(name))
+        for name, info in header["sides"].items()
+    }
     notes = [_where(header)]
     here = {EAGER: session.sides[EAGER]}
     for name in elsewhere:
@@ -103,11 +106,11 @@ def _compare(
         )
 
 
-def _side(name: str, info: Mapping[str, Any], path: Path) -> Side:
+def _side(name: str, info: Mapping[str, Any], path: Path, here: Side | None) -> Side:
     precision = info.get("precision")
     if precision not in PRECISIONS:
         raise InputError(f"{path}: {name} has the precision {precision!r}")
-    return Side(f"{name}, saved", precision)
+    return Side(f"{name}, saved", precision, photos_db=None if here is None else here.photos_db)
 
 
 def _where(header: Mapping[str, Any]) -> str:

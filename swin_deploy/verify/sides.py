@@ -43,6 +43,7 @@ class Side:
         foreign: Whether it is an ONNX file that the run knows nothing of.
         exact: Whether it is what the others are measured by: eager, on this machine.
         recorded: The graph with its recorded hash, where it is one of the run.
+        photos_db: What the run held it to on photos, where that is not the usual floor: INT8.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Side:
     exact: bool = False
     foreign: bool = False
     recorded: Recorded | None = None
+    photos_db: float | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -68,8 +70,13 @@ def list_sides(opened: Run) -> dict[str, Side]:
     Raises:
         UnsafeError: A graph is not the one that was recorded.
     """
+    int8_db = opened.manifest.int8_floors_db()
     graphs = {
-        side.name: replace(side, recorded=opened.file(SIDES[side.name]))
+        side.name: replace(
+            side,
+            recorded=opened.file(SIDES[side.name]),
+            photos_db=int8_db.get(SIDES[side.name]),
+        )
         for side in list_graphs(opened.files, opened.checked, opened.image_input)
     }
     sides = {EAGER: Side(EAGER, "fp32", exact=True)} | graphs
@@ -210,7 +217,9 @@ def _add_up(
 ) -> float:
     amplitude = 0.0
     for side in sides:
-        floor = floors_db[side.precision]
+        floor = min(
+            floors_db[side.precision], math.inf if side.photos_db is None else side.photos_db
+        )
         if side.precision == "fp32" and own_db is not None:
             floor = min(floor, own_db)
         amplitude += 0.0 if side.exact else 10 ** (-floor / 20)
