@@ -69,7 +69,8 @@ class QatFolder:
 
     def _listed(self) -> dict[str, str]:
         """File -> sha256, of the report that lies there."""
-        return (self._report() or {}).get("files", {})
+        files: dict[str, str] = (self._report() or {}).get("files", {})
+        return files
 
     def _report(self) -> dict[str, Any] | None:
         """The report that lies there, if it is as this version wrote it."""
