@@ -25,6 +25,7 @@ from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import read_json
 from swin_deploy.pipeline.run import RunResult, run_export
+from swin_deploy.run.finished import Run
 
 LISTING, PLAN = "engines/rtx-fp16.kernels.json", "engines/rtx-fp16.plan"
 
@@ -254,3 +255,21 @@ def test_a_missing_compiler_is_named(
     monkeypatch.setattr(subject, "COMPILER", replace(subject.COMPILER, module="not_there_at_all"))
     assert cli.run(["cost", str(fixed_run / "model.onnx")]) == 4
     assert "pip install" in capsys.readouterr().err
+
+
+def test_an_engine_is_read_by_the_bytes_that_were_recorded(
+    fixed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its graph is another one as soon as the check is done."""
+    expected = [subject.graph for subject in open_subjects(fixed_run, lambda title: None)]
+    run = Path(shutil.copytree(fixed_run, tmp_path / "run"))
+    checked = Run.checked
+
+    def swap(run: Run, name: str) -> Path:
+        path = checked(run, name)
+        path.write_bytes(b"another network")
+        return path
+
+    monkeypatch.setattr(Run, "checked", swap)
+    found = open_subjects(run, lambda title: None)
+    assert [subject.graph for subject in found] == expected

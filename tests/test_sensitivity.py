@@ -403,7 +403,9 @@ def test_a_pair_of_which_one_is_kept_is_left_out_whole(
     places = list_places(single / "model.onnx", RECIPE, 1)
     second = next(name for name, kind in places.items() if kind == "fc2")
     lab = Laboratory(
-        measured=Measured(open_run_graph(single), find_calibration(digits / "calibration")),
+        measured=Measured(
+            open_run_graph(single, tmp_path), find_calibration(digits / "calibration")
+        ),
         recipe=RECIPE,
         places=places,
         thresholds=dict,

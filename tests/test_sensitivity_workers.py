@@ -24,6 +24,7 @@ from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.int8.sensitivity import Probe
 from swin_deploy.pipeline.run import run_export
+from swin_deploy.run.finished import Run
 from swin_deploy.sensitivity.request import SensitivityRequest
 from swin_deploy.sensitivity.run import measure_sensitivity
 from swin_deploy.sensitivity.subject import Measured, Subject, open_run_graph
@@ -122,8 +123,9 @@ def test_other_threads_are_another_measurement(
 
 def open_subject(trained: Path, folder: Path) -> Subject:
     """With a copy of the graph that tests may change."""
-    subject = open_run_graph(trained)
-    return replace(subject, graph=Path(shutil.copy(subject.graph, folder)))
+    subject = open_run_graph(trained, folder)
+    path = Path(shutil.copy(subject.recorded.path, folder))
+    return replace(subject, recorded=replace(subject.recorded, path=path))
 
 
 def worker_of(measured: Measured) -> PlaceWorker:
@@ -137,7 +139,7 @@ def worker_of(measured: Measured) -> PlaceWorker:
         labels=None,
         reference=np.zeros((0, 10), np.float32),
     )
-    return PlaceWorker(probe, measured.files())
+    return PlaceWorker(probe, subject.recorded, measured.files())
 
 
 @pytest.mark.parametrize("kind", ["photo", "array"])
@@ -172,6 +174,39 @@ def test_a_worker_with_another_graph_is_refused(
     worker = worker_of(measured)
     with worker:
         pass
-    subject.graph.write_bytes(subject.graph.read_bytes() + b" ")
+    graph = subject.recorded.path
+    graph.write_bytes(graph.read_bytes() + b" ")
     with pytest.raises(UnsafeError, match=r"model.*onnx on .* has sha256"), worker:
         pass
+
+
+def test_what_is_measured_are_the_bytes_that_were_recorded(
+    trained: Path, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though another graph lies there as soon as the check is done; and a worker has its own."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    swap_after_check(monkeypatch)
+    subject = open_run_graph(run, tmp_path)
+    (run / "model.onnx").write_bytes(b"another network")
+    expected = (trained / "model.onnx").read_bytes()
+    assert subject.graph.read_bytes() == expected
+    kept = subject.recorded.also[-1]
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(expected)
+    worker = worker_of(Measured(subject, find_labelled(digits, 10)))
+    with worker as opened:
+        assert opened._opened.source.read_bytes() == expected
+        assert opened._opened.source != subject.graph
+    assert not opened._opened.source.exists()
+
+
+def swap_after_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if somebody else wrote a file as soon as its path was checked."""
+    checked = Run.checked
+
+    def swap(run: Run, name: str) -> Path:
+        path = checked(run, name)
+        path.write_bytes(b"another network")
+        return path
+
+    monkeypatch.setattr(Run, "checked", swap)

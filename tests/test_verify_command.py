@@ -45,7 +45,7 @@ from swin_deploy.verify.extremes import SPIKE, make_extremes
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.run import check_run, find_problem
 from swin_deploy.verify.saved import read_outputs
-from swin_deploy.verify.sides import Side, find_side, floor_between, list_sides
+from swin_deploy.verify.sides import Side, find_side, floor_between, list_sides, open_graph
 
 # Windows shift, and so have a mask, in every stage: grids 32x32, 16x16 and 8x8 in windows of 4.
 MASKED = replace(POCKET, config=replace(POCKET.config, name="masked", patch_size=2))
@@ -590,3 +590,14 @@ def test_where_nothing_can_be_written_nothing_is_computed(
     with pytest.raises(FileAccessError, match="cannot write in"):
         check_run(VerifyRequest(run=masked.path, **kept), listener.started)
     assert not listener.titles
+
+
+def test_a_graph_that_is_swapped_for_one_in_half_precision_is_refused(
+    masked: Run, tmp_path: Path
+) -> None:
+    """It would be rounded, and what was rounded has no recorded hash to be compared with."""
+    run = require_run(Path(shutil.copytree(masked.path, tmp_path / "run")))
+    side = list_sides(run)["onnx"]
+    shutil.copy(run.path / "model.fp16.onnx", run.path / "model.onnx")
+    with pytest.raises(UnsafeError, match="was changed"):
+        open_graph(side, tmp_path)

@@ -67,7 +67,8 @@ def open_subjects(path: Path, progress: Callable[[str], None]) -> list[Subject]:
         return _of_run(run)
     name = path.absolute().relative_to(run.path).as_posix()
     if name in run.files and path.suffix == ".onnx" and name in PRECISION_OF:
-        return [_compile(run.checked(name), path, progress)]
+        with tempfile.TemporaryDirectory(prefix="swin-deploy-cost.") as folder:
+            return [_compile(run.file(name).copy_to(Path(folder)), path, progress)]
     engine = run.engine_at(path)
     if engine.target.listing_name(engine.precision) is None:
         raise InputError(
@@ -118,13 +119,16 @@ def _from_run(run: Run, engine: Engine) -> Subject:
             f"{run.path} was exported by a version that kept no listing of kernels", "export again"
         )
     listing, details = run.file(engine.listing), engine.details
+    run.checked(engine.file)  # it is not opened
+    with tempfile.TemporaryDirectory(prefix="swin-deploy-cost.") as folder:
+        graph = read_graph(run.file(engine.graph).copy_to(Path(folder)))
     return Subject(
         name=f"{run.config.name} {engine.name}",
-        path=run.checked(engine.file),
+        path=run.path / engine.file,
         compiler=f"{details.module} {details.version}",
         batch=run.batch,
         listing=from_dict(parse_json(listing.read(), listing.path), str(listing.path)),
-        graph=read_graph(run.checked(engine.graph)),
+        graph=graph,
     )
 
 

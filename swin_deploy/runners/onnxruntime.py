@@ -223,7 +223,8 @@ def open_session(
     import onnxruntime
 
     path = source.path if isinstance(source, Recorded) else source
-    refuse_impostors(path, "an ONNX model")
+    if isinstance(source, Path):
+        refuse_impostors(path, "an ONNX model")
     model = source.read() if isinstance(source, Recorded) and content is None else content or path
     if provider in GPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA's libraries where pip put them, beside PyTorch's

@@ -62,7 +62,9 @@ class Laboratory:
         names = {place: f"only {place}" for place in self.places}
         left = {f"place {p}": p for p, n in names.items() if n not in self.journal.measured}
         if left:
-            worker = PlaceWorker(self._opened(), self.measured.files())
+            worker = PlaceWorker(
+                self._opened(), self.measured.subject.recorded, self.measured.files()
+            )
             done = len(names) - len(left)
             self.progress(f"measuring {len(left)} places")
             for title, effect in self.crew.hand_out(worker, left):

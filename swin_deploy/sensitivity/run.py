@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from swin_deploy.data.calibration import find_calibration, read_batches
 from swin_deploy.data.sample import ImageSample
-from swin_deploy.files import require_writable, sha256, source_digest
+from swin_deploy.files import require_writable, source_digest
 from swin_deploy.graph.calibrate import collect_statistics
 from swin_deploy.graph.int8.quantize import tensors_to_calibrate
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for
@@ -44,7 +46,17 @@ def measure_sensitivity(
         SwinDeployError: As ``open_run_graph``, ``find_calibration``, ``find_labelled``,
             ``collect_statistics``, ``Crew.hand_out`` and ``Probe.measure``.
     """
-    subject, notes = open_run_graph(request.run), list[str]()
+    with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
+        return _measure(request, open_run_graph(request.run, Path(folder)), progress, note)
+
+
+def _measure(
+    request: SensitivityRequest,
+    subject: Subject,
+    progress: Callable[[str], None],
+    note: Callable[[str], None],
+) -> dict[str, Any]:
+    notes: list[str] = []
     recipe = recipe_for(request.kind, request.also)
 
     def remember(text: str) -> None:
@@ -121,7 +133,7 @@ def _identity(
     measured: Measured,
 ) -> dict[str, Any]:
     return {
-        "graph": sha256(subject.graph),
+        "graph": subject.recorded.sha256,
         "batch": subject.batch.high,
         "threads": request.threads,
         "fp32_nodes": list(subject.fp32_nodes),

@@ -15,7 +15,7 @@ from swin_deploy.data.calibration import read_batches
 from swin_deploy.data.labelled import LabelledSet, find_labelled, read_labelled
 from swin_deploy.data.sample import ImageSample, find_sample, folder_of
 from swin_deploy.errors import ConfigError
-from swin_deploy.files import sha256
+from swin_deploy.files import Recorded, sha256
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray
 from swin_deploy.networks import NetworkConfig
@@ -33,7 +33,8 @@ class Subject:
         config: Its network.
         preprocessing: Of its photos.
         batch: That its engines are for.
-        graph: FP32, simplified, as it was exported: image to logits.
+        recorded: Its FP32 graph, simplified, as it was exported: image to logits.
+        graph: A copy of that, which nobody else changes.
         class_names: By index; empty where they are not known.
         fp32_nodes: Names of nodes that stay in FP32 in its FP16 graph.
         random: Whether its weights are.
@@ -42,6 +43,7 @@ class Subject:
     config: NetworkConfig
     preprocessing: Preprocessing
     batch: BatchRange
+    recorded: Recorded
     graph: Path
     class_names: tuple[str, ...]
     fp32_nodes: tuple[str, ...]
@@ -63,8 +65,12 @@ class Subject:
         return (self.config.in_channels, *self.size)
 
 
-def open_run_graph(path: Path) -> Subject:
+def open_run_graph(path: Path, folder: Path) -> Subject:
     """Open a run folder, with the hashes of what is read of it compared.
+
+    Args:
+        path: The run.
+        folder: Of the caller's own, for its graph; it stays as long as the subject is used.
 
     Raises:
         InputError: There is no run at ``path``, or its manifest is damaged.
@@ -77,11 +83,13 @@ def open_run_graph(path: Path) -> Subject:
             f"{run.path} gives {run.outputs}, and sensitivity is measured on {LOGITS}",
             "swin-deploy export --outputs logits",
         )
+    graph = run.file(run.plain_graph)
     return Subject(
         config=run.config,
         preprocessing=run.preprocessing,
         batch=run.batch,
-        graph=run.checked(run.plain_graph),
+        recorded=graph,
+        graph=graph.copy_to(folder),
         class_names=run.labels,
         fp32_nodes=run.fp32_nodes("fp16"),
         random=run.random,
@@ -116,13 +124,12 @@ class Measured:
         return (images for images, _ in self.read())
 
     def files(self) -> dict[Path, str]:
-        """The graph, and all that ``read`` reads, with the SHA-256 of each."""
+        """All that ``read`` reads, with the SHA-256 of each."""
         sample = self.images.sample if isinstance(self.images, LabelledSet) else self.images
-        found = {self.subject.graph: sha256(self.subject.graph)}
         if sample.array is not None:
-            return found | {sample.array.path: sha256(sample.array.path)}
+            return {sample.array.path: sha256(sample.array.path)}
         folder = folder_of(sample.source)
-        return found | {folder / image.name: image.sha256 for image in sample.images}
+        return {folder / image.name: image.sha256 for image in sample.images}
 
 
 def find_measured(

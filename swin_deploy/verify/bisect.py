@@ -16,7 +16,7 @@ from swin_deploy.run.finished import Run
 from swin_deploy.verify.depth import Bisection, TensorRow
 from swin_deploy.verify.eager_points import Held, masked, trace_eager
 from swin_deploy.verify.points import GraphMap, Point, find_points
-from swin_deploy.verify.sides import Side, coarser, runnable
+from swin_deploy.verify.sides import Side, coarser, own_graph, runnable
 from swin_deploy.verify.trace import trace_graph
 
 
@@ -41,7 +41,7 @@ def bisect(
     Raises:
         InputError: The graph has none of the names by which tensors are found.
     """
-    graph = GraphMap(next(side.graph for side in sides if side.graph is not None))
+    graph = GraphMap(own_graph(next(side for side in sides if side.graph is not None), scratch))
     points = find_points(graph, opened.config)
     if not points:
         raise InputError(

@@ -70,6 +70,11 @@ def list_sides(opened: Run) -> dict[str, Side]:
     Raises:
         UnsafeError: A graph is not the one that was recorded.
     """
+
+    def path(name: str) -> Path:
+        opened.checked(name)
+        return opened.path / name  # its bytes may lie elsewhere, and move
+
     int8_db = opened.manifest.int8_floors_db()
     graphs = {
         side.name: replace(
@@ -77,7 +82,7 @@ def list_sides(opened: Run) -> dict[str, Side]:
             recorded=opened.file(SIDES[side.name]),
             photos_db=int8_db.get(SIDES[side.name]),
         )
-        for side in list_graphs(opened.files, opened.checked, opened.image_input)
+        for side in list_graphs(opened.files, path, opened.image_input)
     }
     sides = {EAGER: Side(EAGER, "fp32", exact=True)} | graphs
     for name, engine in opened.engines.items():
@@ -168,11 +173,9 @@ def open_graph(
         name: For the tables, where it is not that of the side.
         before: As ``OnnxRuntimeRunner`` takes it.
     """
-    graph = runnable(side, scratch)
-    # What is rounded for it to run here is meant for another runtime.
-    rounded = graph != side.graph
+    graph, rounded = _computed(side, scratch)  # rounded: what is meant for another runtime
     return OnnxRuntimeRunner(
-        graph,
+        graph if rounded else present(side.graph),
         None,
         name or side.name,
         side.image_input,
@@ -184,11 +187,19 @@ def open_graph(
 
 def runnable(side: Side, scratch: Path) -> Path:
     """``as_computed`` of the graph of a side, of the bytes that were recorded."""
-    source = present(side.graph)  # eager has none
-    if side.recorded is not None and side.precision != "fp32":
-        source = side.recorded.copy_to(scratch)
+    return _computed(side, scratch)[0]
+
+
+def _computed(side: Side, scratch: Path) -> tuple[Path, bool]:
+    """The same, and whether it was rounded."""
+    source = own_graph(side, scratch)
     computed = as_computed(source, scratch)
-    return side.graph if computed == source and side.graph is not None else computed
+    return computed, computed != source
+
+
+def own_graph(side: Side, scratch: Path) -> Path:
+    """The graph of a side: of one with a recorded hash, a copy of the recorded bytes."""
+    return present(side.graph) if side.recorded is None else side.recorded.copy_to(scratch)
 
 
 def floor_between(
