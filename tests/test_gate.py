@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,11 +26,12 @@ from swin_deploy.checkpoints.source import Source
 from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.data.pixels import FP32_INPUT
+from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import VerificationError
 from swin_deploy.files import sha256
 from swin_deploy.interface import Interface
-from swin_deploy.pipeline import engines
+from swin_deploy.pipeline import engines, gate, stages
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.pipeline.scales import STATISTICS, require_scales_of_graph
 from swin_deploy.pipeline.stages import Stage
@@ -363,6 +365,33 @@ def test_statistics_that_are_damaged_are_refused_and_not_made_again(
     assert caught.value.exit_code == 5
     assert not any("calibrating again" in note for note in listener.notes)
     assert published(copy) == published(quantised)
+
+
+def test_an_engine_runs_as_soon_as_a_machine_can_and_is_then_proven_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, here = request(tmp_path / "run"), ""
+
+    def why(target: Target, flags: Sequence[str] = ()) -> str | None:
+        return here or None
+
+    monkeypatch.setattr(gate, "why_not_here", why)
+    monkeypatch.setattr(stages, "why_not_here", why)
+    candidates = []
+    for here, current in (  # noqa: B007 - read by ``why``
+        ("no such CPU", False),
+        ("no such CPU", True),
+        ("", False),
+        ("", True),
+        ("no such CPU", True),
+    ):
+        result = run_export(asked, Silent())
+        assert ("verify" in result.current) == current
+        manifest = read_manifest(asked.out / "manifest.json")
+        rows = result.verification["comparisons"]
+        candidates.append("engine cpu-fp32" in {row["candidate"] for row in rows})
+        assert ("engine cpu-fp32" in manifest.header.never_run) == (not candidates[-1])
+    assert candidates == [False, False, True, True, True]
 
 
 @pytest.mark.skipif(device_problem() is None, reason="such a plan might run here")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from safetensors.torch import save_file
 from conftest import POCKET, Silent
 from manifests import edit_manifest
 from swin_deploy.build_options import BuildOptions
+from swin_deploy.checkpoints.load import load_checkpoint
+from swin_deploy.checkpoints.source import Facts, Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest
+from swin_deploy.config import ExportRequest, Hints
 from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.written import Written, written
@@ -112,23 +115,75 @@ def pretend(module: str, plan: Recorded, graph: Path, final: Path) -> tuple[str,
     return "1.7", written(graph, final)
 
 
-def test_a_refit_is_a_verified_run_of_its_own(
-    fixed_run: Path,
-    tmp_path: Path,
-    checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    listener: Silent,
-) -> None:
-    plan = edited(fixed_run, tmp_path / "run", refittable)
-    before = {path: sha256(path) for path in plan.parent.parent.rglob("*") if path.is_file()}
+def local(path: Path) -> Source:
+    return Source(path=path, provenance={"source": "file"})
+
+
+@pytest.fixture
+def plan(fixed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One that this machine can refit, as far as it knows."""
     monkeypatch.setattr(refit, "why_not_here", lambda target: None)
     monkeypatch.setattr(refit, "fingerprint_here", lambda *names: None)
     monkeypatch.setattr(refit, "require_match", lambda *sides: None)
     monkeypatch.setattr(refit, "refit_plan", pretend)
+    return edited(fixed_run, tmp_path / "run", refittable)
+
+
+PIXELS = {"image_processor_type": "ViTImageProcessor", "size": 64, "image_mean": [0.1307] * 3}
+
+
+@pytest.mark.parametrize(
+    ("config", "processor", "words"),
+    [
+        ({"problem_type": "multi_label_classification"}, {}, ["head independent, not choice"]),
+        ({}, PIXELS, ["preprocessing.mean (0.1307, 0.1307, 0.1307), not (0.485, 0.456, 0.406)"]),
+        ({"depths": [2, 2, 6]}, {}, ["depths", "2, 2, 6", "2, 2, 2"]),
+        ({"id2label": {"0": "a", "1": "b"}}, {}, ["num_classes", "2", "7"]),
+    ],
+    ids=["head", "preprocessing", "network", "classes"],
+)
+def test_what_is_said_beside_new_weights_is_of_the_engine_or_they_are_refused(
+    plan: Path,
+    checkpoint: Path,
+    config: dict[str, Any],
+    processor: dict[str, Any],
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = checkpoint.parent / "tuned"
+    folder.mkdir()
+    checkpoint.rename(folder / "model.safetensors")
+    said = {"model_type": "swin", "image_size": 64} | config
+    (folder / "config.json").write_text(json.dumps(said))
+    if processor:
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    assert cli.run(["refit", str(plan), "--weights", str(folder)]) == 3
+    printed = " ".join(capsys.readouterr().err.split())
+    assert all(word in printed for word in words), printed
+    assert not list(plan.parent.parent.parent.glob("run-*"))
+
+
+def test_what_is_said_beside_new_weights_is_kept(plan: Path, checkpoint: Path) -> None:
+    """An engine takes images of its own size, whatever size the weights are from."""
+    found, names = find_refittable(plan), tuple("abcdefg")
+    facts = Facts(image_size=(96, 96), window_size=4, labels=names, head="choice")
+    source = replace(local(checkpoint), facts=facts, preprocessing=found.run.preprocessing)
+    asked = refit_request(found, source, None, None)
+    assert asked.load.hints == Hints(image_size=(96, 96), window_size=4, pretrained_window_sizes=())
+    assert load_checkpoint(checkpoint, asked.load).config.image_size == (64, 64)
+    assert asked.labels == names
+    assert asked.interface == found.run.interface
+
+
+def test_a_refit_is_a_verified_run_of_its_own(
+    plan: Path, tmp_path: Path, checkpoint: Path, listener: Silent
+) -> None:
+    before = {path: sha256(path) for path in plan.parent.parent.rglob("*") if path.is_file()}
     found = find_refittable(plan)
+    source = local(checkpoint)
     with pytest.raises(ConfigError, match="holds the engine that is to be refitted"):
-        refit_request(found, checkpoint, plan.parent.parent, None)
-    result = refit_engine(found, refit_request(found, checkpoint, None, None), listener)
+        refit_request(found, source, plan.parent.parent, None)
+    result = refit_engine(found, refit_request(found, source, None, None), listener)
     assert result.path == tmp_path / "run-tuned"
     details = result.stages["engine:rtx-fp16"].details
     assert details["refitted_from"] == sha256(plan)
@@ -144,7 +199,7 @@ def test_a_refit_is_a_verified_run_of_its_own(
     wider = type(config)(**{f: getattr(config, f) for f in asdict(config)} | {"num_classes": 9})
     save_file(dict(build_model(wider, seed=1).named_parameters()), other)
     with pytest.raises(InputError):
-        refit_engine(found, refit_request(found, other, None, None), listener)
+        refit_engine(found, refit_request(found, local(other), None, None), listener)
     assert not (tmp_path / "run-other" / MANIFEST).exists()
 
 
@@ -203,7 +258,7 @@ def test_an_engine_takes_new_weights(
         )
         plan = run_export(request, listener).path / "engines" / "rtx-fp16.plan"
         found = find_refittable(plan)
-        result = refit_engine(found, refit_request(found, checkpoint, None, None), listener)
+        result = refit_engine(found, refit_request(found, local(checkpoint), None, None), listener)
         compared = {row["candidate"] for row in result.verification["comparisons"]}
         assert "engine rtx-fp16" in compared
 

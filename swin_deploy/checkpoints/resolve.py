@@ -15,7 +15,7 @@ from swin_deploy.networks import NetworkConfig
 from swin_deploy.preprocessing import Preprocessing, Size
 from swin_deploy.variants import VARIANTS, Variant
 
-_MEANINGS = {
+_MEANINGS: dict[str | None, tuple[str, ...]] = {
     "independent": (
         "its classes are independent labels: predict gives each a probability of its own, and "
         "top-1 says little",

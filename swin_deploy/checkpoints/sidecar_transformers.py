@@ -139,7 +139,7 @@ def read_transformers(
         if any(config.pretrained_window_sizes)
         else (),
         labels=labels,
-        head=_HEADS[config.problem_type],
+        head=None if config_path is None else _HEADS[config.problem_type],
         claims=tuple(claims),
     )
     return preprocessing, facts

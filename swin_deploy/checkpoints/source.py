@@ -45,7 +45,7 @@ class Facts:
         pretrained_window_sizes: Of Swin V2, per stage, in tokens; the coordinates of its position
             network are scaled by them. Empty where it was trained at its own window size.
         labels: Name of each class, by its index.
-        head: What the outputs of its head mean.
+        head: What the outputs of its head mean; a choice where nothing says it.
         claims: Checked against the tensors once those are read.
     """
 
@@ -53,7 +53,7 @@ class Facts:
     window_size: int | None = None
     pretrained_window_sizes: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
-    head: Head = "choice"
+    head: Head | None = None
     claims: tuple[Claim, ...] = ()
 
 

@@ -285,7 +285,8 @@ def export(
             "provenance": source.provenance,
             "labels": source.facts.labels,
         }
-        options = replace(options, interface=replace(options.interface, head=source.facts.head))
+        head = source.facts.head or options.interface.head
+        options = replace(options, interface=replace(options.interface, head=head))
     network = present(network)  # or it was refused above
     out = out or Path("artifacts") / network.name
     request = ExportRequest(variant=network, out=out, **said, **values_of(options))

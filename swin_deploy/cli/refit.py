@@ -41,11 +41,12 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
         swin-deploy refit artifacts/swin_t/engines/tensorrt-fp16.plan --weights tuned.safetensors
 
     The engine has to be built with --refittable or --strip-weights, and this machine has to have
-    its GPU. The result is a run folder of its own, verified against eager PyTorch with the new
-    weights; the old one stays as it is.
+    its GPU. What is said beside the weights has to be what the engine was built for: refitting
+    changes no preprocessing and no meaning of outputs. The result is a run folder of its own,
+    verified against eager PyTorch with the new weights; the old one stays as it is.
     """
     from swin_deploy.checkpoints.hub import require_source
-    from swin_deploy.cli.weights import fetch_source
+    from swin_deploy.cli.weights import fetch_network
     from swin_deploy.data.inputs import require_photos
     from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
     from swin_deploy.report.console import Progress, stdout
@@ -54,12 +55,8 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
     found = find_refittable(engine)
     photos = () if images is None else caught(require_photos, images)
     raise_all(chain(photos, caught(require_source, weights, None)))
-    source = fetch_source(weights, None)
-    request = refit_request(
-        *(found, source.path, out, images),
-        provenance=source.provenance,
-        labels=source.facts.labels,
-    )
+    _, source, _ = fetch_network(weights, None, found.run.variant, found.load)
+    request = refit_request(found, source, out, images)
     with Progress().shown() as progress:
         result = refit_engine(found, request, progress)
     if as_json:

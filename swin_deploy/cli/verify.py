@@ -51,7 +51,8 @@ class PairType(click.ParamType[tuple[str, str]]):
     "--batches",
     type=ListType(int, "1,3,8"),
     metavar="LIST",
-    help="Numbers of images of noise. Default: both ends of the run's batch and 3, 5, 7 between.",
+    help="Numbers of images of noise. Default: those of the run's batch, all of up to 8; of more, "
+    "both ends and 3 between, drawn anew every time.",
 )
 @click.option("--bisect", is_flag=True, help="Name the first tensor inside that leaves its floor.")
 @click.option(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.architecture import Semantics
+from swin_deploy.checkpoints.source import Source, with_hints
 from swin_deploy.child import run_in_child
 from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.engine.build import TIMEOUT_S
 from swin_deploy.engine.fingerprint import fingerprint_here, require_match
 from swin_deploy.engine.open import why_not_here
 from swin_deploy.engine.refit import refit_plan
-from swin_deploy.errors import ConfigError, EnvironmentMissingError
+from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
 from swin_deploy.narrow import present
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.run import Listener, RunResult, run_export
@@ -36,9 +37,30 @@ class Refittable:
 
     @property
     def load(self) -> LoadOptions:
-        """How its checkpoints are read: they have to be of this network, with its rules."""
-        rules = tuple(field.name for field in fields(Semantics))
-        return LoadOptions(wanted=self.run.config, rules=rules)
+        """How its checkpoints are read: they have to be of this network, at its size, by its rules.
+
+        Of whatever size they were trained for: an engine takes images of its own alone.
+        """
+        config, rules = self.run.config, tuple(field.name for field in fields(Semantics))
+        return LoadOptions(image_size=config.image_size, wanted=config, rules=rules)
+
+    def require_same_ends(self, source: Source) -> None:
+        """Check that what is said beside new weights is what the engine does.
+
+        Raises:
+            InputError: They have other preprocessing, or outputs that mean something else.
+        """
+        steps, head = source.preprocessing, source.facts.head
+        said = {} if steps is None else {f"preprocessing.{k}": v for k, v in asdict(steps).items()}
+        said |= {} if head is None else {"head": head}
+        own = {f"preprocessing.{k}": v for k, v in asdict(self.run.preprocessing).items()}
+        own["head"] = self.run.interface.head
+        if other := [f"{k} {v}, not {own[k]}" for k, v in said.items() if v != own[k]]:
+            raise InputError(
+                f"{source.path} comes with {'; '.join(other)} as {self.run.path} has it, and "
+                "refitting changes weights alone",
+                "swin-deploy export with these weights",
+            )
 
 
 def find_refittable(path: Path) -> Refittable:
@@ -100,29 +122,32 @@ def refit_engine(
 
 
 def refit_request(
-    engine: Refittable, weights: Path, out: Path | None, images: Path | None, **more: Any
+    engine: Refittable, source: Source, out: Path | None, images: Path | None
 ) -> ExportRequest:
     """The run that makes the engine's graph with other weights.
 
     Args:
         engine: From ``find_refittable``.
-        weights: A checkpoint of the same network.
+        source: A checkpoint of the same network.
         out: Of the new run; None for a folder beside the old one.
         images: Photos to verify on.
-        **more: Of ``ExportRequest``: where the weights come from.
 
     Raises:
         ConfigError: The new run would lie over the old one.
+        InputError: As ``require_same_ends``.
     """
     run, built = engine.run, engine.engine
-    folder = out or run.path.with_name(f"{run.path.name}-{weights.stem}")
+    folder = out or run.path.with_name(f"{run.path.name}-{source.path.stem}")
     if folder.absolute() == run.path:
         raise ConfigError(f"{folder} holds the engine that is to be refitted", "another --out")
+    engine.require_same_ends(source)
     return ExportRequest(
         variant=run.variant,
         out=folder,
-        weights=weights,
-        load=engine.load,
+        weights=source.path,
+        load=with_hints(engine.load, source),
+        provenance=source.provenance,
+        labels=source.facts.labels,
         batch=run.batch,
         outputs=run.outputs,
         interface=run.interface,
@@ -130,7 +155,6 @@ def refit_request(
         fp32_nodes=run.fp32_nodes(built.precision),
         targets=(built.target.name,),
         images=images,
-        **more,
     )
 
 

@@ -158,7 +158,8 @@ def _key(stage: Stage, folder: RunFolder) -> str:
 
 
 def _is_current(stage: Stage, folder: RunFolder) -> bool:
-    return folder.find(stage.name, _key(stage, folder)) is not None
+    record = folder.find(stage.name, _key(stage, folder))
+    return record is not None and stage.holds(folder.current)
 
 
 def _run_stage(stage: Stage, context: RunContext, listener: Listener) -> None:

@@ -13,6 +13,7 @@ from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet
 from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
+from swin_deploy.engine.open import why_not_here
 from swin_deploy.errors import InputError
 from swin_deploy.files import sha256, write_json
 from swin_deploy.narrow import present
@@ -27,6 +28,8 @@ from swin_deploy.pipeline.int8 import calibrate_action, calibrate_spec, int8_act
 from swin_deploy.pipeline.interface import interface_action, interface_spec
 from swin_deploy.pipeline.plan import Plan
 from swin_deploy.precisions import HALF_PRECISIONS
+from swin_deploy.run.details import EngineDetails, VerifyDetails
+from swin_deploy.run.manifest import Stages
 from swin_deploy.run.names import (
     GRAPHS,
     INT8_GRAPHS,
@@ -56,6 +59,7 @@ class Stage:
         packages: Distributions whose version its outputs depend on.
         action: Does it; returns details for the manifest.
         optional: Left out, with a note, where what it needs is not on this machine.
+        holds: Whether what was found out with the same key is all that this machine can find out.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Stage:
     packages: tuple[str, ...]
     action: Callable[[RunContext], dict[str, Any]]
     optional: bool = False
+    holds: Callable[[Stages], bool] = lambda found: True
 
 
 def plan_stages(
@@ -220,6 +225,7 @@ def plan_stages(
                 *dict.fromkeys(target.distribution for target, _ in plan.built_here),
             ),
             action=_verify,
+            holds=_ran_all_that_runs,
         )
     )
     return stages
@@ -287,6 +293,19 @@ def _simplify_action(final: str) -> Callable[[RunContext], dict[str, Any]]:
         return asdict(result)
 
     return simplify
+
+
+def _ran_all_that_runs(found: Stages) -> bool:
+    """Whether the gate left out no engine that can run here.
+
+    One that did run stays proven where it cannot; so this is no part of the key.
+    """
+    (gate,) = found.details(VerifyDetails).values()
+    return not any(
+        f"engine {engine.target}-{engine.precision}" in gate.not_run
+        and why_not_here(engine.row, engine.flags) is None
+        for engine in found.details(EngineDetails).values()
+    )
 
 
 def _verify(context: RunContext) -> dict[str, Any]:
