@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 
 from conftest import POCKET, Silent
 from swin_deploy.batches import BatchRange
@@ -24,9 +25,16 @@ from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import read_ends
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import softmax
+from swin_deploy.model.load import load_model
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.precisions import Precision
+from swin_deploy.run.finished import require_run
+from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify import Comparison, compare_outputs
+from swin_deploy.verify import run as verify_run
+from swin_deploy.verify.inputs import make_inputs
+from swin_deploy.verify.request import VerifyRequest
+from swin_deploy.verify.run import check_run
 
 SMALL = replace(
     POCKET,
@@ -199,6 +207,27 @@ def test_damaged_ends_fail_the_gate(
     with pytest.raises(VerificationError, match=r"onnx, simplified|model\.onnx does not end"):
         run_export(asked, Silent())
     assert not (tmp_path / "manifest.json").exists()
+
+
+def test_verify_looks_before_the_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that never win: by the best class alone, files and network are the same."""
+    asked = request(tmp_path / "run", Interface(topk=1), precisions=("fp32",), targets=("cpu",))
+    opened = require_run(run_export(asked, Silent()).path)
+    model = load_model(opened.config, opened.weights, opened.seed)
+    inputs, _ = make_inputs(opened, (1, 2), None)
+    with TorchRunner(model) as runner:
+        winners = {c for one in inputs for c in runner.run(one.images)["logits"].argmax(axis=1)}
+    losers = sorted({*range(9)} - winners)
+    assert losers
+    wanted = VerifyRequest(run=opened.path, batches=(1, 2), out=tmp_path / "checks.json")
+    assert check_run(wanted, lambda text: None)["passed"]
+    with torch.no_grad():
+        dict(model.named_parameters())["head.bias"][losers] -= 1e4
+    monkeypatch.setattr(verify_run, "load_model", lambda *_: model)
+    for between in ((), (("eager", "onnx"), ("eager", "cpu-fp32"))):
+        report = check_run(replace(wanted, between=between), lambda text: None)
+        failed = {row["candidate"] for row in report["checks"] if not row["passed"]}
+        assert failed - {"raw"} == {"onnx, before its ends", "cpu-fp32, before its ends"}
 
 
 LOGITS = np.random.default_rng(0).standard_normal((4, 10)).astype(np.float32)
