@@ -10,18 +10,22 @@ from swin_deploy.interface import CLASSES, SCORES
 from swin_deploy.metrics import FloatArray, best, sqnr_db
 
 
-def problem_of_classes(outputs: Mapping[str, FloatArray], every: FloatArray) -> str:
+def problem_of_classes(outputs: Mapping[str, FloatArray], every: FloatArray, topk: int) -> str:
     """Why these cannot be scores and classes, whatever the network; "" if they can.
 
     Args:
-        outputs: "scores" (b, k) and "classes" (b, k), integers.
+        outputs: "scores" (b, topk) and "classes" (b, topk), integers; nothing else.
         every: The eager network's values of all classes, (b, classes).
+        topk: How many were asked for.
     """
     if missing := {SCORES, CLASSES} - outputs.keys():
         return f"it has no output {', '.join(sorted(missing))}"
+    if other := outputs.keys() - {SCORES, CLASSES}:
+        return f"it has another output, {', '.join(sorted(other))}"
     scores, classes = outputs[SCORES], outputs[CLASSES]
-    if scores.shape != classes.shape or scores.ndim != 2 or len(scores) != len(every):
-        return f"scores {scores.shape} and classes {classes.shape} of {len(every)} images"
+    wanted = len(every), topk
+    if not scores.shape == classes.shape == wanted:
+        return f"scores {scores.shape} and classes {classes.shape}, expected {wanted}"
     if not np.issubdtype(classes.dtype, np.integer):
         return f"classes are {classes.dtype}"
     if classes.min() < 0 or classes.max() >= every.shape[1]:

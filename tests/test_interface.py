@@ -240,7 +240,7 @@ def top(k: int, order: np.ndarray = ORDER) -> dict[str, np.ndarray]:
 
 
 def best_of(logits: np.ndarray, outputs: dict[str, np.ndarray], precision: Precision) -> Comparison:
-    """The row of the scores, of a network that gives those of the best classes alone."""
+    """The row of the scores, of a network that gives as many of the best classes as it should."""
     wanted = Interface(topk=outputs["scores"].shape[1])
     (row,) = compare_outputs("x", "y", {"logits": logits}, outputs, precision, interface=wanted)
     return row
@@ -271,10 +271,19 @@ def test_scores_and_classes_have_to_make_sense() -> None:
         ({"scores": fine["scores"][:, ::-1]}, "do not descend"),
         ({"classes": fine["classes"].astype(np.float32)}, "classes are float32"),
         ({"classes": fine["classes"][:, :2]}, "scores (4, 3) and classes (4, 2)"),
+        (top(2), "scores (4, 2) and classes (4, 2), expected (4, 3)"),
+        (top(4), "scores (4, 4) and classes (4, 4), expected (4, 3)"),
+        ({name: array[:3] for name, array in fine.items()}, "expected (4, 3)"),
+        ({"stage1": LOGITS}, "it has another output, stage1"),
     ):
-        assert reason in problem_of_classes(fine | changes, LOGITS)
-    assert problem_of_classes({"scores": fine["scores"]}, LOGITS) == "it has no output classes"
-    assert problem_of_classes(fine, LOGITS) == ""
+        assert reason in problem_of_classes(fine | changes, LOGITS, 3)
+        wanted = Interface(topk=3)
+        (row,) = compare_outputs(
+            "x", "y", {"logits": LOGITS}, fine | changes, "fp32", interface=wanted
+        )
+        assert reason in row.reason
+    assert problem_of_classes({"scores": fine["scores"]}, LOGITS, 3) == "it has no output classes"
+    assert problem_of_classes(fine, LOGITS, 3) == ""
 
 
 def test_equal_classes_may_come_in_any_order() -> None:

@@ -85,7 +85,7 @@ def compare_outputs(
         every = softmax(reference[LOGITS]) if interface.softmax else reference[LOGITS]
         reference, powers = {PROBABILITIES if interface.softmax else LOGITS: every}, {}
         if interface.topk is not None:
-            if problem := problem_of_classes(outputs, every):
+            if problem := problem_of_classes(outputs, every, interface.topk):
                 return [_without_numbers(candidate, inputs, precision, problem)]
             best, agreement = worst_of_classes(outputs[SCORES], outputs[CLASSES], every)
             reference, outputs = {SCORES: best}, {SCORES: outputs[SCORES]}
