@@ -40,7 +40,7 @@ def problem_of_classes(outputs: Mapping[str, FloatArray], every: FloatArray, top
 
 
 def worst_of_classes(
-    scores: FloatArray, classes: FloatArray, every: FloatArray
+    scores: FloatArray, classes: FloatArray, every: FloatArray, power: float | None = None
 ) -> tuple[FloatArray, float]:
     """What the scores have to be compared with: of two references, the one that is further off.
 
@@ -52,6 +52,7 @@ def worst_of_classes(
         scores: (b, k).
         classes: (b, k), all in range.
         every: The eager network's values of all classes, (b, classes).
+        power: ``mean_power`` of its best values over more images than these; None for these.
 
     Returns:
         The reference (b, k), and the share of images, 0 to 1, whose first class is the eager one.
@@ -59,4 +60,4 @@ def worst_of_classes(
     named = np.take_along_axis(every, classes.astype(np.int64), axis=1)
     agreement = float((classes[:, 0] == every.argmax(axis=1)).mean())
     references = (named, best(every, scores.shape[1]))
-    return min(references, key=lambda reference: sqnr_db(reference, scores)), agreement
+    return min(references, key=lambda reference: sqnr_db(reference, scores, power)), agreement

@@ -18,6 +18,7 @@ from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.best_classes import problem_of_classes
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
+from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.graph_facts import read_graph
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.graph import best, dress, ends
@@ -30,11 +31,12 @@ from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.precisions import Precision
 from swin_deploy.run.finished import require_run
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify import Comparison, compare_outputs
+from swin_deploy.verify import Comparison, compare_outputs, compare_runners
 from swin_deploy.verify import run as verify_run
 from swin_deploy.verify.inputs import make_inputs
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.run import check_run
+from test_judge import Answers
 
 SMALL = replace(
     POCKET,
@@ -308,6 +310,34 @@ def test_what_was_asked_for_is_what_is_compared() -> None:
     both = Interface(softmax=True, topk=3)
     assert not all(compare_outputs("x", "y", reference, top(3), "fp32", interface=both))
     assert all(compare_outputs("x", "y", reference, top(3), "fp32", interface=Interface(topk=3)))
+
+
+class Pixels(Answers):
+    """A network whose logits are the pixels of one row, or the best of these and a little more."""
+
+    def __init__(self, more: float | None = None) -> None:
+        self.more, self.batch = more, BatchRange(low=1, high=9)
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        logits = images[:, 0, 0]
+        if self.more is None:
+            return {"logits": logits}
+        classes = logits.argmax(axis=1)[:, None]
+        return {
+            "scores": np.take_along_axis(logits, classes, axis=1) + self.more,
+            "classes": classes,
+        }
+
+
+@pytest.mark.parametrize(("more", "passed"), [(0.003, True), (0.3, False)])
+def test_scores_are_measured_by_those_of_all_images(more: float, passed: bool) -> None:
+    """One image whose best score is near zero says nothing of the error; extremes are such sets."""
+    inputs = [
+        InputSet(name, np.array([[[logits]]], np.float32))
+        for name, logits in (("noise x1", [3.0, -3.0]), ("black x1", [0.01, -0.01]))
+    ]
+    rows = compare_runners(Pixels(), [(Pixels(more), "fp16")], inputs, Interface(topk=1))
+    assert [bool(row) for row in rows] == [passed] * 2
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ class Session:
         for side in {side.name: side for pair in pairs for side in pair}.values():
             self.run(side, inputs, filling)
         for a, b in pairs:
-            powers = powers_of(self.results[a.name])
+            powers = powers_of(self.results[a.name], self.opened.interface)
             for index, images in enumerate(inputs):
                 results = self.results[a.name][index], self.results[b.name][index]
                 self.checks += check_pair(self.opened, a, b, images, results, powers)
