@@ -209,7 +209,8 @@ def _scale_problem(full: _Reading, read: _Reading, scales: Mapping[str, float]) 
 def _biases(read: _Reading) -> set[str]:
     """Weights that are only ever biases, in steps that are the product of the product's scales."""
     made = {name: node for node in read.graph.node for name in node.output}
-    right, other = set(), set()
+    right: set[str] = set()
+    other: set[str] = set()
     for node in read.graph.node:
         for index, name in enumerate(node.input):
             if (weight := read.origin[name]) not in read.steps:
