@@ -18,7 +18,7 @@ import behind
 from conftest import TRAINED, Silent
 from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.guide import write_guide
-from swin_deploy.bundle.source import never_run_note, read_source
+from swin_deploy.bundle.source import never_run_note
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
@@ -34,6 +34,7 @@ from swin_deploy.pipeline.run import run_export
 from swin_deploy.pipeline.scales import STATISTICS, require_scales_of_graph
 from swin_deploy.pipeline.stages import Stage
 from swin_deploy.report.describe import describe_stage
+from swin_deploy.run.finished import require_run
 from swin_deploy.run.manifest import read_manifest
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.cuda import device_problem
@@ -242,15 +243,32 @@ def test_a_plan_that_nothing_runs_is_what_its_compiler_wrote(
     assert published(copy) == published(plans)
 
 
-def test_a_plan_names_the_nodes_of_its_graph(plans: Path, tmp_path: Path) -> None:
-    """With a hash to go with it, it still is the plan of another graph."""
+def of_another_graph(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"blocks.0.attn", b"blocks.9.attn"))
+
+
+def of_nothing(path: Path) -> None:
+    """Neither it nor its listing names anything."""
+    path.write_bytes(bytes(4096))
+    listing = path.with_suffix(".kernels.json")
+    listing.write_text(json.dumps(json.loads(listing.read_text()) | {"kernels": []}))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (of_another_graph, "nodes that its graph has not"),
+        (of_nothing, r"names no node of model\.fp16\.onnx"),
+    ],
+)
+def test_a_plan_names_the_nodes_of_its_graph(
+    change: behind.Change, problem: str, plans: Path, tmp_path: Path
+) -> None:
+    """With a hash to go with it, it still is the plan of another graph, or of none."""
     copy = shutil.copytree(plans, tmp_path / "run")
 
-    def rename(path: Path) -> None:
-        path.write_bytes(path.read_bytes().replace(b"blocks.0.attn", b"blocks.9.attn"))
-
     def adapt(stages: list[Stage]) -> list[Stage]:
-        (stage,) = (one for one in behind.behind(*PLAN, rename)(stages) if one.name == PLAN[0])
+        (stage,) = (one for one in behind.behind(*PLAN, change)(stages) if one.name == PLAN[0])
 
         def action(context: Any) -> dict[str, Any]:
             details = stage.action(context)
@@ -259,7 +277,7 @@ def test_a_plan_names_the_nodes_of_its_graph(plans: Path, tmp_path: Path) -> Non
 
         return [replace(stage, action=action) if one.name == PLAN[0] else one for one in stages]
 
-    with pytest.raises(VerificationError, match="nodes that its graph has not"):
+    with pytest.raises(VerificationError, match=problem):
         run_export(request(copy, **PLANS), Silent(), adapt)
 
 
@@ -267,13 +285,12 @@ def test_an_engine_of_another_graph_is_refused(
     plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = shutil.copytree(plans, tmp_path / "run")
-    graph_of = engines.graph_of
     monkeypatch.setattr(engines, "graph_of", lambda target, precision: "model.onnx")
     with pytest.raises(
         VerificationError, match=r"model\.fp16\.onnx is not the file that the engine"
     ):
         run_export(request(copy, **PLANS), Silent(), behind.behind(*PLAN, lambda path: None))
-    assert engines.graph_of is not graph_of
+    assert published(copy) == published(plans)
 
 
 def int8(photos: Path, out: Path) -> ExportRequest:
@@ -368,7 +385,7 @@ def test_what_nothing_ran_is_marked_wherever_it_is_named(plans: Path) -> None:
     assert list(manifest.header.never_run) == ["engine rtx-40-fp16", "engine rtx-50-fp16"]
     marked = {n for n in manifest.stages if describe_stage(n, manifest.stages).startswith("NEVER")}
     assert marked == {"engine:rtx-40-fp16", "engine:rtx-50-fp16"}
-    source = read_source(plans)
+    source = require_run(plans)
     for target, never in (("cpu", False), ("rtx-50", True)):
         note = never_run_note(source, TARGETS[target])
         assert (note is not None) == never
