@@ -32,7 +32,9 @@ from swin_deploy.metrics import (
 )
 from swin_deploy.precisions import Precision
 
-Compared = Literal["output", "extreme", "tensor", "slot", "simplified", "place", "accuracy"]
+Compared = Literal[
+    "output", "extreme", "tensor", "slot", "simplified", "place", "accuracy", "amplified"
+]
 
 # Lowest SQNR that something in a precision may have on its worst image, in dB.
 FLOORS: dict[Compared, dict[Precision, float]] = {
@@ -73,6 +75,10 @@ FLOORS: dict[Compared, dict[Precision, float]] = {
     # ``int8_floor_db``: a choice. Zeros in place of all outputs are at 0 dB, where the noise is as
     # large as the signal; here it is half of it.
     "accuracy": {"int8": 3.0},
+    # Outputs of a network that amplifies rounding (pipeline/rounding.py), whatever its own FP32
+    # is: damage of the form leaves less than 35 dB, and a network whose rounding asks for less
+    # than this cannot be told from a damaged one, and is refused.
+    "amplified": {"fp32": 60.0},
 }
 FLOORS_DB = FLOORS["output"]
 _MARGIN_DB = 6.0  # twice the error: what an engine may add to a graph that accuracy has judged
