@@ -13,11 +13,28 @@ from typing import Literal
 
 import numpy as np
 
-from swin_deploy.interface import CLASSES
-from swin_deploy.metrics import FloatArray, cosine_similarity, max_abs_error, mean_power, sqnr_db
+from swin_deploy.interface import (
+    AS_EXPORTED,
+    CLASSES,
+    LOGITS,
+    PROBABILITIES,
+    SCORES,
+    Interface,
+)
+from swin_deploy.metrics import (
+    FloatArray,
+    best,
+    cosine_similarity,
+    max_abs_error,
+    mean_power,
+    softmax,
+    sqnr_db,
+)
 from swin_deploy.precisions import Precision
 
-Compared = Literal["output", "extreme", "tensor", "slot", "simplified", "place", "accuracy"]
+Compared = Literal[
+    "output", "extreme", "tensor", "slot", "simplified", "place", "accuracy", "amplified"
+]
 
 # Lowest SQNR that something in a precision may have on its worst image, in dB.
 FLOORS: dict[Compared, dict[Precision, float]] = {
@@ -55,9 +72,13 @@ FLOORS: dict[Compared, dict[Precision, float]] = {
     # both with FP32 around (tests/test_qat.py).
     "place": {"fp32": 100.0},
     # What is lowest of the floors of INT8 that labelled images have let pass, see
-    # ``int8_floor_db``: a choice. Zeros in place of the outputs are at 0 dB, and there the noise is
-    # as large as the signal; here it is half of it. No accuracy was seen to survive that.
+    # ``int8_floor_db``: a choice. Zeros in place of all outputs are at 0 dB, where the noise is as
+    # large as the signal; here it is half of it.
     "accuracy": {"int8": 3.0},
+    # Outputs of a network that amplifies rounding (pipeline/rounding.py), whatever its own FP32
+    # is: damage of the form leaves less than 35 dB, and a network whose rounding asks for less
+    # than this cannot be told from a damaged one, and is refused.
+    "amplified": {"fp32": 60.0},
 }
 FLOORS_DB = FLOORS["output"]
 _MARGIN_DB = 6.0  # twice the error: what an engine may add to a graph that accuracy has judged
@@ -146,8 +167,25 @@ def int8_floor_db(passed_db: float | None) -> float:
     )
 
 
-def powers_of(results: Sequence[Mapping[str, FloatArray]]) -> dict[str, float]:
-    """``mean_power`` of every output over all sets of images, without a second copy of maps."""
+def ends_of(logits: FloatArray, interface: Interface) -> dict[str, FloatArray]:
+    """What the ends of an interface have to give for logits (b, classes), without the classes."""
+    every = softmax(logits) if interface.softmax else logits
+    if interface.topk is not None:
+        return {SCORES: best(every, interface.topk)}
+    return {PROBABILITIES: every} if interface.softmax else {LOGITS: every}
+
+
+def powers_of(
+    results: Sequence[Mapping[str, FloatArray]], interface: Interface = AS_EXPORTED
+) -> dict[str, float]:
+    """``mean_power`` of every output over all sets of images, without a second copy of maps.
+
+    Args:
+        results: Of each set; at least one.
+        interface: Whose ends others have: of logits, what these make of them counts as an output.
+    """
+    if LOGITS in results[0]:
+        results = [{**outputs, **ends_of(outputs[LOGITS], interface)} for outputs in results]
     total = {name: sum(len(outputs[name]) for outputs in results) for name in results[0]}
     return {
         name: sum(mean_power(outputs[name]) * len(outputs[name]) for outputs in results) / count

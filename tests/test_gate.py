@@ -248,15 +248,32 @@ def test_a_plan_that_nothing_runs_is_what_its_compiler_wrote(
     assert published(copy) == published(plans)
 
 
-def test_a_plan_names_the_nodes_of_its_graph(plans: Path, tmp_path: Path) -> None:
-    """With a hash to go with it, it still is the plan of another graph."""
+def of_another_graph(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"blocks.0.attn", b"blocks.9.attn"))
+
+
+def of_nothing(path: Path) -> None:
+    """Neither it nor its listing names anything."""
+    path.write_bytes(bytes(4096))
+    listing = path.with_suffix(".kernels.json")
+    listing.write_text(json.dumps(json.loads(listing.read_text()) | {"kernels": []}))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (of_another_graph, "nodes that its graph has not"),
+        (of_nothing, r"names no node of model\.fp16\.onnx"),
+    ],
+)
+def test_a_plan_names_the_nodes_of_its_graph(
+    change: behind.Change, problem: str, plans: Path, tmp_path: Path
+) -> None:
+    """With a hash to go with it, it still is the plan of another graph, or of none."""
     copy = shutil.copytree(plans, tmp_path / "run")
 
-    def rename(path: Path) -> None:
-        path.write_bytes(path.read_bytes().replace(b"blocks.0.attn", b"blocks.9.attn"))
-
     def adapt(stages: list[Stage]) -> list[Stage]:
-        (stage,) = (one for one in behind.behind(*PLAN, rename)(stages) if one.name == PLAN[0])
+        (stage,) = (one for one in behind.behind(*PLAN, change)(stages) if one.name == PLAN[0])
 
         def action(context: Any) -> dict[str, Any]:
             details = stage.action(context)
@@ -265,7 +282,7 @@ def test_a_plan_names_the_nodes_of_its_graph(plans: Path, tmp_path: Path) -> Non
 
         return [replace(stage, action=action) if one.name == PLAN[0] else one for one in stages]
 
-    with pytest.raises(VerificationError, match="nodes that its graph has not"):
+    with pytest.raises(VerificationError, match=problem):
         run_export(request(copy, **PLANS), Silent(), adapt)
 
 
@@ -273,13 +290,12 @@ def test_an_engine_of_another_graph_is_refused(
     plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = shutil.copytree(plans, tmp_path / "run")
-    graph_of = engines.graph_of
     monkeypatch.setattr(engines, "graph_of", lambda target, precision: "model.onnx")
     with pytest.raises(
         VerificationError, match=r"model\.fp16\.onnx is not the file that the engine"
     ):
         run_export(request(copy, **PLANS), Silent(), behind.behind(*PLAN, lambda path: None))
-    assert engines.graph_of is not graph_of
+    assert published(copy) == published(plans)
 
 
 def int8(photos: Path, out: Path) -> ExportRequest:

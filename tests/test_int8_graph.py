@@ -264,10 +264,51 @@ def coarsen_weight(model: onnx.ModelProto) -> None:
     scale.CopyFrom(numpy_helper.from_array(steps, scale.name))
 
 
+def zero_of_uint8(model: onnx.ModelProto) -> None:
+    """Zero, and of a type that has nothing below it."""
+    tensor = next(t for t in model.graph.initializer if t.name == "int8.zero")
+    tensor.CopyFrom(numpy_helper.from_array(np.uint8(0), tensor.name))
+
+
+def no_zero(model: onnx.ModelProto) -> None:
+    """Without one the type is uint8, too."""
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" or (len(node.input) == 3 and is_back(node)):
+            del node.input[2]
+    zero = next(t for t in model.graph.initializer if t.name == "int8.zero")
+    model.graph.initializer.remove(zero)
+
+
+def is_back(node: onnx.NodeProto) -> bool:
+    return bool(node.op_type == "DequantizeLinear")
+
+
+def add_attribute(model: onnx.ModelProto) -> None:
+    node = next(n for n in model.graph.node if n.op_type == "QuantizeLinear")
+    node.attribute.append(onnx.helper.make_attribute("saturate", 0))
+
+
+def hide_behind_a_right_one(model: onnx.ModelProto) -> None:
+    """Two nodes hand a weight on: one is right and nothing reads it."""
+    held = {t.name: t for t in model.graph.initializer}
+    index, node = next(
+        (i, n) for i, n in enumerate(model.graph.node) if is_back(n) and n.input[0] in held
+    )
+    right = onnx.NodeProto()
+    right.CopyFrom(node)
+    right.output[0], right.name = "right", "right"
+    whole = numpy_helper.to_array(held[node.input[0]])
+    name = f"{node.input[0].rpartition('.')[0]}.other"
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros_like(whole), name))
+    node.input[0] = name
+    model.graph.node.insert(index + 1, right)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         *(change_integer, change_step, move_zero, skip_activation, read_another),
+        *(zero_of_uint8, no_zero, add_attribute, hide_behind_a_right_one),
         *(widen_activation, nudge_activation, coarsen_weight),
     ],
     ids=lambda damage: damage.__name__,
@@ -283,6 +324,29 @@ def test_an_int8_graph_that_is_not_the_fp32_graph_is_found(damage, tmp_path: Pat
     onnx.save(model, final)
     with pytest.raises(VerificationError, match=r"is not model.onnx in INT8"):
         require_converted(source, final, "fp16", scales)
+
+
+def test_weights_are_in_8_bits(tmp_path: Path) -> None:
+    """In 32, with steps that are 16 times as wide, all are within half a step of them."""
+    source, final = exported(POCKET, "packed", tmp_path), tmp_path / "int8.onnx"
+    thresholds = dict.fromkeys(tensors_to_calibrate(source, GPU, 2), 4.0)
+    quantize_graph(source, final, thresholds, GPU, 2)
+    model = onnx.load(final)
+    full = {t.name: numpy_helper.to_array(t) for t in onnx.load(source).graph.initializer}
+    held = {t.name: t for t in model.graph.initializer}
+    stored = [n for n in model.graph.node if is_back(n) and n.input[0] in held]
+    assert stored
+    for node in stored:
+        whole, scale = held[node.input[0]], held[node.input[1]]
+        steps = numpy_helper.to_array(scale) * np.float16(16)
+        (axis,) = (a.i for a in node.attribute)
+        wide = np.expand_dims(steps.astype(np.float64), 1 - axis)
+        integers = np.rint(full[whole.name.rpartition(".")[0]] / wide).astype(np.int32)
+        whole.CopyFrom(numpy_helper.from_array(integers, whole.name))
+        scale.CopyFrom(numpy_helper.from_array(steps, scale.name))
+    onnx.save(model, final)
+    with pytest.raises(VerificationError, match="is not the product of the scales"):
+        require_converted(source, final, "fp16", scales_of(thresholds, GPU))
 
 
 def test_the_scale_of_a_bias_is_the_product_of_two(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 
 from conftest import POCKET, Silent
 from swin_deploy.batches import BatchRange
@@ -17,6 +18,7 @@ from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.best_classes import problem_of_classes
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest
+from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.graph_facts import read_graph
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.graph import best, dress, ends
@@ -24,9 +26,17 @@ from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import read_ends
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import softmax
+from swin_deploy.model.load import load_model
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.precisions import Precision
-from swin_deploy.verify import Comparison, compare_outputs
+from swin_deploy.run.finished import require_run
+from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.verify import Comparison, compare_outputs, compare_runners
+from swin_deploy.verify import run as verify_run
+from swin_deploy.verify.inputs import make_inputs
+from swin_deploy.verify.request import VerifyRequest
+from swin_deploy.verify.run import check_run
+from test_judge import Answers
 
 SMALL = replace(
     POCKET,
@@ -201,6 +211,27 @@ def test_damaged_ends_fail_the_gate(
     assert not (tmp_path / "manifest.json").exists()
 
 
+def test_verify_looks_before_the_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that never win: by the best class alone, files and network are the same."""
+    asked = request(tmp_path / "run", Interface(topk=1), precisions=("fp32",), targets=("cpu",))
+    opened = require_run(run_export(asked, Silent()).path)
+    model = load_model(opened.config, opened.weights, opened.seed)
+    inputs, _ = make_inputs(opened, (1, 2), None)
+    with TorchRunner(model) as runner:
+        winners = {c for one in inputs for c in runner.run(one.images)["logits"].argmax(axis=1)}
+    losers = sorted({*range(9)} - winners)
+    assert losers
+    wanted = VerifyRequest(run=opened.path, batches=(1, 2), out=tmp_path / "checks.json")
+    assert check_run(wanted, lambda text: None)["passed"]
+    with torch.no_grad():
+        dict(model.named_parameters())["head.bias"][losers] -= 1e4
+    monkeypatch.setattr(verify_run, "load_model", lambda *_: model)
+    for between in ((), (("eager", "onnx"), ("eager", "cpu-fp32"))):
+        report = check_run(replace(wanted, between=between), lambda text: None)
+        failed = {row["candidate"] for row in report["checks"] if not row["passed"]}
+        assert failed - {"raw"} == {"onnx, before its ends", "cpu-fp32, before its ends"}
+
+
 LOGITS = np.random.default_rng(0).standard_normal((4, 10)).astype(np.float32)
 ORDER = np.argsort(-LOGITS, axis=1)
 
@@ -211,7 +242,7 @@ def top(k: int, order: np.ndarray = ORDER) -> dict[str, np.ndarray]:
 
 
 def best_of(logits: np.ndarray, outputs: dict[str, np.ndarray], precision: Precision) -> Comparison:
-    """The row of the scores, of a network that gives those of the best classes alone."""
+    """The row of the scores, of a network that gives as many of the best classes as it should."""
     wanted = Interface(topk=outputs["scores"].shape[1])
     (row,) = compare_outputs("x", "y", {"logits": logits}, outputs, precision, interface=wanted)
     return row
@@ -242,10 +273,19 @@ def test_scores_and_classes_have_to_make_sense() -> None:
         ({"scores": fine["scores"][:, ::-1]}, "do not descend"),
         ({"classes": fine["classes"].astype(np.float32)}, "classes are float32"),
         ({"classes": fine["classes"][:, :2]}, "scores (4, 3) and classes (4, 2)"),
+        (top(2), "scores (4, 2) and classes (4, 2), expected (4, 3)"),
+        (top(4), "scores (4, 4) and classes (4, 4), expected (4, 3)"),
+        ({name: array[:3] for name, array in fine.items()}, "expected (4, 3)"),
+        ({"stage1": LOGITS}, "it has another output, stage1"),
     ):
-        assert reason in problem_of_classes(fine | changes, LOGITS)
-    assert problem_of_classes({"scores": fine["scores"]}, LOGITS) == "it has no output classes"
-    assert problem_of_classes(fine, LOGITS) == ""
+        assert reason in problem_of_classes(fine | changes, LOGITS, 3)
+        wanted = Interface(topk=3)
+        (row,) = compare_outputs(
+            "x", "y", {"logits": LOGITS}, fine | changes, "fp32", interface=wanted
+        )
+        assert reason in row.reason
+    assert problem_of_classes({"scores": fine["scores"]}, LOGITS, 3) == "it has no output classes"
+    assert problem_of_classes(fine, LOGITS, 3) == ""
 
 
 def test_equal_classes_may_come_in_any_order() -> None:
@@ -270,6 +310,34 @@ def test_what_was_asked_for_is_what_is_compared() -> None:
     both = Interface(softmax=True, topk=3)
     assert not all(compare_outputs("x", "y", reference, top(3), "fp32", interface=both))
     assert all(compare_outputs("x", "y", reference, top(3), "fp32", interface=Interface(topk=3)))
+
+
+class Pixels(Answers):
+    """A network whose logits are the pixels of one row, or the best of these and a little more."""
+
+    def __init__(self, more: float | None = None) -> None:
+        self.more, self.batch = more, BatchRange(low=1, high=9)
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        logits = images[:, 0, 0]
+        if self.more is None:
+            return {"logits": logits}
+        classes = logits.argmax(axis=1)[:, None]
+        return {
+            "scores": np.take_along_axis(logits, classes, axis=1) + self.more,
+            "classes": classes,
+        }
+
+
+@pytest.mark.parametrize(("more", "passed"), [(0.003, True), (0.3, False)])
+def test_scores_are_measured_by_those_of_all_images(more: float, passed: bool) -> None:
+    """One image whose best score is near zero says nothing of the error; extremes are such sets."""
+    inputs = [
+        InputSet(name, np.array([[[logits]]], np.float32))
+        for name, logits in (("noise x1", [3.0, -3.0]), ("black x1", [0.01, -0.01]))
+    ]
+    rows = compare_runners(Pixels(), [(Pixels(more), "fp16")], inputs, Interface(topk=1))
+    assert [bool(row) for row in rows] == [passed] * 2
 
 
 @pytest.mark.parametrize(

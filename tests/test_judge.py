@@ -325,24 +325,97 @@ def test_floors_add_up_and_extremes_have_their_own() -> None:
     assert tensor_floor(sides) < FLOORS["tensor"]["fp16"]
 
 
+# Decibels that nothing is held to: margins, and where figures draw what has no number.
+NO_FLOORS = {
+    ("judge.py", "_MARGIN_DB"),
+    ("rounding.py", "MARGIN_DB"),
+    ("depth.py", "EQUAL_DB"),
+    ("plots_numbers.py", "EQUAL_DB"),
+    ("plots_numbers.py", "_NOTHING_DB"),
+    ("depth_plot.py", "TOP_DB"),
+    ("depth_plot.py", "BOTTOM_DB"),
+}
+
+
 def test_there_is_one_table_of_floors() -> None:
     """Nowhere else in the package is a table by precision with numbers, or a floor by name."""
-    root = Path(swin_deploy.__file__).parent
     found = []
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Dict):
-                keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
-                if keys & {"fp16", "bf16", "int8"} and is_number(node.values[-1]):
-                    found.append(path.name)
-            elif isinstance(node, ast.Assign | ast.AnnAssign) and is_number(node.value):
-                names = node.targets if isinstance(node, ast.Assign) else [node.target]
-                if any(isinstance(name, ast.Name) and "FLOOR" in name.id for name in names):
-                    found.append(path.name)
+    for path in Path(swin_deploy.__file__).parent.rglob("*.py"):
+        found += [(path.name, what) for what in floors_in(path.read_text(encoding="utf-8"))]
+    assert sorted({*found} - NO_FLOORS) == [("judge.py", "a table")]
+    assert {*found} >= NO_FLOORS
+    assert found.count(("judge.py", "a table")) == len(FLOORS)
     full: tuple[Compared, ...] = ("output", "extreme", "tensor", "slot")
-    assert found == ["judge.py"] * len((*full, "accuracy"))
     assert all(FLOORS[kind].keys() == set(PRECISIONS) for kind in full)
 
 
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("x = {'fp32': 110, 'fp16': 40}", "a table"),
+        ("x = {'fp32': 110.0, 'int8': other}", "a table"),
+        ("x = {'int8': other, 'fp32': -3}", "a table"),
+        ("x = {'fp32': 60.0}", "a table"),
+        ("LOWEST_DB = 60.0", "LOWEST_DB"),
+        ("LOWEST_DB: float = 60", "LOWEST_DB"),
+        ("floor_int8 = -1.0", "floor_int8"),
+        ("class A:\n    least_db: float = 20", "least_db"),
+        ("held(floor_db=20)", "floor_db"),
+        ("def held(x, floor_db=20.0): pass", "floor_db"),
+        ("def held(*, floor_db=20.0): pass", "floor_db"),
+        ("ok = row.sqnr_db > 20", "sqnr_db"),
+        ("ok = 20 <= sqnr_db", "sqnr_db"),
+        ("ok = max(floor_db, 60.0)", "floor_db"),
+    ],
+)
+def test_a_floor_is_found_however_it_is_written(line: str, what: str) -> None:
+    assert floors_in(line) == [what]
+
+
+def floors_in(source: str) -> list[str]:
+    """Numbers that look like floors, by what they are given to."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            if keys & {*PRECISIONS} and any(map(is_number, node.values)):
+                found.append("a table")
+        for names, numbers in given(node):
+            if any(map(is_number, numbers)):
+                found += [name for name in names if is_floor(name)]
+    return found
+
+
+def given(node: ast.AST) -> list[tuple[list[str], list[ast.expr | None]]]:
+    """Names, and what they are assigned or compared with."""
+    if isinstance(node, ast.Assign):
+        return [([name_of(target) for target in node.targets], [node.value])]
+    if isinstance(node, ast.AnnAssign):
+        return [([name_of(node.target)], [node.value])]
+    if isinstance(node, ast.keyword):
+        return [([node.arg or ""], [node.value])]
+    if isinstance(node, ast.arguments):
+        last = [*node.posonlyargs, *node.args][-len(node.defaults) :] if node.defaults else []
+        pairs = [*zip(last, node.defaults, strict=True)]
+        pairs += [(a, d) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True) if d]
+        return [([argument.arg], [default]) for argument, default in pairs]
+    sides: list[ast.expr] = []
+    if isinstance(node, ast.Compare):
+        sides = [node.left, *node.comparators]
+    if isinstance(node, ast.Call) and name_of(node.func) in ("max", "min"):
+        sides = node.args
+    return [([name_of(side) for side in sides], [*sides])]
+
+
+def name_of(node: ast.AST) -> str:
+    return getattr(node, "id", "") or getattr(node, "attr", "")
+
+
+def is_floor(name: str) -> bool:
+    return "floor" in name.lower() or name.lower().endswith("_db")
+
+
 def is_number(node: ast.AST | None) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, float)
+    if isinstance(node, ast.UnaryOp):
+        node = node.operand
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)

@@ -22,6 +22,7 @@ from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE, round_scale
 from swin_deploy.precisions import HalfPrecision
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
 Node = tuple[str, str, tuple[str, ...], tuple[bytes, ...]]
 
 
@@ -47,10 +48,10 @@ def require_converted(
     known = {node.name for node in old.node}
     limit = None if precision is None else HALVES[precision].limit
     expected, found = _Reading(old, known, None), _Reading(new, known, limit, scales is not None)
-    problem = expected.difference(found) or _weight_problem(old, new, found, precision)
+    problem = found.problem or expected.difference(found)
     if not problem and scales is not None:
         problem = _scale_problem(expected, found, scales)
-    if problem:
+    if problem := problem or _weight_problem(old, new, found, precision):
         kind = str(precision).upper() if scales is None else "INT8"
         raise VerificationError(f"{half.name} is not {full.name} in {kind}: {problem}")
 
@@ -76,8 +77,9 @@ class _Reading:
         origin = {name: name for name in ("", *(v.name for v in graph.input), *weights)}
         self.nodes: list[Node] = []
         self.limits: set[str] = set()
-        self.zeros: set[str] = set()
-        self.steps: dict[str, tuple[str, str, int]] = {}  # weight -> its integers, scale and axis
+        self.problem = ""  # of the first pair that is none
+        # weight -> integers, scale and axis of every node that it is handed on by
+        self.steps: dict[str, list[tuple[str, str, int]]] = {}
         self.pairs: list[tuple[str, str]] = []  # what is quantised, and the name of its scale
         self.scaled: dict[str, str] = {}  # what a pair hands on -> the name of its scale
         self.weights, self.graph, self.origin = weights, graph, origin
@@ -85,7 +87,8 @@ class _Reading:
             if _is_float_cast(node):
                 origin[node.output[0]] = origin[node.input[0]]
                 continue
-            if quantised and node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            if quantised and node.op_type in _PAIR and not node.domain:
+                self.problem = self.problem or _pair_problem(node, weights)
                 origin[node.output[0]] = self._behind(node, weights, origin)
                 continue
             if node.op_type == "Clip" and node.name not in known and limit is not None:
@@ -107,7 +110,6 @@ class _Reading:
     ) -> str:
         """What a node of a pair hands on: a value, or the weight that integers stand for."""
         self.limits.update(name for name in node.input[1:] if name in weights)
-        self.zeros.update(node.input[2:])
         integers = node.input[0]
         self.scaled[node.output[0]] = node.input[1]
         if integers not in weights:
@@ -115,7 +117,7 @@ class _Reading:
             return origin[integers]
         name = str(integers).rpartition(".")[0]
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
-        self.steps[name] = (integers, node.input[1], axis)
+        self.steps.setdefault(name, []).append((integers, node.input[1], axis))
         self.limits.add(integers)
         return name
 
@@ -137,6 +139,29 @@ def _is_float_cast(node: onnx.NodeProto) -> bool:
     return node.op_type == "Cast" and node.attribute[0].i in _FLOATS
 
 
+def _pair_problem(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> str:
+    """Why a node does more, or less, than to round to INT8 or to scale integers; "" if it does not.
+
+    The zero point is what says the type: of uint8, or left out, it cuts off all that is negative.
+    """
+    if other := {attribute.name for attribute in node.attribute} - {"axis"}:
+        return f"{node.name} has the attribute {min(other)}"
+    stored = weights.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+    kind = TensorProto.INT8 if stored is None else stored.data_type
+    if kind not in (TensorProto.INT8, TensorProto.INT32):
+        return f"{node.input[0]} is {TensorProto.DataType.Name(kind)}, and neither INT8 nor INT32"
+    if stored is not None and len(node.input) == 2:  # integers of a file have their own type
+        return ""
+    zero = weights.get(node.input[2]) if len(node.input) == 3 else None
+    if zero is None or zero.data_type != kind or numpy_helper.to_array(zero).any():
+        found = (
+            "none" if zero is None else f"{zero.name}, {TensorProto.DataType.Name(zero.data_type)}"
+        )
+        wanted = TensorProto.DataType.Name(kind)
+        return f"{node.name} has another zero point than 0 in {wanted}: {found}"
+    return ""
+
+
 def _weight_problem(
     full: onnx.GraphProto, half: onnx.GraphProto, read: _Reading, precision: HalfPrecision | None
 ) -> str:
@@ -145,18 +170,18 @@ def _weight_problem(
     missing = (converted.keys() - read.limits | read.steps.keys()) ^ weights.keys()
     if missing:
         return f"weights that only one has: {sorted(missing)}"
-    for name in sorted(read.zeros):
-        if name not in converted or numpy_helper.to_array(converted[name]).any():
-            return f"{name} is another zero point than zero"
+    biases = _biases(read)
     for name, tensor in weights.items():
         expected = numpy_helper.to_array(tensor)
-        if name in read.steps:
-            integers, scale, axis = read.steps[name]
+        for integers, scale, axis in read.steps.get(name, ()):
             whole, steps = (numpy_helper.to_array(converted[key]) for key in (integers, scale))
             if not _within_half_a_step(expected, whole, steps, axis):
                 return f"{name} is not the weight to half a step"
+            if whole.dtype == np.int32 and name not in biases:  # in finer steps all would fit
+                return f"{scale} is not the product of the scales of what {name} is the bias of"
             if whole.dtype == np.int8 and not _finest(expected, steps, axis, precision):
                 return f"{scale} is not the largest magnitude of {name} over {LARGEST}"
+        if name in read.steps:
             continue
         found = numpy_helper.to_array(converted[name])
         if found.dtype != expected.dtype and precision is not None:
@@ -167,7 +192,7 @@ def _weight_problem(
 
 
 def _scale_problem(full: _Reading, read: _Reading, scales: Mapping[str, float]) -> str:
-    """A scale of an activation, or of a bias, that is not what it has to be; "" if all are."""
+    """A scale of an activation that is not what calibration gives; "" if all are."""
 
     def value(name: str) -> NDArray[Any]:
         return numpy_helper.to_array(read.weights[name])
@@ -178,17 +203,29 @@ def _scale_problem(full: _Reading, read: _Reading, scales: Mapping[str, float]) 
         if scale not in read.weights or value(scale).shape != () or expected != value(scale):
             found = value(scale).tolist() if scale in read.weights else "computed"
             return f"{name} is quantised with scale {found}, calibration gives {expected}"
+    return ""
+
+
+def _biases(read: _Reading) -> set[str]:
+    """Weights that are only ever biases, in steps that are the product of the product's scales."""
     made = {name: node for node in read.graph.node for name in node.output}
-    whole = {scale for key, scale, _ in read.steps.values() if value(key).dtype == np.int32}
+    right: set[str] = set()
+    other: set[str] = set()
     for node in read.graph.node:
         for index, name in enumerate(node.input):
-            if node.op_type not in ("Add", "Gemm") or read.scaled.get(name) not in whole:
+            if (weight := read.origin[name]) not in read.steps:
                 continue
-            product = node if node.op_type == "Gemm" else made[node.input[1 - index]]
-            of_input, of_weight = (value(read.scaled[i]) for i in product.input[:2])
-            if not np.array_equal(value(read.scaled[name]), of_weight * of_input):
-                return f"{read.scaled[name]} is not the product of the scales of {product.name}"
-    return ""
+            if node.op_type == "Add":
+                product = made.get(node.input[1 - index])
+            else:
+                product = node if index == 2 else None
+            operands = () if product is None else product.input[:2]
+            scales = [read.scaled.get(value, "") for value in (name, *operands)]
+            steps = [numpy_helper.to_array(read.weights[s]) for s in scales if s in read.weights]
+            fits = len(steps) == 3 and not steps[1].ndim
+            fits = fits and np.array_equal(steps[0], steps[2] * steps[1])
+            (right if fits else other).add(weight)
+    return right - other
 
 
 def _finest(

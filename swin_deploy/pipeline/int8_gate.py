@@ -110,7 +110,7 @@ def measure_accuracy(
     """
     variant, batch = context.request.variant, context.request.batch
     at_once = batch.high if batch.static else _AT_ONCE
-    right = {"fp32": 0, "int8": 0}
+    right = dict.fromkeys(("fp32", "int8"), 0)
     count = 0
     quantised = OnnxRuntimeRunner(candidate, simulated_int8=simulated)
     with OnnxRuntimeRunner(full) as exact, quantised as rounded:

@@ -65,6 +65,12 @@ def _require_nodes(context: RunContext, engine: EngineDetails) -> None:
     nodes = {node.name for node in onnx.load(graph, load_external_data=False).graph.node}
     kernels = from_dict(read_json(context.folder.file(listing)) or {}, listing).kernels
     listed = {node for kernel in kernels for node in kernel.onnx_nodes}
+    if not named:  # then its listing cannot tell either, whatever it says
+        raise VerificationError(
+            f"{name} names no node of {graph.name}: it is no plan of TensorRT-RTX, or of no graph; "
+            "nothing was published",
+            "export again, with nothing else writing into the folder",
+        )
     for what, some in (("that its graph has not", named - nodes), ("less", listed - named)):
         if some:
             raise VerificationError(

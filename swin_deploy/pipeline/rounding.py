@@ -12,10 +12,11 @@ import torch
 
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.interface import LOGITS, PROBABILITIES, SCORES
+from swin_deploy.judge import FLOORS, FLOORS_DB
 from swin_deploy.metrics import softmax, sqnr_db
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.verify import FLOORS_DB, Comparison
+from swin_deploy.verify import Comparison
 
 if TYPE_CHECKING:
     from swin_deploy.model.build import Network
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 # further with weights as they are, 6.6 dB with weights doubled or logit scales at their clamp, and
 # 11.5 dB with those of the smallest network tripled.
 MARGIN_DB = 15.0
-# Damage of the form leaves less than 35 dB. A network whose own rounding asks for less than this
-# cannot be told from a damaged one, and is refused.
-LOWEST_DB = 60.0
 
 
 def allow_for_rounding(
@@ -52,7 +50,7 @@ def allow_for_rounding(
         if images.name not in missed:
             continue
         for output, own_db in _own_rounding(context, double, images).items():
-            floor = max(LOWEST_DB, min(FLOORS_DB["fp32"], own_db - MARGIN_DB))
+            floor = max(FLOORS["amplified"]["fp32"], min(FLOORS_DB["fp32"], own_db - MARGIN_DB))
             floors[images.name, output] = floor
             if floor < FLOORS_DB["fp32"]:
                 context.note(

@@ -277,8 +277,15 @@ class Run:
             f"{path} is not an engine that {self.path / MANIFEST} lists", "export again"
         )
 
-    def open_engine(self, name: str, threads: int | None = None) -> Runner | str:
+    def open_engine(
+        self, name: str, threads: int | None = None, before: Interface | None = None
+    ) -> Runner | str:
         """The runner of an engine, or why this machine cannot run it.
+
+        Args:
+            name: Of the engine.
+            threads: As ``engine.open.open_engine`` takes it.
+            before: Likewise.
 
         Raises:
             UnsafeError: A file of it is not the one that was recorded.
@@ -297,6 +304,7 @@ class Run:
             threads,
             self.image_input(engine.precision),
             engine.details.built_for,
+            before=before,
             recorded=files,
         )
 

@@ -13,7 +13,8 @@ from swin_deploy.engine.open import looks_at, open_engine
 from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
 from swin_deploy.files import Recorded
-from swin_deploy.metrics import FloatArray, mean_power
+from swin_deploy.judge import powers_of
+from swin_deploy.metrics import FloatArray
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.base import Runner, run_all
 from swin_deploy.runtime.shipped import EXTREME, Reference, Shipped
@@ -115,7 +116,7 @@ def _compare(
         {output: array[slots] for output, array in expected.items()},
         run_all(runner, images),
         precision,
-        {output: mean_power(array) for output, array in expected.items()},
+        powers_of([expected], shipped.interface),
         interface=shipped.interface,
     )
 

@@ -37,7 +37,6 @@ def check_pair(
     expected, found = results
     if LOGITS in found and LOGITS not in expected:  # the one that has all of them says what is best
         expected, found = found, expected
-        powers = {}
     sides = reference, candidate
     extreme = is_extreme(images)
     own_db = opened.extreme_floors_db if extreme else opened.floors_db

@@ -98,7 +98,7 @@ def _compare(
     outputs: list[dict[str, Any]],
 ) -> None:
     results = session.results[own.name]
-    powers = powers_of(results)
+    powers = powers_of(results, session.opened.interface)
     labelled = replace(own, name=f"{own.name}, here")
     for images, mine, theirs in zip(inputs, results, outputs, strict=True):
         session.checks += check_pair(

@@ -83,11 +83,13 @@ def compare_outputs(
         )
     elif LOGITS in reference and LOGITS not in outputs:
         every = softmax(reference[LOGITS]) if interface.softmax else reference[LOGITS]
-        reference, powers = {PROBABILITIES if interface.softmax else LOGITS: every}, {}
+        reference = {PROBABILITIES if interface.softmax else LOGITS: every}
         if interface.topk is not None:
-            if problem := problem_of_classes(outputs, every):
+            if problem := problem_of_classes(outputs, every, interface.topk):
                 return [_without_numbers(candidate, inputs, precision, problem)]
-            best, agreement = worst_of_classes(outputs[SCORES], outputs[CLASSES], every)
+            best, agreement = worst_of_classes(
+                outputs[SCORES], outputs[CLASSES], every, powers.get(SCORES)
+            )
             reference, outputs = {SCORES: best}, {SCORES: outputs[SCORES]}
     rows = [
         compare(
@@ -123,7 +125,7 @@ def compare_runners(
     """
     with reference:
         expected = [run_all(reference, images.images) for images in inputs]
-    powers = powers_of(expected)
+    powers = powers_of(expected, interface)
     comparisons: list[Comparison] = []
     for runner, precision in candidates:
         with runner:

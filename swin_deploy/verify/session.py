@@ -14,6 +14,7 @@ from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import Network
 from swin_deploy.run.finished import Run
 from swin_deploy.runners.base import run_all
+from swin_deploy.runners.ends import BEFORE
 from swin_deploy.verify.bisect import bisect
 from swin_deploy.verify.checks import check_pair
 from swin_deploy.verify.comparison import NO_PHOTOS, Comparison
@@ -76,10 +77,12 @@ class Session:
             ConfigError: There is no side of a name.
         """
         if between:
-            find = [
-                tuple(find_side(self.opened, self.sides, n) for n in names) for names in between
+            named = [
+                (find_side(self.opened, self.sides, a), find_side(self.opened, self.sides, b))
+                for a, b in between
             ]
-            return [(a, b) for a, b in find]
+            logits = [(self._before(a), self._before(b)) for a, b in named]
+            return list(dict.fromkeys([*named, *logits]))
         pairs = []
         for name, side in self.sides.items():
             if (why := self.why_not(side)) is not None:
@@ -87,6 +90,10 @@ class Session:
             elif name != EAGER:
                 pairs.append((self.sides[EAGER], side))
         return pairs
+
+    def _before(self, side: Side) -> Side:
+        """The same before its ends, where it has any that can be looked before."""
+        return self.sides.get(f"{side.name}{BEFORE}", side)
 
     def why_not(self, side: Side) -> str | None:
         """Why this machine cannot run a side; None if it can."""
@@ -101,7 +108,7 @@ class Session:
         for side in {side.name: side for pair in pairs for side in pair}.values():
             self.run(side, inputs, filling)
         for a, b in pairs:
-            powers = powers_of(self.results[a.name])
+            powers = powers_of(self.results[a.name], self.opened.interface)
             for index, images in enumerate(inputs):
                 results = self.results[a.name][index], self.results[b.name][index]
                 self.checks += check_pair(self.opened, a, b, images, results, powers)

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from swin_deploy.data.pixels import FP32_INPUT, ImageInput
+from swin_deploy.engine.open import looks_at
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.files import Recorded, sha256
 from swin_deploy.graph.dress import read_image_input
@@ -24,6 +25,7 @@ from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.run.finished import Run
 from swin_deploy.run.names import AS_EXPORTED, PRECISION_OF
 from swin_deploy.runners.base import Runner
+from swin_deploy.runners.ends import BEFORE, has_ends
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.runners.trial import require_runs
@@ -44,6 +46,7 @@ class Side:
         exact: Whether it is what the others are measured by: eager, on this machine.
         recorded: The graph with its recorded hash, where it is one of the run.
         photos_db: What the run held it to on photos, where that is not the usual floor: INT8.
+        before: The ends that its logits are read before; None to take what it gives.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Side:
     foreign: bool = False
     recorded: Recorded | None = None
     photos_db: float | None = None
+    before: Interface | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -66,6 +70,9 @@ class Side:
 
 def list_sides(opened: Run) -> dict[str, Side]:
     """Everything of a run that can be a side, by name, whether it runs here or not.
+
+    What has other ends than the network is there before these as well, as far as it can be looked
+    into, under its name with ``BEFORE``: of classes that never win, the ends show nothing.
 
     Raises:
         UnsafeError: A graph is not the one that was recorded.
@@ -88,7 +95,20 @@ def list_sides(opened: Run) -> dict[str, Side]:
     for name, engine in opened.engines.items():
         (origin,) = [side for side, file in SIDES.items() if file == engine.graph]
         sides[name] = replace(sides[origin], name=name, engine=name)
-    return sides
+    return {seen.name: seen for side in sides.values() for seen in _looks_at(opened, side)}
+
+
+def _looks_at(opened: Run, side: Side) -> Iterator[Side]:
+    """A side, and then the same before its ends, if it has any."""
+    yield side
+    if side.engine is not None:
+        looks = looks_at(opened.engines[side.engine].target, opened.interface)
+    else:
+        ends = side.graph is not None and SIDES[side.name] not in AS_EXPORTED
+        looks = (opened.interface,) if ends and has_ends(opened.interface) else ()
+    for before in looks:
+        if before is not None:
+            yield replace(side, name=f"{side.name}{BEFORE}", before=before)
 
 
 def list_graphs(
@@ -152,11 +172,11 @@ def open_side(opened: Run, side: Side, model: Network, scratch: Path) -> Runner:
     if side.graph is None:
         return TorchRunner(with_outputs(model, opened.outputs, opened.config.name), EAGER)
     if side.engine is not None:
-        runner = opened.open_engine(side.engine)
+        runner = opened.open_engine(side.engine, before=side.before)
         if isinstance(runner, str):
             raise EnvironmentMissingError(f"{side.name} cannot run here: {runner}")
         return runner
-    runner = open_graph(side, scratch)
+    runner = open_graph(side, scratch, before=side.before)
     if side.foreign:
         require_runs(runner, (opened.config.in_channels, *opened.config.image_size))
     return runner
