@@ -142,7 +142,7 @@ def test_a_static_graph_takes_any_number_of_images_in_calls(
 def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="not a valid ONNX model"):
+    with pytest.raises(InputError, match="ONNX model"):
         check_graph(path)
 
 

@@ -22,6 +22,7 @@ from swin_deploy.data.synsets import read_class_map
 from swin_deploy.engine.listing import from_dict
 from swin_deploy.engine.listing_inspector import read_inspector
 from swin_deploy.evaluate.journal import journal_path, open_journal
+from swin_deploy.evaluate.shards import misfit
 from swin_deploy.graph.calibration_cache import Calibration, read_cache, write_cache
 from swin_deploy.graph.tensor_statistics import measure_tensor
 from swin_deploy.records import load_json
@@ -79,7 +80,9 @@ def _read_statistics(path: Path) -> object:
 def _read_journal(path: Path) -> None:
     report = path.with_name("evaluate.json")
     path.replace(journal_path(report))
-    with open_journal(report, {"a": [1]}, _quiet):
+    with open_journal(
+        report, {"a": [1]}, _quiet, partial(misfit, shards=[], artifacts=1, classes=2)
+    ):
         pass
 
 
