@@ -202,10 +202,12 @@ def fuzz(
                 running.remove(worker)
                 continue
             index = worker.at[0]
-            name, content = inputs.make(index)
-            what = "hang" if stuck else "crash"
-            findings.outcomes[name, what] += 1
-            findings.failures.setdefault((name, f"{what}, exit {worker.process.exitcode}"), content)
-            worker.skipped |= {index}
+            if index >= worker.next:  # else it was not stuck: its outcome came after all
+                name, content = inputs.make(index)
+                what = "hang" if stuck else "crash"
+                findings.outcomes[name, what] += 1
+                fault = f"{what}, exit {worker.process.exitcode}"
+                findings.failures.setdefault((name, fault), content)
+                worker.skipped |= {index}
             start(worker)
     return findings
