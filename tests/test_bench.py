@@ -469,8 +469,8 @@ def test_what_was_measured_of_a_run_that_cannot_be_written_is_not_lost(
     pocket_run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Path(shutil.copytree(pocket_run.path, tmp_path / "run"))
-    (run / "bench.json").unlink(missing_ok=True)
-    (run / "bench.json").mkdir()
+    (run / ".bench.json.lock").unlink(missing_ok=True)
+    (run / ".bench.json.lock").mkdir()
     engine = run / "engines" / "cpu-fp32.onnx"
     assert cli.run(["bench", str(engine), "--batches", "1", "--rounds", "3", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -82,7 +82,8 @@ def test_pixels_in_and_classes_out(pixel_run: RunResult) -> None:
     for name in ("model.raw.onnx", "model.sim.onnx"):
         assert list(read_ends(pixel_run.path / name)[1]) == ["logits"]
     manifest = json.loads((pixel_run.path / "manifest.json").read_text())
-    assert manifest["interface"] == {"io": "uint8", "softmax": True, "topk": 5}
+    asked = {"io": "uint8", "softmax": True, "topk": 5, "head": "choice"}
+    assert manifest["interface"] == asked
     assert pixel_run.stages["engine:rtx-fp16"].details["kernels"] > 0
 
 
