@@ -42,7 +42,8 @@ def refit_plan(module: str, plan: Recorded, graph: Path, final: Path) -> tuple[s
     if not engine.refittable:
         raise InputError(f"{plan.path} is not refittable", "export again with --refittable")
     refitter = trt.Refitter(engine, logger)
-    parser, read = trt.OnnxParserRefitter(refitter, logger), sha256(graph)
+    parser = trt.OnnxParserRefitter(refitter, logger)
+    read = sha256(graph)
     if not parser.refit_from_file(str(graph)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         reasons = "; ".join(f"{e.node_name()}: {e.desc()}" for e in errors)

@@ -79,7 +79,8 @@ def build_tensorrt(
         ) from error
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
-    parser, graph = trt.OnnxParser(network, logger), sha256(source)
+    parser = trt.OnnxParser(network, logger)
+    graph = sha256(source)
     if not parser.parse_from_file(str(source)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         reasons = [f"{e.node_name()} ({e.node_operator()}): {e.desc()}" for e in errors]
