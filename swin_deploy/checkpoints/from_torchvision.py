@@ -144,6 +144,7 @@ def _own_errors(name: str) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as error:
+        error.close()  # it is the answer as well, and holds the connection
         if error.code < 500:
             raise InputError(f"the server has no {name} for us: {error}", _ELSEWHERE) from error
         raise _unreachable(name, error) from error
