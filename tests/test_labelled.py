@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swin_deploy.data.classes import match_classes, read_class_names
+from swin_deploy.data.classes import match_classes, parse_class_names
 from swin_deploy.data.labelled import LabelledSet, find_labelled, read_labelled
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.preprocessing import Preprocessing
@@ -207,7 +207,7 @@ def test_names_of_classes_are_a_list(tmp_path: Path, content: str) -> None:
     path = tmp_path / "labels.json"
     path.write_text(content)
     with pytest.raises(InputError):
-        read_class_names(path)
+        parse_class_names(path.read_bytes(), path)
 
 
 SYNSETS = ("n01440764", "n01443537", "n01484850")

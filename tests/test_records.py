@@ -14,7 +14,7 @@ import pytest
 
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.sidecar import is_timm
-from swin_deploy.data.classes import read_class_names
+from swin_deploy.data.classes import parse_class_names
 from swin_deploy.data.synsets import read_class_map
 from swin_deploy.engine.listing_inspector import read_inspector
 from swin_deploy.errors import InputError
@@ -155,7 +155,7 @@ def read_metadata(path: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "names of classes": read_class_names,
+    "names of classes": lambda path: parse_class_names(path.read_bytes(), path),
     "a class map": lambda path: read_class_map(path, 2),
     "what lies beside a checkpoint": is_timm,
     "the inspector": lambda path: read_inspector(path.read_bytes().decode("latin-1")),

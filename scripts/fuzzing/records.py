@@ -14,7 +14,7 @@ import numpy as np
 
 from fuzzing.subject import Subject, binary, both, text
 from swin_deploy.checkpoints.sidecar import read_sidecars
-from swin_deploy.data.classes import read_class_names
+from swin_deploy.data.classes import parse_class_names
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.data.mnist import load_mnist_5k
 from swin_deploy.data.photo_list import read_lines
@@ -102,6 +102,10 @@ def _read_processor(path: Path) -> object:
     return read_sidecars(None, path, _Silent())
 
 
+def _read_names(path: Path) -> object:
+    return parse_class_names(path.read_bytes(), path)
+
+
 def _read_map(classes: int, path: Path) -> object:
     return read_class_map(path, classes)
 
@@ -159,7 +163,7 @@ def _subject(value: object, read: Callable[[Path], object]) -> Subject:
 
 RECORDS = {
     "record": _subject({"a": [1, 2.5, {"b": None}], "c": "text"}, load_json),
-    "classes": _subject(["cat", "dog", "bird"], read_class_names),
+    "classes": _subject(["cat", "dog", "bird"], _read_names),
     "classmap": _subject({"0": ["n01440764", "tench"]}, partial(_read_map, 1)),
     "listing": _subject(_LISTING, _read_listing),
     "inspector": _subject(_INSPECTED, _read_inspector),

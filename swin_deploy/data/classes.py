@@ -14,17 +14,12 @@ _SHOWN = 5  # mismatches in a message
 WITHOUT_LABELS = "the same images without labels measure agreement with FP32: --images"
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """The names of a run's classes, by index, from its ``labels.json``.
+def parse_class_names(content: bytes, path: Path) -> tuple[str, ...]:
+    """The names of a run's classes, by index, of the bytes of its ``labels.json``.
 
     Raises:
-        InputError: It holds something else.
+        InputError: They hold something else; names ``path``.
     """
-    return parse_class_names(path.read_bytes(), path)
-
-
-def parse_class_names(content: bytes, path: Path) -> tuple[str, ...]:
-    """As ``read_class_names``, of bytes that were read from ``path``."""
     names = parse_json(content, path, "export again")
     return decode(tuple[str, ...], names, path, "export again")
 
