@@ -70,11 +70,7 @@ FAULTS = {
     13: Fault("An image size that the network cannot take", "the nearest sizes are named (exit 2)"),
     14: Fault("Files that are no ONNX: empty, a web page, junk, cut", "refused by kind (exit 3)"),
     15: Fault("ONNX that contradicts itself", "refused, the node named (exit 3)"),
-    16: Fault(
-        "ONNX with data outside of its folder",
-        "refused before a runtime opens it",
-        "what is exported here embeds its weights; files from elsewhere are not tried yet",
-    ),
+    16: Fault("ONNX with data outside of its folder", "refused before a runtime opens it (exit 8)"),
     17: Fault("Data beside a graph that changed since the manifest", "refused (exit 8)"),
     18: Fault(
         "A graph beyond 2 GiB",
@@ -84,7 +80,6 @@ FAULTS = {
     19: Fault(
         "An opset that a target does not know",
         "the lowest that all targets know is taken; others are refused (exit 4)",
-        "graphs from elsewhere with an opset of the future",
     ),
     20: Fault("An exporter that fixes the batch", "found by running several batches (exit 3 or 5)"),
     21: Fault(

@@ -201,6 +201,7 @@ def command(name: str, graph: Path, held_out: Path, run: Path) -> list[str]:
     return shlex.split(COMMANDS[name].format(**quoted))
 
 
+@pytest.mark.fault(14, 15, 16, 19)
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("kind", GRAPHS)
@@ -262,6 +263,7 @@ def test_a_whole_graph_runs(tmp_path: Path) -> None:
     assert len(read_onnx(graph, infer=True).graph.node) == 2
 
 
+@pytest.mark.fault(14, 16, 19)
 @pytest.mark.parametrize(
     ("kind", "error"),
     [("opset 99", EnvironmentMissingError), ("weights above", UnsafeError), ("noise", InputError)],
