@@ -74,8 +74,8 @@ FAULTS = {
     17: Fault("Data beside a graph that changed since the manifest", "refused (exit 8)"),
     18: Fault(
         "A graph beyond 2 GiB",
-        "data go into a file beside it",
-        "the largest network is below 1 GB, and nothing here writes data beside a graph",
+        "refused before its weights are made, both sizes named (exit 6)",
+        "weights in a file beside the graph, which no published network needs",
     ),
     19: Fault(
         "An opset that a target does not know",

@@ -185,6 +185,8 @@ _NO_MEMORY = re.compile(
     r"|failed to map segment|can't start new thread|pthread_create.* failed",
     re.I,
 )
+# Of protobuf, in its two implementations: the format has no place for more than 2 GiB.
+_TOO_LARGE = re.compile(r"Failed to serialize proto|exceeds maximum protobuf size")
 
 
 def from_os_error(error: OSError) -> SwinDeployError | None:
@@ -216,4 +218,6 @@ def typed(error: BaseException) -> SwinDeployError | None:
         isinstance(error, Exception) and _NO_MEMORY.search(str(error))
     ):
         return ResourceError("out of memory", "a smaller network or batch")
+    if isinstance(error, Exception) and _TOO_LARGE.search(str(error)):
+        return ResourceError("the graph is larger than an ONNX file of 2 GiB", "a smaller network")
     return None

@@ -11,7 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+import onnx_ir
 import pytest
+from google.protobuf.message import EncodeError
 
 from conftest import ROOT
 from swin_deploy.cli import main as cli
@@ -44,6 +46,7 @@ BAD_INPUT = {
     "empty out": ("export --variant swin_t --out {empty}", 2, "an empty name is no folder"),
     "wait": ("export --config {config} --out {p}/r --wait nan", 2, "wait = nan is no number"),
     "no memory": ("export --config {config} --image 4000000 --out {p}/r", 6, "out of memory"),
+    "beyond ONNX": ("export --config {large} --out {p}/r", 6, "an ONNX file at most 2147483647"),
     "negative batch": ("export --variant swin_t --batch -4", 2, "batch -4:-4 is not a range"),
     "reversed batch": ("export --variant swin_t --batch 8:2", 2, "batch 8:2 is not a range"),
     "batch in words": ("export --variant swin_t --batch many", 2, "neither a number like 8"),
@@ -91,7 +94,7 @@ BAD_INPUT = {
 }
 
 
-@pytest.mark.fault(13, 14, 42)
+@pytest.mark.fault(13, 14, 18, 42)
 @pytest.mark.parametrize(("line", "code", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
 def test_bad_input_is_one_clear_line_and_nothing_is_lost(
     line: str,
@@ -110,9 +113,13 @@ def test_bad_input_is_one_clear_line_and_nothing_is_lost(
     contents = {"plan": b"x", "empty.onnx": b"", "page.onnx": page, "half.onnx": graph[:-1000]}
     for suffix, content in contents.items():
         Path(f"{foreign}.{suffix}").write_bytes(content)
+    large = tmp_path / "large.toml"  # of 1.4 thousand million parameters
+    large.write_text("image_size = 224\nembed_dim = 512\ndepths = [2, 2, 18, 2]\n"
+                     "num_heads = [16, 32, 64, 128]\nwindow_size = 7\n")  # fmt: skip
     names = {
         "p": folder,
         "config": config,
+        "large": large,
         "run": pocket_run.path,
         "empty": "",
         "foreign": foreign,
@@ -127,6 +134,29 @@ def test_bad_input_is_one_clear_line_and_nothing_is_lost(
     assert last.startswith("error[E_")
     assert "Traceback" not in captured.err
     assert (snapshot(pocket_run.path), snapshot(tmp_path)) == before
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize(
+    "error",
+    [
+        EncodeError("Failed to serialize proto"),
+        ValueError("Message onnx.ModelProto exceeds maximum protobuf size of 2GB: 2147483688"),
+    ],
+)
+def test_a_graph_that_grew_too_large_is_an_error_of_its_own(
+    error: Exception,
+    config: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def save(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(onnx_ir, "save", save)
+    assert cli.run(["export", "--config", config, "--out", str(tmp_path / "r")]) == 6
+    assert "larger than an ONNX file of 2 GiB" in capsys.readouterr().err
 
 
 def swin_deploy(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from swin_deploy.errors import ResourceError
 from swin_deploy.model.swin import SwinTransformer
 from swin_deploy.model.vit import VisionTransformer
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.vit_architecture import VitConfig
 
 Network = SwinTransformer | VisionTransformer
+
+MOST_BYTES = (1 << 31) - 1  # of an ONNX file; the largest network that is published has 788 MB
 
 
 def make_network(config: NetworkConfig) -> Network:
@@ -84,3 +87,19 @@ def randomise_(model: nn.Module, seed: int) -> None:
 def count_parameters(model: nn.Module) -> int:
     """Trainable numbers in the model; position bias tables count, indices and masks do not."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def require_fits_onnx(config: NetworkConfig) -> None:
+    """Check, without any memory for them, that the parameters fit into an ONNX file.
+
+    Raises:
+        ConfigError: The image size fits no grid.
+        ResourceError: They do not.
+    """
+    with torch.device("meta"):
+        size = 4 * count_parameters(make_network(config))
+    if size > MOST_BYTES:
+        raise ResourceError(
+            f"the parameters of {config.name} have {size} bytes, an ONNX file at most {MOST_BYTES}",
+            "a smaller network",
+        )

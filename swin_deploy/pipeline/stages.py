@@ -260,10 +260,11 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
 def _export(context: RunContext) -> dict[str, Any]:
     from swin_deploy.graph.export import export_graph, read_outputs
     from swin_deploy.graph.simplify import count_nodes
-    from swin_deploy.model.build import count_parameters
+    from swin_deploy.model.build import count_parameters, require_fits_onnx
     from swin_deploy.model.outputs import output_names
 
     config, path = context.request.variant.config, context.folder.scratch(RAW)
+    require_fits_onnx(config)
     network = context.as_asked(context.frozen)
     opset = context.plan.opset
     export_graph(network, config, context.request.batch, path, output_names(network), opset)
