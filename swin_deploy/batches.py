@@ -6,6 +6,7 @@ import random
 import secrets
 from dataclasses import dataclass
 
+from swin_deploy.counts import MOST_IMAGES
 from swin_deploy.errors import ConfigError
 
 FEW = 8  # sizes of a range that are all checked
@@ -26,9 +27,9 @@ class BatchRange:
     high: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.high <= 4096:
+        if not 1 <= self.low <= self.high <= MOST_IMAGES:
             raise ConfigError(
-                f"batch {self.low}:{self.high} is not a range from 1 up to 4096",
+                f"batch {self.low}:{self.high} is not a range from 1 up to {MOST_IMAGES}",
                 "--batch 8 for a static batch, --batch 1:16 for a dynamic one",
             )
 

@@ -67,6 +67,7 @@ BAD_INPUT = {
     "bench a text": ("bench --engine {config}", 8, "is listed in no manifest"),
     "bench batch": ("bench --engine {run} --batches 0", 2, "must be at least 1"),
     "bench threads": ("bench --engine {run} --threads 0", 2, "threads = 0"),
+    "bench far too many threads": ("bench --engine {run} --threads 100000", 2, "from 1 to 1024"),
     "bench a listing": (
         "bench --engine {run}/engines/rtx-fp16.kernels.json",
         8,

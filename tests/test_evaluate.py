@@ -612,8 +612,8 @@ def test_the_command_line(
     ("change", "code", "message"),
     [
         (["--data", "nowhere"], 3, "nowhere does not exist"),
-        (["--workers", "0"], 2, "--workers 0 must be at least 1"),
-        (["--batch", "0"], 2, "--batch 0 must be at least 1"),
+        (["--workers", "0"], 2, "workers = 0 is not from 1 to 1024"),
+        (["--batch", "0"], 2, "batch = 0 is not from 1 to 4096"),
         (["--sorted-folders", "--class-map", "x"], 2, "both say which folder is which class"),
         (["--class-map", "nowhere.txt"], 3, "nowhere.txt does not exist"),
         (["--variant", "swin_pocket"], 2, "all artifacts belong to runs"),

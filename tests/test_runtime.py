@@ -288,6 +288,15 @@ def test_real_engines_can_be_called_from_threads(digits_folder: Path, photos: Pa
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("counts", [{"threads": 0}, {"threads": 100_000}, {"workers": 1025}])
+def test_a_number_that_would_stop_the_machine_is_refused(
+    digits_folder: Path, counts: dict[str, int]
+) -> None:
+    (name, count) = next(iter(counts.items()))
+    with pytest.raises(ConfigError, match=f"{name} = {count} is not from 1 to 1024"):
+        SwinEngine.load(digits_folder, **counts)
+
+
 def test_closing_waits_and_is_final(shipped: Shipped) -> None:
     runner = EchoRunner(BatchRange())
     engine = SwinEngine(shipped, "fp32", Path("none"), runner, workers=2)

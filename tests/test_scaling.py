@@ -235,7 +235,7 @@ def test_what_has_no_slope_is_refused(sizes: list[float], costs: list[float]) ->
         (["--batches", "0"], "is not a range from 1"),
         (["--batches", "many"], "'many' is not a list like 1,2,4"),
         (["--rounds", "1"], "gives no spread"),
-        (["--threads", "0"], "must be at least 1"),
+        (["--threads", "0"], "threads = 0 is not from 1 to 1024"),
         (["--seed", "-1"], "is not from 0"),
         (["--plot", "x.pdf"], "neither of .svg nor .png"),
     ],

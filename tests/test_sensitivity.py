@@ -480,8 +480,8 @@ def run_command(pocket: Path, digits: Path, *more: str | Path) -> int:
         (["--plot", "x.pdf"], 2, "neither of .svg nor .png"),
         (["--images", "nowhere"], 3, "nowhere does not exist"),
         (["--count", "0"], 2, "calibration on 0 images"),
-        (["--workers", "0"], 2, "--workers 0 must be at least 1"),
-        (["--threads", "0"], 2, "--threads 0 must be at least 1"),
+        (["--workers", "0"], 2, "workers = 0 is not from 1 to 1024"),
+        (["--threads", "0"], 2, "threads = 0 is not from 1 to 1024"),
     ],
 )
 def test_requests_that_mean_nothing(

@@ -14,9 +14,9 @@ from swin_deploy.bench.energy import PowerMeter, find_rails
 from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
 from swin_deploy.bench.names import DEFAULT_BASELINES, Baseline
 from swin_deploy.bench.subject import Subject, open_subject, runs_on_gpu
+from swin_deploy.counts import wrong_counts
 from swin_deploy.data.inputs import make_noise_for
 from swin_deploy.errors import (
-    ConfigError,
     SwinDeployError,
     VerificationError,
     caught,
@@ -63,8 +63,7 @@ class BenchRequest:
         raise_all(self._problems())
 
     def _problems(self) -> Iterator[SwinDeployError]:
-        if self.threads is not None and self.threads < 1:
-            yield ConfigError(f"threads = {self.threads} must be at least 1")
+        yield from wrong_counts(threads=self.threads)
         for kept in ({"rounds": self.rounds}, {"batches": self.batches or (1,)}):
             yield from caught(partial(BenchSpec, **kept))
 

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from swin_deploy.bench.subject import look_at
+from swin_deploy.counts import wrong_counts
 from swin_deploy.data.classes import WITHOUT_LABELS
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.sample import require_count
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.run.finished import find_run
 from swin_deploy.variants import Variant
-from swin_deploy.workers.crew import wrong_counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swin_deploy.errors import ConfigError
+from swin_deploy.counts import wrong_counts
+from swin_deploy.errors import ConfigError, raise_all
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray
 from swin_deploy.narrow import present
@@ -82,8 +83,7 @@ class SwinEngine:
         from swin_deploy.runtime.record import require_engine
         from swin_deploy.runtime.trust import open_bundle
 
-        if workers < 1:
-            raise ConfigError(f"workers = {workers}", "at least 1")
+        raise_all(wrong_counts(threads=threads, workers=workers))
         shipped = open_bundle(Path(folder), None if verify_key is None else Path(verify_key))
         chosen, files = require_engine(shipped, precision)
         target, taken = find_target(shipped.target), shipped.image_input(chosen)

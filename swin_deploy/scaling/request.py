@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from swin_deploy.batches import BatchRange
+from swin_deploy.counts import wrong_counts
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.networks import require_size
 from swin_deploy.preprocessing import Size
@@ -106,8 +107,7 @@ class ScalingRequest:
             yield ConfigError(f"no runtime {self.runtime!r}", f"one of {', '.join(RUNTIMES)}")
         if self.rounds < 2:
             yield ConfigError(f"rounds = {self.rounds} gives no spread", "at least 2")
-        if self.threads is not None and self.threads < 1:
-            yield ConfigError(f"threads = {self.threads} must be at least 1")
+        yield from wrong_counts(threads=self.threads)
         if not 0 <= self.seed < 2**31:
             yield ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
         for point in self.points:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
+from swin_deploy.counts import wrong_counts
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.sample import require_count, require_images
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.run.finished import require_run
-from swin_deploy.workers.crew import wrong_counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from swin_deploy.errors import ConfigError
 from swin_deploy.workers.base import Worker
 from swin_deploy.workers.cluster import connect, room_for, run_on_ray
 from swin_deploy.workers.processes import run_here, run_in_processes
@@ -71,10 +70,3 @@ class Crew:
     def _lose(self, text: str) -> None:
         self.lost.append(text)
         self.note(text)
-
-
-def wrong_counts(**counts: int | None) -> Iterator[ConfigError]:
-    """An error for every setting of that name that is there and is not at least 1."""
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            yield ConfigError(f"--{name} {value} must be at least 1")
