@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -64,7 +66,10 @@ def whole() -> dict[str, bytes]:
 
 
 def reads_badly(path: Path) -> None:
-    """By its first byte: good, refused, a bug, a process that ends, one that never does."""
+    """By its first byte: good, refused, a bug, a process that ends, one that never does.
+
+    Of the latter one is interrupted by no signal.
+    """
     kind = path.read_bytes()[:1]
     if kind in b"0":
         raise InputError("a zero", "another")
@@ -72,7 +77,9 @@ def reads_badly(path: Path) -> None:
         raise KeyError("a bug")
     if kind in b"5\0":
         os._exit(7)
-    if kind == b"\xff":
+    if kind == b"\xfe":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    if kind in (b"\xfe", b"\xff"):
         time.sleep(60)
 
 
@@ -82,9 +89,8 @@ BAD = Subject(".txt", whole, reads_badly, partial(mutated, pieces=(b"1", b"5", b
 def test_every_outcome_is_counted_and_none_stops_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "LIMIT_S", 5.0)  # in this process; the others have their own clock
-    monkeypatch.setattr(run, "_GRACE_S", 0.0)
-    found = fuzz(tmp_path, {"bad": BAD}, count=60, workers=2)
+    monkeypatch.setattr(run, "_GRACE_S", 1.0)
+    found = fuzz(tmp_path, {"bad": BAD}, count=60, workers=2, limit_s=5.0)
     assert found.total() == 60
     assert min(found.total(what) for what in ("read", "E_INPUT", "untyped", "crash")) > 0
     kinds = {what for _, what in found.failures}
@@ -94,13 +100,27 @@ def test_every_outcome_is_counted_and_none_stops_it(
     assert content[:1] in (b"5", b"\0")
 
 
-def test_a_hang_ends_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "LIMIT_S", 0.2)
-    path = tmp_path / "x.txt"
-    path.write_bytes(b"\xff")
-    outcome, where = read_in_time(BAD, path)
-    assert outcome == "hang"
-    assert "test_fuzz.py" in where
+def replaced(content: bytes, choose: random.Random, by: bytes) -> bytes:
+    return by
+
+
+def hanging(first: bytes) -> Subject:
+    return Subject(".txt", whole, reads_badly, partial(replaced, by=first))
+
+
+def test_a_hang_ends_and_is_counted(tmp_path: Path) -> None:
+    found = fuzz(tmp_path, {"bad": hanging(b"\xff")}, count=2, limit_s=0.2)
+    assert found.outcomes == {("bad", "hang"): 2}
+    assert all("test_fuzz.py" in what for _, what in found.failures)
+
+
+def test_what_no_signal_interrupts_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.5)
+    found = fuzz(tmp_path, {"bad": hanging(b"\xfe")}, count=2, limit_s=0.2)
+    assert found.outcomes == {("bad", "hang"): 2}
+    assert {what for _, what in found.failures} == {"hang, exit -9"}
 
 
 def test_time_ends_it(tmp_path: Path) -> None:

@@ -62,14 +62,14 @@ def read(subject: Subject, path: Path) -> tuple[str, str]:
     return "read", ""
 
 
-def read_in_time(subject: Subject, path: Path) -> tuple[str, str]:
+def read_in_time(subject: Subject, path: Path, limit_s: float = LIMIT_S) -> tuple[str, str]:
     """As ``read``; "hang" where it takes longer than the limit. For the main thread."""
 
     def ring(_number: int, frame: FrameType | None) -> None:
         raise Hang(f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         return read(subject, path)
     except Hang as hang:
@@ -100,6 +100,7 @@ def _work(
     indices: range,
     skipped: frozenset[int],
     deadline: float,
+    limit_s: float,
     at: Any,
     results: Any,
 ) -> None:
@@ -111,7 +112,7 @@ def _work(
             path = folder / f"{index % indices.step}{subjects[name].suffix}"
             path.write_bytes(content)
             at[0], at[1] = index, int(time.monotonic())
-            outcome, where = read_in_time(subjects[name], path)
+            outcome, where = read_in_time(subjects[name], path, limit_s)
             found.outcomes[name, outcome] += 1
             if where and len(found.failures) < KEPT:
                 found.failures.setdefault((name, where), content)
@@ -154,6 +155,7 @@ def fuzz(
     seed: int = 0,
     workers: int = 1,
     seconds: float = float("inf"),
+    limit_s: float = LIMIT_S,
 ) -> Findings:
     """Read ``count`` damaged inputs, or as many as there is time for.
 
@@ -164,6 +166,7 @@ def fuzz(
         seed: Of the damage.
         workers: Processes.
         seconds: After which no further input is read.
+        limit_s: Of one input.
     """
     context = multiprocessing.get_context("spawn")
     deadline, findings = time.monotonic() + seconds, Findings()
@@ -179,6 +182,7 @@ def fuzz(
             rest,
             worker.skipped,
             deadline,
+            limit_s,
             worker.at,
             worker.results,
         )
@@ -192,7 +196,7 @@ def fuzz(
         for worker in list(running):
             worker.take(findings)
             since = worker.at[1]
-            stuck = since and time.monotonic() - since > LIMIT_S + _GRACE_S
+            stuck = since and time.monotonic() - since > limit_s + _GRACE_S
             if worker.process.is_alive() and not stuck:
                 continue
             worker.process.kill()
