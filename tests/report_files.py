@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
-from pydantic import TypeAdapter
-
+from swin_deploy.records import decode
 from swin_deploy.report.page.costs import EngineCost, PurposeCost
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.reading import KINDS
@@ -177,4 +175,4 @@ def complete(data: ReportData) -> ReportData:
 def parse(name: str, content: object) -> Any:
     """What becomes of a file's content."""
     kind = next(kind for kind in KINDS if kind.name == name)
-    return TypeAdapter(kind.content).validate_json(json.dumps(content), strict=True)
+    return decode(kind.content, content, name, newer=True)

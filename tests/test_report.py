@@ -15,6 +15,7 @@ import pytest
 
 import report_files
 from manifests import edit_manifest
+from swin_deploy import records
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli.main import run
 from swin_deploy.errors import ConfigError, InputError, UnsafeError
@@ -477,8 +478,8 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text_of_it: str) -> None:
 
 
 def test_a_file_that_is_too_large(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_BYTES", 100)
-    with pytest.raises(InputError, match="no report has more"):
+    monkeypatch.setattr(records, "MAX_BYTES", 100)
+    with pytest.raises(InputError, match="at most 100 are read"):
         gather([foreign], silent)
 
 

@@ -7,22 +7,20 @@ report does not show are passed over, so that a newer version may add some.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import Field
-
-_MAX_ROWS = 20_000
-
-Text = Annotated[str, Field(max_length=4000)]
-# Wider than any measurement, and narrow enough for a sum or a margin of them to be finite.
-Number = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
-Positive = Annotated[float, Field(ge=1e-9, le=1e15, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, lt=1 << 53)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Interval = tuple[Number, Number]
-Reasons = Annotated[dict[Text, Text], Field(max_length=_MAX_ROWS)]
-T = TypeVar("T")
-Rows = Annotated[tuple[T, ...], Field(max_length=_MAX_ROWS)]
+from swin_deploy.records import (
+    Batch,
+    Count,
+    Interval,
+    Number,
+    Positive,
+    Reasons,
+    Rows,
+    Share,
+    Text,
+    Within,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +40,7 @@ class Timing:
 
     name: Text
     role: Text
-    batch: Annotated[int, Field(ge=1, lt=1 << 31)]
+    batch: Batch
     p50_ms: Positive
     p90_ms: Positive
     p95_ms: Positive
@@ -83,7 +81,7 @@ class Bench:
     rounds: Count
     batches: Rows[Count] = ()
     baselines: Rows[Text] = ()
-    measurements: Annotated[tuple[Timing, ...], Field(min_length=1, max_length=_MAX_ROWS)]
+    measurements: Annotated[Rows[Timing], Within(1, 20_000)]
     checks: Rows[Compared]
     warnings: Rows[Text]
     machine: Hardware
@@ -242,8 +240,8 @@ class GrowthPoint:
     """A network at one image size, of ``scaling.json``."""
 
     network: Text
-    area: Annotated[int, Field(ge=1, lt=1 << 53)]
-    batch: Annotated[int, Field(ge=1, lt=1 << 31)]
+    area: Count
+    batch: Batch
     time_ms: Positive
 
 
