@@ -80,23 +80,50 @@ def check(candidate: str, sqnr_db: float = 120.0) -> dict[str, Any]:
     return row | {"reason": f"SQNR {sqnr_db:.1f} dB, needs 110 dB" if sqnr_db < 110 else ""}
 
 
+def verified() -> dict[str, Any]:
+    """``verify.json``."""
+    return {
+        "schema_version": 3,
+        "reference": "eager fp32",
+        "passed": True,
+        "comparisons": [check("onnx")],
+        "not_run": {},
+        "batches": {"sizes": [1], "seed": None},
+    }
+
+
 def checks() -> dict[str, Any]:
     """``checks.json``, with a tensor that is wrong."""
     values = (None, 60.0, 50.0, 12.0)
     rows: list[dict[str, Any]] = [
-        {"tensor": f"blocks.{i}", "stage": f"stage {1 + i // 2}", "sqnr_db": v, "reason": ""}
+        {
+            "tensor": f"blocks.{i}",
+            "stage": f"stage {1 + i // 2}",
+            "node": f"/blocks.{i}/Add",
+            "sqnr_db": v,
+            "cosine": None,
+            "max_abs_error": None,
+            "reason": "",
+            "inputs": "noise x1, image 1",
+        }
         for i, v in enumerate(values)
     ]
     rows[-1]["reason"] = "SQNR 12.0 dB, needs 30 dB"
     pair = {"reference": "eager", "candidate": "fp16", "floor_db": 30.0, "first": rows[-1]}
+    pair |= {"block": "blocks.3", "largest_drop": {"tensor": "blocks.3", "drop_db": 38.0}}
+    pair |= {"stages": {f"stage {1 + i // 2}": row for i, row in enumerate(rows)}, "inside": []}
+    pair |= {"unmatched": [], "notes": [], "rows": rows}
     return {
         "schema_version": 1,
+        "run": "artifacts/pocket",
         "network": "pocket",
+        "against": None,
         "machine": dict(MACHINE),
         "passed": False,
         "problem": "outputs agree, and a tensor inside does not",
         "checks": [check("raw"), check("cpu-fp32")],
-        "bisections": [pair | {"rows": rows}],
+        "bisections": [pair],
+        "not_run": {},
         "notes": [],
     }
 

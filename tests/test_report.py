@@ -20,8 +20,8 @@ from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli.main import run
 from swin_deploy.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.records import decode
 from swin_deploy.report.page import reading
-from swin_deploy.report.page.contents import Compared
 from swin_deploy.report.page.gather import ReportData, gather
 from swin_deploy.report.page.headline import make_headline
 from swin_deploy.report.page.markdown import render_markdown
@@ -31,6 +31,7 @@ from swin_deploy.report.page.section import Section
 from swin_deploy.report.page.tables import make_table, number, significant, text
 from swin_deploy.report.page.verdict import best_timing
 from swin_deploy.report.page.write import write_report
+from swin_deploy.verify.comparison import ComparisonRow
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -233,8 +234,7 @@ def test_what_disagrees_is_not_shipped(measured: Path, foreign: Path) -> None:
     assert "FAILED: SQNR 3.0 dB" in render_html(make_report(ReportData(sources=(damaged,))))
     (other,) = gather([foreign], silent).sources
     assert other.bench is not None
-    row = Compared(candidate="engine tensorrt-fp16", inputs="noise x1", output="logits",
-                   sqnr_db=3.0, passed=False, reason="SQNR 3.0 dB")  # fmt: skip
+    row = decode(ComparisonRow, report_files.check("engine tensorrt-fp16", sqnr_db=3.0), "x")
     assert best_timing(other) is not None
     assert best_timing(replace(other, bench=replace(other.bench, checks=(row,)))) is None
 

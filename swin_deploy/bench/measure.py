@@ -91,7 +91,7 @@ class BenchResult:
         return {
             "schema_version": SCHEMA_VERSION,
             "measurements": [asdict(m) | {"unstable": m.unstable} for m in self.measurements],
-            "checks": Verification(self.checks, {}).as_dict()["comparisons"],
+            "checks": [asdict(check.row()) for check in self.checks],
             "warnings": self.warnings,
         }
 

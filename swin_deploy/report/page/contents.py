@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from swin_deploy.machine import Machine
 from swin_deploy.records import (
     Batch,
     Count,
@@ -21,17 +22,7 @@ from swin_deploy.records import (
     Text,
     Within,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hardware:
-    """``machine`` of a report."""
-
-    processor: Text
-    cores: Count
-    memory_gib: Number
-    system: Text
-    packages: Reasons
+from swin_deploy.verify.comparison import ComparisonRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,22 +47,6 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """A row of ``verify.json``: one output of a candidate on one set of images."""
-
-    candidate: Text
-    inputs: Text
-    output: Text
-    sqnr_db: Number | None
-    cosine: Number | None = None
-    max_abs_error: Number | None = None
-    top1_agreement: Share | None = None
-    floor_db: Number | None = None
-    passed: bool
-    reason: Text = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """``bench.json``; earlier versions did not write ``batches`` and ``baselines``."""
 
@@ -82,18 +57,9 @@ class Bench:
     batches: Rows[Count] = ()
     baselines: Rows[Text] = ()
     measurements: Annotated[Rows[Timing], Within(1, 20_000)]
-    checks: Rows[Compared]
+    checks: Rows[ComparisonRow]
     warnings: Rows[Text]
-    machine: Hardware
-    not_run: Reasons = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
-    """``verify.json``."""
-
-    passed: bool
-    comparisons: Rows[Compared]
+    machine: Machine
     not_run: Reasons = field(default_factory=dict)
 
 
@@ -136,7 +102,7 @@ class Pair:
 class Work:
     """Who evaluated."""
 
-    machine: Hardware | None = None
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,59 +149,6 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """A tensor along the depth."""
-
-    tensor: Text
-    stage: Text
-    sqnr_db: Number | None
-    reason: Text = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bisection:
-    """Two sides along the depth, of ``checks.json``."""
-
-    reference: Text
-    candidate: Text
-    floor_db: Number | None
-    first: Tensor | None
-    rows: Rows[Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check(Compared):
-    """A row of ``checks.json``: two sides, one output, one set of images."""
-
-    reference: Text
-    judged: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checks:
-    """``checks.json``."""
-
-    network: Text
-    against: Text | None = None
-    passed: bool
-    problem: Text
-    checks: Rows[Check]
-    bisections: Rows[Bisection]
-    notes: Rows[Text] = ()
-    machine: Hardware | None = None
-
-    @property
-    def judged(self) -> tuple[Check, ...]:
-        """Those of which anything was asked."""
-        return tuple(row for row in self.checks if row.judged)
-
-    @property
-    def failed(self) -> tuple[Check, ...]:
-        """Those that did not pass."""
-        return tuple(row for row in self.checks if not row.passed)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthPoint:
     """A network at one image size, of ``scaling.json``."""
 
@@ -265,7 +178,7 @@ class Scaling:
     threads: Count
     points: Rows[GrowthPoint]
     fits: Rows[GrowthFit]
-    machine: Hardware
+    machine: Machine
     notes: Rows[Text] = ()
 
 

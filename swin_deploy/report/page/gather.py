@@ -10,19 +10,14 @@ from typing import Any
 
 import swin_deploy
 from swin_deploy.errors import ConfigError, InputError, caught, raise_all
-from swin_deploy.report.page.contents import (
-    Bench,
-    Checks,
-    Evaluation,
-    Hardware,
-    Scaling,
-    Sensitivity,
-    Verified,
-)
+from swin_deploy.machine import Machine
+from swin_deploy.report.page.contents import Bench, Evaluation, Scaling, Sensitivity
 from swin_deploy.report.page.costs import EngineCost, read_costs
 from swin_deploy.report.page.deployment import Deployment, as_text, read_deployment, shell
 from swin_deploy.report.page.reading import KINDS, read_content, recognise
 from swin_deploy.run.finished import Run, require_run
+from swin_deploy.verify.comparison import VerifyReport
+from swin_deploy.verify.report import ChecksReport
 
 SCHEMA_VERSION = 1
 _FIELDS = {kind.name: kind.name.removesuffix(".json") for kind in KINDS}  # of Source
@@ -56,10 +51,10 @@ class Source:
     label: str
     path: str
     deployment: Deployment | None = None
-    verify: Verified | None = None
+    verify: VerifyReport | None = None
     bench: Bench | None = None
     evaluate: Evaluation | None = None
-    checks: Checks | None = None
+    checks: ChecksReport | None = None
     scaling: Scaling | None = None
     sensitivity: Sensitivity | None = None
     costs: tuple[EngineCost, ...] = ()
@@ -77,8 +72,9 @@ class Source:
         return self.deployment is not None and self.deployment.random
 
     @property
-    def machine(self) -> Hardware | None:
+    def machine(self) -> Machine | None:
         """Where the first of its measurements that says so was taken."""
+        found: list[Machine | None]
         found = [part.machine for part in (self.bench, self.checks, self.scaling) if part]
         found += [self.evaluate.work.machine] if self.evaluate else []
         return next((machine for machine in found if machine is not None), None)

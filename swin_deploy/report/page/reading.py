@@ -9,14 +9,9 @@ from typing import Any
 from swin_deploy.errors import InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.records import decode, load_json
-from swin_deploy.report.page.contents import (
-    Bench,
-    Checks,
-    Evaluation,
-    Scaling,
-    Sensitivity,
-    Verified,
-)
+from swin_deploy.report.page.contents import Bench, Evaluation, Scaling, Sensitivity
+from swin_deploy.verify.comparison import VerifyReport
+from swin_deploy.verify.report import ChecksReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class Kind:
 
 KINDS = (
     Kind(
-        *("verify.json", (2, 3), ("comparisons", "reference"), Verified),
+        *("verify.json", (2, 3), ("comparisons", "reference"), VerifyReport),
         "swin-deploy export --out {run}",
     ),
     Kind(
@@ -60,7 +55,7 @@ KINDS = (
         *("swin-deploy evaluate {run} --data PHOTOS", "accuracy on labelled photos"),
     ),
     Kind(
-        *("checks.json", (1, 2), ("bisections",), Checks),
+        *("checks.json", (1, 2), ("bisections",), ChecksReport),
         *("swin-deploy verify {run} --bisect", "error along the depth", "bisections"),
     ),
     Kind("scaling.json", (1,), ("points", "fits"), Scaling, "swin-deploy scaling --out {run}"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from swin_deploy.evaluate.eager import EagerRunner
-from swin_deploy.report.page.contents import Bench, Checks, Evaluation
+from swin_deploy.report.page.contents import Bench, Evaluation
 from swin_deploy.report.page.deployment import Deployment, shell
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section, having, label, named
+from swin_deploy.verify.report import ChecksReport
 
 _PHOTOS = "PHOTOS"  # stands for a folder that no file names
 
@@ -77,7 +78,7 @@ def _evaluate(found: Evaluation, folder: str) -> str:
     return shell("swin-deploy", "evaluate", *words)
 
 
-def _verify(checks: Checks, folder: str) -> str:
+def _verify(checks: ChecksReport, folder: str) -> str:
     words = ["--against", checks.against] if checks.against is not None else []
     if not words and any(row.inputs.startswith("photos ") for row in checks.checks):
         words = ["--images", _PHOTOS]

@@ -1,0 +1,88 @@
+"""Reports in JSON: what a command wrote comes back as the classes that wrote it, or is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import report_files
+from swin_deploy.cli.main import run
+from swin_deploy.pipeline.run import RunResult
+from swin_deploy.report.page.reading import KINDS, read_content
+from swin_deploy.verify.request import VerifyRequest
+from swin_deploy.verify.run import check_run
+
+
+def silent(_: str) -> None:
+    """Hears progress."""
+
+
+def read(path: Path) -> Any:
+    return read_content(path, next(kind for kind in KINDS if kind.name == path.name))
+
+
+def require_whole(path: Path) -> None:
+    """Nothing of a file is lost between its JSON and the class that wrote it."""
+    assert json.loads(json.dumps(read(path).as_dict())) == json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def folder(pocket_run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that tests may measure, and must not change otherwise."""
+    return Path(shutil.copytree(pocket_run.path, tmp_path_factory.mktemp("typed") / "run"))
+
+
+def test_what_an_export_verified_comes_back(folder: Path) -> None:
+    require_whole(folder / "verify.json")
+    assert read(folder / "verify.json").batches.sizes
+
+
+def test_what_verify_wrote_comes_back(folder: Path) -> None:
+    request = VerifyRequest(run=folder, between=(("eager", "onnx"),), batches=(1,), bisect=True)
+    report = check_run(request, silent)
+    require_whole(folder / "checks.json")
+    found = read(folder / "checks.json")
+    assert found.bisections[0].rows
+    assert found.as_dict() == report
+
+
+Damage = tuple[str, Callable[[], dict[str, Any]], tuple[str | int, ...], object, str]
+DAMAGED: tuple[Damage, ...] = (
+    (
+        *("verify.json", report_files.verified, ("comparisons", 0, "sqnr_db"), "high"),
+        'comparisons[0].sqnr_db is "high", not a number',
+    ),
+    (
+        *("checks.json", report_files.checks, ("bisections", 0, "rows", 1, "node"), 7),
+        "bisections[0].rows[1].node is 7, not a string",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "place", "value", "words"), DAMAGED, ids=[one[0] for one in DAMAGED]
+)
+def test_a_value_that_does_not_fit_is_named_with_what_is_wanted(
+    name: str,
+    make: Callable[[], dict[str, Any]],
+    place: tuple[str | int, ...],
+    value: object,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, content = tmp_path / name, json.loads(json.dumps(make()))  # rows are objects of their own
+    path.write_text(json.dumps(content | {"of a newer version": {"a": [1]}}))
+    read(path)
+    inner: Any = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(content))
+    assert run(["report", str(path), "--out", str(tmp_path / "out")]) == 3
+    assert f"{path}: {words}" in capsys.readouterr().err
