@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import report_files
+from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli.main import run
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.page.reading import KINDS, read_content
@@ -51,8 +52,23 @@ def test_what_verify_wrote_comes_back(folder: Path) -> None:
     assert found.as_dict() == report
 
 
+def test_what_bench_wrote_comes_back(folder: Path) -> None:
+    bench_engine(BenchRequest(engine=folder, batches=(1,), rounds=2), silent)
+    require_whole(folder / "bench.json")
+    (eager, engine) = read(folder / "bench.json").measurements
+    assert engine.images_per_s > 0 == eager.speedup - 1
+
+
 Damage = tuple[str, Callable[[], dict[str, Any]], tuple[str | int, ...], object, str]
 DAMAGED: tuple[Damage, ...] = (
+    (
+        *("bench.json", report_files.bench, ("measurements", 3, "calls"), -1),
+        "measurements[3].calls is -1, not from 0 to",
+    ),
+    (
+        *("bench.json", report_files.bench, ("conditions", "affinity"), 4),
+        "conditions.affinity is 4, not an array",
+    ),
     (
         *("verify.json", report_files.verified, ("comparisons", 0, "sqnr_db"), "high"),
         'comparisons[0].sqnr_db is "high", not a number',

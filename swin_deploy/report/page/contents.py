@@ -7,7 +7,6 @@ report does not show are passed over, so that a newer version may add some.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
 from swin_deploy.machine import Machine
 from swin_deploy.records import (
@@ -20,47 +19,7 @@ from swin_deploy.records import (
     Rows,
     Share,
     Text,
-    Within,
 )
-from swin_deploy.verify.comparison import ComparisonRow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """A row of ``bench.json``: one runner at one batch size. Times in ms."""
-
-    name: Text
-    role: Text
-    batch: Batch
-    p50_ms: Positive
-    p90_ms: Positive
-    p95_ms: Positive
-    p99_ms: Positive
-    images_per_s: Positive
-    speedup: Number
-    speedup_low: Number
-    speedup_high: Number
-    verdict: Text
-    unstable: bool = False
-    gpu_ms: Number | None = None
-    joules_per_image: Number | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """``bench.json``; earlier versions did not write ``batches`` and ``baselines``."""
-
-    network: Text
-    engine: Text = ""
-    threads: Count
-    rounds: Count
-    batches: Rows[Count] = ()
-    baselines: Rows[Text] = ()
-    measurements: Annotated[Rows[Timing], Within(1, 20_000)]
-    checks: Rows[ComparisonRow]
-    warnings: Rows[Text]
-    machine: Machine
-    not_run: Reasons = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import swin_deploy
+from swin_deploy.bench.report import BenchReport
 from swin_deploy.errors import ConfigError, InputError, caught, raise_all
 from swin_deploy.machine import Machine
-from swin_deploy.report.page.contents import Bench, Evaluation, Scaling, Sensitivity
+from swin_deploy.report.page.contents import Evaluation, Scaling, Sensitivity
 from swin_deploy.report.page.costs import EngineCost, read_costs
 from swin_deploy.report.page.deployment import Deployment, as_text, read_deployment, shell
 from swin_deploy.report.page.reading import KINDS, read_content, recognise
@@ -52,7 +53,7 @@ class Source:
     path: str
     deployment: Deployment | None = None
     verify: VerifyReport | None = None
-    bench: Bench | None = None
+    bench: BenchReport | None = None
     evaluate: Evaluation | None = None
     checks: ChecksReport | None = None
     scaling: Scaling | None = None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from swin_deploy.bench.statistics import Measurement
 from swin_deploy.report.page.axes import (
     MAX_ROWS,
     curve,
@@ -18,7 +19,7 @@ from swin_deploy.report.page.axes import (
     plain_ticks,
     scale,
 )
-from swin_deploy.report.page.contents import Scaling, Timing
+from swin_deploy.report.page.contents import Scaling
 from swin_deploy.report.page.svg import FAINT, MARKERS, PAPER, SERIES, TEXT, Figure, draw
 from swin_deploy.report.page.tables import significant
 
@@ -34,7 +35,7 @@ class Row:
     """A timing of a source, called what a figure calls it."""
 
     name: str
-    timing: Timing
+    timing: Measurement
 
 
 def plot_latency(rows: Sequence[Row]) -> Figure:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.bench.report import BenchReport
 from swin_deploy.errors import InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.records import decode, load_json
-from swin_deploy.report.page.contents import Bench, Evaluation, Scaling, Sensitivity
+from swin_deploy.report.page.contents import Evaluation, Scaling, Sensitivity
 from swin_deploy.verify.comparison import VerifyReport
 from swin_deploy.verify.report import ChecksReport
 
@@ -47,7 +48,7 @@ KINDS = (
         "swin-deploy export --out {run}",
     ),
     Kind(
-        *("bench.json", (3, 4), ("measurements", "rounds"), Bench),
+        *("bench.json", (3, 4), ("measurements", "rounds"), BenchReport),
         *("swin-deploy bench --engine {run}", "latency and throughput"),
     ),
     Kind(

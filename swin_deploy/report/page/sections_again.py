@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from swin_deploy.bench.report import BenchReport
 from swin_deploy.evaluate.eager import EagerRunner
-from swin_deploy.report.page.contents import Bench, Evaluation
+from swin_deploy.report.page.contents import Evaluation
 from swin_deploy.report.page.deployment import Deployment, shell
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section, having, label, named
@@ -47,7 +48,7 @@ def _commands(source: Source, run: Deployment) -> tuple[list[str], list[str]]:
     return lines, lacks
 
 
-def _bench(bench: Bench, run: Deployment) -> str:
+def _bench(bench: BenchReport, run: Deployment) -> str:
     """One engine alone where one alone was measured."""
     inside = (file.path for file in run.files if bench.engine.endswith(f"/{file.path}"))
     engine = PurePath(run.folder, next(inside, ""))
