@@ -64,23 +64,52 @@ def _share(right: int) -> dict[str, Any]:
     return {"right": right, "share": right / 1000, "interval": [right / 1000 - 0.01, 1.0]}
 
 
+def evaluated(name: str, right: int, top5: int | None) -> dict[str, Any]:
+    """An artifact of ``evaluate.json``."""
+    row = {"name": name, "path": "/then/pocket", "precision": "fp32", "sha256": []}
+    top = {"top1": _share(right), "top5": None if top5 is None else _share(top5)}
+    return row | top | {"not_finite": 0}
+
+
 def evaluation() -> dict[str, Any]:
     """``evaluate.json``, of two engines."""
     pair = {"a": "engine fp32", "b": "engine int8", "drop_points": 0.2, "p_value": 0.69}
     pair |= {"interval_points": [-0.3, 0.7], "only_a_right": 4, "only_b_right": 2}
+    pair |= {"both_right": 983, "both_wrong": 11, "disagreements": 8}
+    flip = {"image": "3/a.png", "label": 3, "a": 3, "b": 5, "change": "worse"}
+    steps = {"crop": 0.9, "mean": [0.5], "std": [0.5]}
+    images = {"images": "0" * 64, "count": 1000, "seed": None, "size": [32, 32], "pillow": "12.0"}
     return {
         "kind": "evaluate",
         "schema_version": 1,
         "data": "digits/val",
         "images": 1000,
-        "artifacts": [
-            {"name": "engine fp32", "top1": _share(987), "top5": _share(999), "not_finite": 0},
-            {"name": "engine int8", "top1": _share(985), "top5": None, "not_finite": 0},
-        ],
-        "pairs": [pair | {"disagreements": 8}],
+        "found": 1000,
+        "classes": 10,
+        "class_names": [],
+        "left_out": [{"image": "3/b.png", "problem": "cut off"}],
+        "artifacts": [evaluated("engine fp32", 987, 999), evaluated("engine int8", 985, None)],
+        "pairs": [pair | {"confusion": [{"a": 3, "b": 5, "images": 8}], "flips": [flip]}],
+        "predictions_sha256": "0" * 64,
+        "report": "/then/pocket/evaluate.json",
         "notes": ["3 photos cannot be read, and are left out"],
         "not_run": {},
-        "work": {"machine": dict(MACHINE)},
+        "identity": {
+            "artifacts": [{"name": "engine fp32", "precision": "fp32", "files": [], "seed": None}],
+            "images": [images | {"preprocessing": steps, "labels": "0" * 64}],
+            "settings": {"batch": 16, "threads": 1, "shard": 64},
+            "packages": {"torch": "2.9.0", "openvino": None},
+            "source": "0" * 64,
+        },
+        "work": {
+            "by": "one process",
+            "workers": 1,
+            "images": 1000,
+            "seconds": 2.0,
+            "images_per_s": 500.0,
+            "lost": [],
+            "machine": dict(MACHINE),
+        },
     }
 
 

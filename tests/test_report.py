@@ -365,8 +365,8 @@ def test_commands_have_all_that_was_recorded(
     evaluation["artifacts"] = [
         row | {"name": name, "path": path} for name, path in zip(names, paths, strict=True)
     ]
-    evaluation["identity"] = {"images": [{"count": 1000, "seed": 3}],
-                              "settings": {"batch": 8, "threads": 2}}  # fmt: skip
+    evaluation["identity"]["images"][0] |= {"count": 1000, "seed": 3}
+    evaluation["identity"]["settings"] |= {"batch": 8, "threads": 2}
     write(run_copy / "evaluate.json", evaluation)
     checks = report_files.checks()
     checks["checks"][0]["inputs"] = "photos x3"

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import report_files
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli.main import run
+from swin_deploy.evaluate.request import EvaluateRequest
+from swin_deploy.evaluate.run import evaluate_artifacts
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.page.reading import KINDS, read_content
 from swin_deploy.verify.request import VerifyRequest
@@ -59,8 +63,30 @@ def test_what_bench_wrote_comes_back(folder: Path) -> None:
     assert engine.images_per_s > 0 == eager.speedup - 1
 
 
+def test_what_evaluate_wrote_comes_back(folder: Path, tmp_path: Path) -> None:
+    held_out = tmp_path / "photos"
+    for name in "0123456":
+        (held_out / name).mkdir(parents=True)
+        pixels = np.full((32, 32), 20 * int(name), np.uint8)
+        Image.fromarray(pixels).save(held_out / name / "a.png")
+    artifacts = (folder, folder / "model.fp16.onnx")
+    evaluate_artifacts(EvaluateRequest(artifacts=artifacts, data=held_out), silent, silent)
+    require_whole(folder / "evaluate.json")
+    found = read(folder / "evaluate.json")
+    assert found.identity.images[0].count == found.images == 7
+    assert len(found.pairs) == len(found.artifacts) - 1
+
+
 Damage = tuple[str, Callable[[], dict[str, Any]], tuple[str | int, ...], object, str]
 DAMAGED: tuple[Damage, ...] = (
+    (
+        *("evaluate.json", report_files.evaluation, ("artifacts", 0, "top1", "share"), 1.5),
+        "artifacts[0].top1.share is 1.5, not from 0 to 1",
+    ),
+    (
+        *("evaluate.json", report_files.evaluation, ("pairs", 0, "flips", 0, "change"), "odd"),
+        "pairs[0].flips[0].change is \"odd\", not one of 'worse', 'better', 'wrong'",
+    ),
     (
         *("bench.json", report_files.bench, ("measurements", 3, "calls"), -1),
         "measurements[3].calls is -1, not from 0 to",

@@ -11,8 +11,9 @@ from typing import Any
 import swin_deploy
 from swin_deploy.bench.report import BenchReport
 from swin_deploy.errors import ConfigError, InputError, caught, raise_all
+from swin_deploy.evaluate.report import EvaluateReport
 from swin_deploy.machine import Machine
-from swin_deploy.report.page.contents import Evaluation, Scaling, Sensitivity
+from swin_deploy.report.page.contents import Scaling, Sensitivity
 from swin_deploy.report.page.costs import EngineCost, read_costs
 from swin_deploy.report.page.deployment import Deployment, as_text, read_deployment, shell
 from swin_deploy.report.page.reading import KINDS, read_content, recognise
@@ -54,7 +55,7 @@ class Source:
     deployment: Deployment | None = None
     verify: VerifyReport | None = None
     bench: BenchReport | None = None
-    evaluate: Evaluation | None = None
+    evaluate: EvaluateReport | None = None
     checks: ChecksReport | None = None
     scaling: Scaling | None = None
     sensitivity: Sensitivity | None = None
@@ -75,10 +76,9 @@ class Source:
     @property
     def machine(self) -> Machine | None:
         """Where the first of its measurements that says so was taken."""
-        found: list[Machine | None]
-        found = [part.machine for part in (self.bench, self.checks, self.scaling) if part]
-        found += [self.evaluate.work.machine] if self.evaluate else []
-        return next((machine for machine in found if machine is not None), None)
+        work = None if self.evaluate is None else self.evaluate.work
+        parts = (self.bench, self.checks, self.scaling, work)
+        return next((part.machine for part in parts if part is not None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swin_deploy.bench.statistics import Measurement
-from swin_deploy.report.page.contents import Accuracy
+from swin_deploy.evaluate.report import Evaluated
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section
 from swin_deploy.report.page.tables import (
@@ -97,7 +97,7 @@ def compare_section(data: ReportData) -> Section:
     return Section(name="compare", title="Side by side", words=words, tables=(table,))
 
 
-def _evaluated(source: Source, best: Measurement | None) -> Accuracy | None:
+def _evaluated(source: Source, best: Measurement | None) -> Evaluated | None:
     """The accuracy of the engine that was measured; else of what the others were compared with.
 
     None of random weights: theirs is that of guessing.

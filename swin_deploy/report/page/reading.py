@@ -8,9 +8,10 @@ from typing import Any
 
 from swin_deploy.bench.report import BenchReport
 from swin_deploy.errors import InputError
+from swin_deploy.evaluate.report import EvaluateReport
 from swin_deploy.files import refuse_impostors
 from swin_deploy.records import decode, load_json
-from swin_deploy.report.page.contents import Evaluation, Scaling, Sensitivity
+from swin_deploy.report.page.contents import Scaling, Sensitivity
 from swin_deploy.verify.comparison import VerifyReport
 from swin_deploy.verify.report import ChecksReport
 
@@ -52,7 +53,7 @@ KINDS = (
         *("swin-deploy bench --engine {run}", "latency and throughput"),
     ),
     Kind(
-        *("evaluate.json", (1,), ("artifacts", "pairs"), Evaluation),
+        *("evaluate.json", (1,), ("artifacts", "pairs"), EvaluateReport),
         *("swin-deploy evaluate {run} --data PHOTOS", "accuracy on labelled photos"),
     ),
     Kind(

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from swin_deploy.bench.report import BenchReport
 from swin_deploy.evaluate.eager import EagerRunner
-from swin_deploy.report.page.contents import Evaluation
+from swin_deploy.evaluate.report import EvaluateReport
 from swin_deploy.report.page.deployment import Deployment, shell
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section, having, label, named
@@ -59,7 +59,7 @@ def _bench(bench: BenchReport, run: Deployment) -> str:
     return shell("swin-deploy", "bench", *words)
 
 
-def _evaluate(found: Evaluation, folder: str) -> str:
+def _evaluate(found: EvaluateReport, folder: str) -> str:
     """All artifacts, once each; those of the run by its name here, wherever the run was then."""
     home = PurePath(found.report).parent
     paths = [PurePath(row.path) for row in found.artifacts if row.path]
@@ -74,8 +74,8 @@ def _evaluate(found: Evaluation, folder: str) -> str:
     if sample is not None and sample.count < found.found:
         words += ["--limit", str(sample.count)]
         words += ["--seed", str(sample.seed)] if sample.seed else []
-    if (settings := found.identity.settings) is not None:
-        words += ["--batch", str(settings.batch), "--threads", str(settings.threads)]
+    settings = found.identity.settings
+    words += ["--batch", str(settings.batch), "--threads", str(settings.threads)]
     return shell("swin-deploy", "evaluate", *words)
 
 

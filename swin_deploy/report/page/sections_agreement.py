@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swin_deploy.report.page.contents import Pair, Right
+from swin_deploy.evaluate.report import Pair, Right
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement
 from swin_deploy.report.page.section import Section, having, label_cell, named
