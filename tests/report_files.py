@@ -172,16 +172,34 @@ def checks() -> dict[str, Any]:
 def scaling() -> dict[str, Any]:
     """``scaling.json``, of two networks."""
     points = [
-        {"network": name, "area": side * side, "batch": 1, "time_ms": float(side) ** power}
+        {
+            "name": f"{name} {side}x{side} batch 1",
+            "network": name,
+            "batch": 1,
+            "image_size": [side, side],
+            "area": side * side,
+            "nodes": 9,
+            "flops": 9,
+            "activation_bytes": 9,
+            "constant_bytes": 9,
+            "time_ms": float(side) ** power,
+            "time_low_ms": 1.0,
+            "time_high_ms": 1.0,
+            "time_variation": 0.0,
+            "peak_bytes": None,
+            "working_bytes": None,
+        }
         for name, power in (("swin_t", 2.0), ("vit_t_16", 3.0))
         for side in (224, 448)
     ]
-    fit = {"axis": "area", "cost": "time_ms", "low": None, "high": None}
+    fit = {"axis": "area", "batch": 1, "cost": "time_ms", "low": None, "high": None}
+    fit |= {"points": 2, "largest": 1.0}
     return {
         "schema_version": 1,
         "runtime": "onnxruntime",
         "threads": 2,
         "rounds": 2,
+        "seed": 0,
         "machine": dict(MACHINE),
         "points": points,
         "fits": [fit | {"network": "swin_t", "exponent": 1.0}],
@@ -191,23 +209,32 @@ def scaling() -> dict[str, Any]:
 
 def sensitivity() -> dict[str, Any]:
     """``sensitivity.json``, with a suggestion."""
+    labelled = {"right": None, "accuracy": None, "interval": None}
     effect = {"mean_sqnr_db": 50.0, "sqnr_db": 45.5, "agreement": 0.95, "drop_points": None}
-    places = [
+    effect |= {"agreeing": 28} | labelled
+    places: list[dict[str, Any]] = [
         effect | {"name": "layers.0.blocks.1.attn", "kind": "attention", "sqnr_db": 30.25},
         effect | {"name": "layers.0.blocks.0.mlp.fc1", "kind": "fc1"},
         effect | {"name": "layers.0.blocks.0.mlp.fc2", "kind": "fc2", "sqnr_db": None},
     ]
-    mixed = {"max_drop_points": None, "min_sqnr_db": 40.0, "quantised": 2, "drop_points": None}
+    places = [place | {"order": order} for order, place in enumerate(places)]
+    cost = {"compiler": "tensorrt_rtx 1.7", "kernels": 9, "fused_attentions": 6}
+    cost |= {"activation_bytes": 9, "weight_bytes": None}
+    mixed = effect | {"max_drop_points": None, "min_sqnr_db": 40.0, "quantised": 2}
+    mixed |= {"placements_tried": 3, "cost": {"all": cost, "mixed": None}}
     mixed |= {"keep": [places[0]["name"]], "left": [places[0]["name"]]}
     return {
         "kind": "sensitivity",
         "schema_version": 1,
         "network": "pocket",
+        "run": "artifacts/pocket",
         "recipe": "tensorrt",
         "method": "percentile",
         "calibration_images": 100,
         "images": 30,
+        "fp32": labelled,
         "places": places,
+        "all": effect,
         "mixed": mixed | {"mean_sqnr_db": 48.0, "sqnr_db": 41.5},
         "notes": ["measured on the images of the calibration"],
     }

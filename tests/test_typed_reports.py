@@ -15,10 +15,17 @@ from PIL import Image
 import report_files
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli.main import run
+from swin_deploy.engine.traffic import GraphCost
 from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.evaluate.run import evaluate_artifacts
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.report.page.reading import KINDS, read_content
+from swin_deploy.scaling import run as scaling
+from swin_deploy.scaling.report import Compiled, Turn
+from swin_deploy.scaling.request import ScalingRequest
+from swin_deploy.sensitivity.request import SensitivityRequest
+from swin_deploy.sensitivity.run import measure_sensitivity
+from swin_deploy.variants import find_variant
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.run import check_run
 
@@ -77,8 +84,59 @@ def test_what_evaluate_wrote_comes_back(folder: Path, tmp_path: Path) -> None:
     assert len(found.pairs) == len(found.artifacts) - 1
 
 
+def require_whole_but_for_the_journal(path: Path, report: dict[str, Any]) -> None:
+    found, written = json.loads(json.dumps(read(path).as_dict())), json.loads(path.read_text())
+    assert found == json.loads(json.dumps(report))
+    own = {"kind", "schema_version", "identity", "measured"}  # of the journal
+    assert found.keys() | own == written.keys() - {"kept"}
+
+
+def test_what_scaling_wrote_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = Turn(time_ms=2.0, cpu_ms=1.5, calls=3, peak_bytes=7, working_bytes=None)
+    cost = GraphCost(nodes=1, flops=2, activation_bytes=3, constant_bytes=4)
+    compiled = Compiled(compiler="x", kernels=5, fused_attentions=6, compiled_bytes=7)
+    monkeypatch.setattr(scaling, "measure_onnx", lambda *_: turn)
+    monkeypatch.setattr(scaling, "require_installed", lambda _: None)
+    monkeypatch.setattr(scaling.Graphs, "path", lambda *_: tmp_path)
+    monkeypatch.setattr(scaling.Graphs, "describe", lambda *_: cost)
+    monkeypatch.setattr(scaling.Graphs, "compile", lambda *_: compiled)
+    for known in (False, True):
+        request = ScalingRequest(
+            networks=(find_variant("swin_t"),),
+            sizes=((224, 224), (448, 448)),
+            compiled=known,
+            out=tmp_path,
+        )
+        report = scaling.measure_scaling(request, silent, silent)
+        require_whole_but_for_the_journal(tmp_path / "scaling.json", report)
+        assert all(("kernels" in point) == known for point in report["points"])
+
+
+@pytest.mark.parametrize("goal", [None, 20.0])
+def test_what_sensitivity_wrote_comes_back(
+    goal: float | None, folder: Path, tmp_path: Path
+) -> None:
+    for name in "abc":
+        pixels = np.random.default_rng(ord(name)).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    request = SensitivityRequest(
+        run=folder, calibration=tmp_path, kind="onnxruntime", min_sqnr_db=goal
+    )
+    report = measure_sensitivity(request, silent, silent)
+    require_whole_but_for_the_journal(folder / "sensitivity.json", report)
+    assert (report["mixed"] is None) == (goal is None)
+
+
 Damage = tuple[str, Callable[[], dict[str, Any]], tuple[str | int, ...], object, str]
 DAMAGED: tuple[Damage, ...] = (
+    (
+        *("scaling.json", report_files.scaling, ("fits", 0, "axis"), "depth"),
+        "fits[0].axis is \"depth\", not one of 'area', 'batch'",
+    ),
+    (
+        *("sensitivity.json", report_files.sensitivity, ("mixed", "cost", "all", "kernels"), None),
+        "mixed.cost.all.kernels is null, not an integer",
+    ),
     (
         *("evaluate.json", report_files.evaluation, ("artifacts", 0, "top1", "share"), 1.5),
         "artifacts[0].top1.share is 1.5, not from 0 to 1",

@@ -13,11 +13,12 @@ from swin_deploy.bench.report import BenchReport
 from swin_deploy.errors import ConfigError, InputError, caught, raise_all
 from swin_deploy.evaluate.report import EvaluateReport
 from swin_deploy.machine import Machine
-from swin_deploy.report.page.contents import Scaling, Sensitivity
 from swin_deploy.report.page.costs import EngineCost, read_costs
 from swin_deploy.report.page.deployment import Deployment, as_text, read_deployment, shell
 from swin_deploy.report.page.reading import KINDS, read_content, recognise
 from swin_deploy.run.finished import Run, require_run
+from swin_deploy.scaling.report import ScalingReport
+from swin_deploy.sensitivity.report import SensitivityReport
 from swin_deploy.verify.comparison import VerifyReport
 from swin_deploy.verify.report import ChecksReport
 
@@ -57,8 +58,8 @@ class Source:
     bench: BenchReport | None = None
     evaluate: EvaluateReport | None = None
     checks: ChecksReport | None = None
-    scaling: Scaling | None = None
-    sensitivity: Sensitivity | None = None
+    scaling: ScalingReport | None = None
+    sensitivity: SensitivityReport | None = None
     costs: tuple[EngineCost, ...] = ()
     missing: tuple[Missing, ...] = ()
 

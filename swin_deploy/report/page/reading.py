@@ -11,7 +11,8 @@ from swin_deploy.errors import InputError
 from swin_deploy.evaluate.report import EvaluateReport
 from swin_deploy.files import refuse_impostors
 from swin_deploy.records import decode, load_json
-from swin_deploy.report.page.contents import Scaling, Sensitivity
+from swin_deploy.scaling.report import ScalingReport
+from swin_deploy.sensitivity.report import SensitivityReport
 from swin_deploy.verify.comparison import VerifyReport
 from swin_deploy.verify.report import ChecksReport
 
@@ -60,9 +61,11 @@ KINDS = (
         *("checks.json", (1, 2), ("bisections",), ChecksReport),
         *("swin-deploy verify {run} --bisect", "error along the depth", "bisections"),
     ),
-    Kind("scaling.json", (1,), ("points", "fits"), Scaling, "swin-deploy scaling --out {run}"),
     Kind(
-        *("sensitivity.json", (1,), ("places", "mixed"), Sensitivity),
+        "scaling.json", (1,), ("points", "fits"), ScalingReport, "swin-deploy scaling --out {run}"
+    ),
+    Kind(
+        *("sensitivity.json", (1,), ("places", "mixed"), SensitivityReport),
         "swin-deploy sensitivity {run} --calibration PHOTOS",
     ),
 )
