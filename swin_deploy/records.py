@@ -281,7 +281,7 @@ def _decode_dataclass(kind: Any, value: object, key: str, newer: bool) -> object
             raise _MisfitError(_join(key, name), "missing", "there")
     try:
         return kind(**read)
-    except ConfigError as error:  # what its own check refused
+    except (ConfigError, InputError) as error:  # what its own check refused
         raise _MisfitError(key, value, f"allowed: {error.problem}") from error
 
 

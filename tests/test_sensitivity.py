@@ -368,7 +368,7 @@ def test_a_measurement_that_does_not_fit_is_named(
     (tmp_path / "out.json").write_text(json.dumps(report))
     capsys.readouterr()
     assert cli.run(command) == 3
-    words = 'out.json: measured.all.agreeing is "most", not an integer; try: remove it'
+    words = 'out.json: measured.all.agreeing is "most", not an integer; try: move it away'
     assert words in capsys.readouterr().err
 
 

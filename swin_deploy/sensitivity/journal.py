@@ -74,7 +74,7 @@ class Journal:
         Raises:
             InputError: It does not fit.
         """
-        return decode(kind, self.measured[name], self._found, "remove it", f"measured.{name}")
+        return decode(kind, self.measured[name], self._found, "move it away", f"measured.{name}")
 
     def finish(self, report: dict[str, Any]) -> None:
         """Write the report with all measurements, and remove what stood beside it.
