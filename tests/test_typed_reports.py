@@ -127,6 +127,35 @@ def test_what_sensitivity_wrote_comes_back(
     assert (report["mixed"] is None) == (goal is None)
 
 
+LATER: tuple[tuple[str, Callable[[], dict[str, Any]], str, set[str]], ...] = (
+    # What the first files of the oldest schema that is read had not, at the top and in some rows.
+    ("verify.json", report_files.verified, "", {"batches"}),
+    (
+        *("verify.json", report_files.verified, "comparisons"),
+        {"reference", "kind", "precision", "where", "judged"},
+    ),
+    ("bench.json", report_files.bench, "", {"kind", "batches", "baselines"}),
+    ("bench.json", report_files.bench, "measurements", {"cuda_graph"}),
+    ("checks.json", report_files.checks, "", {"kind"}),
+    ("checks.json", report_files.checks, "checks", {"precision", "where"}),
+    ("scaling.json", report_files.scaling, "points", {"cpu_ms", "compiled_bytes"}),
+)
+
+
+@pytest.mark.parametrize(("name", "make", "rows", "later"), LATER)
+def test_what_earlier_versions_wrote_is_read(
+    name: str, make: Callable[[], dict[str, Any]], rows: str, later: set[str], tmp_path: Path
+) -> None:
+    kind = next(kind for kind in KINDS if kind.name == name)
+    content = make() | {"schema_version": kind.schemas[0]}
+    for row in content[rows] if rows else [content]:
+        for key in later & row.keys():
+            del row[key]
+    path = tmp_path / name
+    path.write_text(json.dumps(content))
+    assert isinstance(read(path), kind.content)
+
+
 Damage = tuple[str, Callable[[], dict[str, Any]], tuple[str | int, ...], object, str]
 DAMAGED: tuple[Damage, ...] = (
     (
