@@ -14,6 +14,14 @@ DRAWN = 3  # sizes between the ends of a larger one that are checked at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Batches:
+    """The batch sizes that a gate has run; ``seed`` drew them, where there were more."""
+
+    sizes: tuple[int, ...]
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRange:
     """The batch sizes that a graph accepts.
 

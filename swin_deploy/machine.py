@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin_deploy.installed import package_version
+from swin_deploy.records import Count, Number, Reasons, Text
 
 PACKAGES = (
     *("torch", "onnx", "onnxruntime", "onnxsim", "openvino"),
@@ -27,11 +28,11 @@ class Machine:
         packages: Distribution -> version, of those that are installed.
     """
 
-    processor: str
-    cores: int
-    memory_gib: float
-    system: str
-    packages: dict[str, str]
+    processor: Text
+    cores: Count
+    memory_gib: Number
+    system: Text
+    packages: Reasons
 
 
 def describe_machine() -> Machine:

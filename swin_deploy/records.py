@@ -11,10 +11,11 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from swin_deploy.errors import ConfigError, InputError
 
@@ -30,6 +31,30 @@ _DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(sorted(set(range(256)) - _DEEPER.keys()))
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SHOWN = 60  # characters of a value in a message
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, or of how many characters or entries something has: both may be reached.
+
+    ``decode`` refuses what is outside where it is metadata of a type, as ``Text`` and the next are.
+    """
+
+    low: float
+    high: float
+
+
+# What a report that anyone may have written can hold, so that all of it can be shown.
+Text = Annotated[str, Within(0, 4000)]
+# Wider than any measurement, and narrow enough for a sum or a margin of them to be finite.
+Number = Annotated[float, Within(-1e15, 1e15)]
+Positive = Annotated[float, Within(1e-9, 1e15)]
+Share = Annotated[float, Within(0, 1)]
+Count = Annotated[int, Within(0, (1 << 53) - 1)]
+Batch = Annotated[int, Within(1, (1 << 31) - 1)]
+Interval = tuple[Number, Number]
+Rows = Annotated[tuple[T, ...], Within(0, 20_000)]
+Reasons = Annotated[dict[Text, Text], Within(0, 20_000)]
 
 
 def parse_json(content: bytes, where: object, hint: str = "", *, finite: bool = True) -> Any:
@@ -111,7 +136,15 @@ def load_json(path: Path, hint: str = "", *, finite: bool = True) -> dict[str, A
     return value
 
 
-def decode(kind: type[T], value: object, where: object, hint: str = "", key: str = "") -> T:
+def decode(
+    kind: type[T],
+    value: object,
+    where: object,
+    hint: str = "",
+    key: str = "",
+    *,
+    newer: bool = False,
+) -> T:
     """A value of ``parse_json`` as a dataclass, with every type in it checked.
 
     What ``dataclasses.asdict`` made of one, and JSON has kept, comes back equal.
@@ -122,12 +155,13 @@ def decode(kind: type[T], value: object, where: object, hint: str = "", key: str
         where: The file, for messages.
         hint: What to try where it does not fit.
         key: Its place in the file, for messages.
+        newer: Pass over keys that the dataclasses have not: a newer version may have added them.
 
     Raises:
         InputError: It does not fit; names the key, what is there and what should be.
     """
     try:
-        return typing.cast(T, _decode(kind, value, key))
+        return typing.cast(T, _decode(kind, value, key, newer))
     except _MisfitError as error:
         raise InputError(f"{where}: {error}", hint) from error
 
@@ -138,27 +172,31 @@ class _MisfitError(Exception):
         super().__init__(f"{key or 'it'} is {_show(found)}, not {wanted}")
 
 
-def _decode(kind: Any, value: object, key: str) -> object:
+def _decode(kind: Any, value: object, key: str, newer: bool) -> object:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
+    if origin is Annotated:
+        return _decode_within(arguments, value, key, newer)
     if origin in (typing.Union, types.UnionType):
-        return _decode_union(arguments, value, key)
+        return _decode_union(arguments, value, key, newer)
     if origin is typing.Literal:
         # By type too: True equals 1.
         if any(value == one and type(value) is type(one) for one in arguments):
             return value
         raise _MisfitError(key, value, f"one of {', '.join(map(repr, arguments))}")
     if is_dataclass(kind):
-        return _decode_dataclass(kind, value, key)
+        return _decode_dataclass(kind, value, key, newer)
     if origin in (tuple, list):
-        return _decode_array(origin, arguments, value, key)
+        return _decode_array(origin, arguments, value, key, newer)
     if origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise _MisfitError(key, value, "an object")
         of, inner = arguments
         return {
-            _decode(of, name, f"a key of {key}"): _decode(inner, one, _join(key, name))
+            _decode(of, name, f"a key of {key}", newer): _decode(
+                inner, one, _join(key, name), newer
+            )
             for name, one in value.items()
         }
     if kind is float and type(value) is int:
@@ -179,17 +217,30 @@ _NAMES: dict[Any, str] = {
 }
 
 
-def _decode_union(kinds: tuple[Any, ...], value: object, key: str) -> object:
+def _decode_within(arguments: tuple[Any, ...], value: object, key: str, newer: bool) -> object:
+    kind, *metadata = arguments
+    found: Any = _decode(kind, value, key, newer)
+    for bound in metadata:
+        size, of = (found, "") if isinstance(found, int | float) else (len(found), " entries")
+        if not bound.low <= size <= bound.high:
+            of = " characters" if isinstance(found, str) else of
+            raise _MisfitError(key, value, f"from {bound.low:g} to {bound.high:g}{of}")
+    return found
+
+
+def _decode_union(kinds: tuple[Any, ...], value: object, key: str, newer: bool) -> object:
     problems = []
     for kind in kinds:
         try:
-            return _decode(kind, value, key)
+            return _decode(kind, value, key, newer)
         except _MisfitError as error:
             problems.append(error)
     raise max(problems, key=lambda problem: len(problem.key))  # within it, rather than not null
 
 
-def _decode_array(origin: Any, kinds: tuple[Any, ...], value: object, key: str) -> object:
+def _decode_array(
+    origin: Any, kinds: tuple[Any, ...], value: object, key: str, newer: bool
+) -> object:
     if not isinstance(value, list):
         raise _MisfitError(key, value, "an array")
     if origin is list or kinds[1:] == (...,):
@@ -199,28 +250,38 @@ def _decode_array(origin: Any, kinds: tuple[Any, ...], value: object, key: str) 
     else:
         raise _MisfitError(key, value, f"an array of {len(kinds)}")
     found = (
-        _decode(kind, one, f"{key}[{i}]")
+        _decode(kind, one, f"{key}[{i}]", newer)
         for i, (kind, one) in enumerate(zip(each, value, strict=True))
     )
     return origin(found)
 
 
-def _decode_dataclass(kind: Any, value: object, key: str) -> object:
+@cache
+def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
+    """Name -> type of what a dataclass is made of, and whether it has to be there."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {
+        one.name: (hints[one.name], one.default is MISSING and one.default_factory is MISSING)
+        for one in fields(kind)
+        if one.init
+    }
+
+
+def _decode_dataclass(kind: Any, value: object, key: str, newer: bool) -> object:
     if not isinstance(value, dict):
         raise _MisfitError(key, value, "an object")
-    hints = typing.get_type_hints(kind)
-    names = {field.name: field for field in fields(kind) if field.init}
-    if unknown := sorted(value.keys() - names.keys()):
+    known = _fields_of(kind)
+    if not newer and (unknown := sorted(value.keys() - known.keys())):
         raise _MisfitError(_join(key, unknown[0]), value[unknown[0]], "a key of this version")
     read = {}
-    for name, field in names.items():
+    for name, (hint, needed) in known.items():
         if name in value:
-            read[name] = _decode(hints[name], value[name], _join(key, name))
-        elif field.default is MISSING and field.default_factory is MISSING:
+            read[name] = _decode(hint, value[name], _join(key, name), newer)
+        elif needed:
             raise _MisfitError(_join(key, name), "missing", "there")
     try:
         return kind(**read)
-    except ConfigError as error:  # what its own check refused
+    except (ConfigError, InputError) as error:  # what its own check refused
         raise _MisfitError(key, value, f"allowed: {error.problem}") from error
 
 

@@ -14,7 +14,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.engine import build, tensorrt_build
 from swin_deploy.engine import open as engine_open
 from swin_deploy.engine.build import build_engine
-from swin_deploy.engine.listing import Listing, from_dict
+from swin_deploy.engine.listing import Listing, load_listing
 from swin_deploy.engine.listing_log import read_listing
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.targets import TARGETS, find_target
@@ -25,7 +25,6 @@ from swin_deploy.errors import (
     EnvironmentMissingError,
     InputError,
 )
-from swin_deploy.files import read_json
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -84,7 +83,7 @@ def test_an_engine_whose_kernels_cannot_be_read_is_built_and_says_so(
     )
     assert built.kernels is None
     assert built.notes == ("engine x.plan is fine, its kernels are not known: another layout",)
-    assert from_dict(read_json(tmp_path / "x.kernels.json") or {}, "x").problem == "another layout"
+    assert load_listing(tmp_path / "x.kernels.json").problem == "another layout"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,6 @@ from swin_deploy.evaluate.run import evaluate_artifacts
 from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards, misfit
 from swin_deploy.evaluate.statistics import (
     describe_pair,
-    list_flips,
     mcnemar,
     paired_interval,
 )
@@ -438,23 +437,16 @@ def test_mcnemar_of_many_images_is_the_normal_one() -> None:
 def test_pairs_by_hand() -> None:
     labels = np.array([0, 0, 1, 1, 2])
     a, b = np.array([0, 0, 1, 0, 1]), np.array([0, 1, 0, 1, 0])
-    found = describe_pair(a, b, labels)
-    assert [found[k] for k in ("both_right", "only_a_right", "only_b_right", "both_wrong")] == [
-        *(1, 2, 1, 1)
-    ]
-    assert found["drop_points"] == pytest.approx(20)
-    assert (
-        found["confusion"]
-        == [
-            {"a": 1, "b": 0, "images": 2},
-            {"a": 0, "b": 1, "images": 2},
-        ][::-1]
+    found = describe_pair(("one", "other"), a, b, labels, "vwxyz")
+    assert (found.both_right, found.only_a_right, found.only_b_right, found.both_wrong) == (
+        *(1, 2, 1, 1),
     )
+    assert found.drop_points == pytest.approx(20)
+    assert [(row.a, row.b, row.images) for row in found.confusion] == [(0, 1, 2), (1, 0, 2)]
     low, high = paired_interval(2, 1, 5)
     assert (low + high) / 2 == pytest.approx(1 / 7)
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(4 - 1 / 7) / 7)
-    flips = list_flips(a, b, labels, list("vwxyz"))
-    assert [(f["image"], f["change"]) for f in flips] == [
+    assert [(flip.image, flip.change) for flip in found.flips] == [
         *(("w", "worse"), ("x", "worse"), ("y", "better"), ("z", "wrong"))
     ]
 

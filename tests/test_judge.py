@@ -303,7 +303,7 @@ def test_a_verdict_follows_its_floor() -> None:
     assert row.below_floor
     assert row.held_to({"logits": 90.0})
     assert not row.held_to({"stage1": 90.0})
-    assert row.not_judged("why not").as_dict()["reason"] == "not judged: why not"
+    assert row.not_judged("why not").row().reason == "not judged: why not"
     broken = replace(row, problem="1 of 2 outputs are NaN or infinite", sqnr_db=-math.inf)
     assert not broken.below_floor
     assert not broken.held_to({"logits": -math.inf})
@@ -312,7 +312,8 @@ def test_a_verdict_follows_its_floor() -> None:
 
 def test_json_has_no_numbers_that_json_has_not() -> None:
     row = compare("x", "y", REFERENCE, nan_in(REFERENCE), "fp16")
-    written = json.loads(json.dumps(row.as_dict(), allow_nan=False))
+    written = Verification((row,), {}).as_dict()["comparisons"][0]
+    assert written == json.loads(json.dumps(written, allow_nan=False))
     assert [written[key] for key in ("sqnr_db", "cosine", "max_abs_error")] == [None] * 3
     assert written["precision"] == "fp16"
     assert finite({"a": [math.inf, (1.0, "x")], "b": None}) == {"a": [None, [1.0, "x"]], "b": None}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from swin_deploy.engine.listing import from_dict
+from swin_deploy.engine.listing import from_dict, load_listing
 from swin_deploy.engine.listing_inspector import read_inspector
 from swin_deploy.errors import InputError
 from swin_deploy.pipeline.run import RunResult
@@ -138,6 +138,17 @@ def test_a_listing_survives_its_file() -> None:
     for damage in ({}, data | {"schema_version": 2}, data | {"kernels": [{"name": "x"}]}):
         with pytest.raises(InputError, match="export again"):
             from_dict(damage, "x")
+
+
+def test_a_kernel_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    data = json.loads(json.dumps(read_inspector(json.dumps(TENSORRT_10)).as_dict()))
+    data["kernels"][0]["outputs"][0]["dtype"] = "Half a byte"
+    path = tmp_path / "x.kernels.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError) as caught:
+        load_listing(path)
+    assert caught.value.problem.startswith(f"{path}: kernels[0].outputs[0] is ")
+    assert caught.value.problem.endswith("unknown datatype Half a byte in the compiler's listing")
 
 
 @pytest.mark.gpu

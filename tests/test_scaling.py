@@ -28,6 +28,7 @@ from swin_deploy.scaling import graphs as graphs_module
 from swin_deploy.scaling import measure, run
 from swin_deploy.scaling.fit import fit_power_law
 from swin_deploy.scaling.graphs import Graphs
+from swin_deploy.scaling.report import Turn
 from swin_deploy.scaling.request import NETWORKS, SIZES, Point, ScalingRequest
 from swin_deploy.variants import Variant, find_variant
 from swin_deploy.vit_architecture import VitConfig
@@ -268,15 +269,16 @@ def fake(
     """Replace what is exported and run by figures; returns the turns, in their order."""
     turns: list[tuple[str, int]] = []
 
-    def turn(point: Point, *rest: object) -> dict[str, Any]:
+    def turn(point: Point, *rest: object) -> Turn:
         number = [name for name, _ in turns].count(point.name)
         figure = time_ms(point, number)
         turns.append((point.name, number))
-        memory = {"peak_bytes": None, "working_bytes": None}
-        return {"time_ms": figure, "cpu_ms": figure, "calls": 1, **memory}
+        return Turn(time_ms=figure, cpu_ms=figure, calls=1, peak_bytes=None, working_bytes=None)
 
-    def describe(self: Graphs, point: Point) -> dict[str, Any]:
-        return {"flops": point.area, "activation_bytes": point.area**2}
+    def describe(self: Graphs, point: Point) -> GraphCost:
+        return GraphCost(
+            nodes=1, flops=point.area, activation_bytes=point.area**2, constant_bytes=0
+        )
 
     monkeypatch.setattr(run, "measure_eager", turn)
     monkeypatch.setattr(Graphs, "describe", describe)
@@ -370,7 +372,7 @@ class Hungry:
 MIB = 2**20
 
 
-def take_and_give_back() -> dict[str, Any]:
+def take_and_give_back() -> Turn:
     """In a process of its own, as points are measured: a library may make malloc keep memory."""
     before = measure._resident("VmRSS")
     np.ones(256 * MIB, np.uint8)
@@ -380,8 +382,8 @@ def take_and_give_back() -> dict[str, Any]:
 def test_memory_is_that_of_the_calls_alone(tmp_path: Path) -> None:
     """What loading took, and gave back, is not in it."""
     turn = run_in_child(take_and_give_back, tmp_path / "log", 120)
-    assert 60 * MIB < turn["working_bytes"] < 128 * MIB
-    assert turn["peak_bytes"] < 160 * MIB
+    assert 60 * MIB < turn.working_bytes < 128 * MIB
+    assert turn.peak_bytes < 160 * MIB
 
 
 def test_memory_is_null_where_the_kernel_does_not_tell(
@@ -389,17 +391,17 @@ def test_memory_is_null_where_the_kernel_does_not_tell(
 ) -> None:
     monkeypatch.setattr(measure, "_CLEAR", tmp_path / "missing" / "clear_refs")
     turn = measure._clock(Hungry(1), SWIN.config, 1, 0)
-    assert turn["working_bytes"] is None
-    assert turn["peak_bytes"] is None
-    assert turn["calls"] >= 1
+    assert turn.working_bytes is None
+    assert turn.peak_bytes is None
+    assert turn.calls >= 1
 
 
 @pytest.mark.skipif(not TARGETS["rtx"].installed, reason="needs tensorrt_rtx")
 def test_what_the_compiler_makes_of_it(graphs: Graphs) -> None:
     point = Point(variant=SWIN.with_image_size((32, 32)), batch=1)
     compiled = graphs.compile(point)
-    assert compiled["fused_attentions"] == sum(SWIN.config.depths)
-    assert 0 < compiled["compiled_bytes"] < cost_graph(graphs.path(point)).activation_bytes
+    assert compiled.fused_attentions == sum(SWIN.config.depths)
+    assert 0 < compiled.compiled_bytes < cost_graph(graphs.path(point)).activation_bytes
 
 
 def test_the_command_from_end_to_end(
@@ -436,5 +438,5 @@ def test_the_command_from_end_to_end(
 def test_the_eager_network_can_be_timed(tmp_path: Path) -> None:
     point = Point(variant=SWIN.with_image_size((16, 16)), batch=2)
     turn = measure.measure_eager(point, 0, 1, tmp_path / "log")
-    assert turn["time_ms"] > 0
-    assert turn["calls"] >= 1
+    assert turn.time_ms > 0
+    assert turn.calls >= 1

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import ceil, log2
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -45,11 +45,14 @@ from swin_deploy.graph.int8.sensitivity import (
 )
 from swin_deploy.metrics import mean_sqnr_db, sqnr_db, wilson_interval
 from swin_deploy.pipeline.run import run_export
+from swin_deploy.records import decode
 from swin_deploy.report.sensitivity_plot import plot_sensitivity
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.sensitivity import run as sensitivity_run
+from swin_deploy.sensitivity.figures import effect_of, effect_row
 from swin_deploy.sensitivity.journal import Journal
 from swin_deploy.sensitivity.measure import Laboratory
+from swin_deploy.sensitivity.report import Baseline, EffectRow
 from swin_deploy.sensitivity.request import SensitivityRequest
 from swin_deploy.sensitivity.run import measure_sensitivity
 from swin_deploy.sensitivity.search import find_fewest
@@ -228,9 +231,9 @@ def test_an_effect_is_that_of_the_definition() -> None:
     assert (effect.agreeing, effect.right) == (1, 2)
     equal = compare_logits(reference, reference, None)
     assert equal == Effect(np.inf, np.inf, 2, None)
-    assert equal.as_dict()["sqnr_db"] is None
+    assert effect_row(equal).sqnr_db is None
     for one in (effect, equal):
-        assert Effect.from_dict(json.loads(json.dumps(one.as_dict()))) == one
+        assert effect_of(decode(EffectRow, asdict(effect_row(one)), "x")) == one
     assert mean_sqnr_db(reference, logits * np.nan) == -np.inf
     assert mean_sqnr_db(reference * np.nan, logits) == -np.inf
     with pytest.raises(InputError, match="are zero"):
@@ -350,6 +353,30 @@ def test_another_goal_measures_only_what_is_new(
     with pytest.raises(TypeError):  # another method: everything is measured again
         measure_sensitivity(replace(request, method="minmax"), print, notes.append)
     assert any("is of another method: measuring again" in note for note in notes)
+
+
+@pytest.mark.fault(39)
+@pytest.mark.usefixtures("uncompiled")
+def test_a_measurement_that_does_not_fit_is_named(
+    pocket: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sensitivity", str(pocket), "--calibration", str(digits / "calibration")]
+    command += ["--out", str(tmp_path / "out.json")]
+    assert cli.run(command) == 0
+    report = read_json(tmp_path / "out.json") or {}
+    report["measured"]["all"]["agreeing"] = "most"
+    (tmp_path / "out.json").write_text(json.dumps(report))
+    capsys.readouterr()
+    assert cli.run(command) == 3
+    words = 'out.json: measured.all.agreeing is "most", not an integer; try: move it away'
+    assert words in capsys.readouterr().err
+
+
+def test_a_journal_gives_what_was_measured(tmp_path: Path) -> None:
+    found = Baseline(images=3, right=None, left_out=("a.png cannot be read",))
+    for measure in (lambda: found, None):
+        journal = Journal(tmp_path / "x.json", {}, lambda text: None)
+        assert journal.get("fp32", Baseline, cast(Any, measure)) == found
 
 
 KILLED = """

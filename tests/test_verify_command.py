@@ -556,7 +556,7 @@ def test_int8_is_judged_on_photos_alone(masked: Run) -> None:
     (reported,) = check_pair(masked, eager, int8, noise, results, {})
     assert reported
     assert not reported.judged
-    assert "ranges of INT8" in reported.as_dict()["reason"]
+    assert "ranges of INT8" in reported.row().reason
     assert find_problem([reported]) == "nothing was compared that could be judged"
     broken = {"logits": logits}, {"logits": logits * np.nan}
     assert not check_pair(masked, eager, int8, noise, broken, {})[0]

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,6 @@ from swin_deploy.runners.tensorrt import TensorRtRunner
 from swin_deploy.verify import Comparison, Verification, compare_outputs
 from swin_deploy.verify.comparison import NO_PHOTOS
 
-# 4: checks have their precision; 3: intervals, verdicts and roles; 2: a check per output
-SCHEMA_VERSION = 4
 MIN_ROUND_S = 0.2  # a round has as many calls as fit; short ones would time the clock
 
 CLOCKED = 50  # calls of an engine by the clock of the GPU
@@ -85,15 +83,6 @@ class BenchResult:
         """What a reader of the figures has to know."""
         bounds = [text for measurement in self.measurements for text in measurement.warnings]
         return [*stability_warning(self.measurements), *bounds]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The measurements and checks as a JSON object."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "measurements": [asdict(m) | {"unstable": m.unstable} for m in self.measurements],
-            "checks": Verification(self.checks, {}).as_dict()["comparisons"],
-            "warnings": self.warnings,
-        }
 
 
 def run_bench(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from swin_deploy.bench.conditions import condition_warnings, describe_conditions
 from swin_deploy.bench.energy import PowerMeter, find_rails
 from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
 from swin_deploy.bench.names import DEFAULT_BASELINES, Baseline
+from swin_deploy.bench.report import KIND, BenchReport
 from swin_deploy.bench.subject import Subject, open_subject, runs_on_gpu
 from swin_deploy.counts import wrong_counts
 from swin_deploy.data.inputs import make_noise_for
@@ -30,7 +31,6 @@ from swin_deploy.run.names import BENCH
 from swin_deploy.runners.onnxruntime import CPU
 from swin_deploy.variants import Variant
 
-KIND = "bench"
 _EARLIER = ("measurements", "rounds")  # what reports have that do not say their kind
 
 
@@ -127,24 +127,26 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
             interface=subject.interface,
             power=PowerMeter(rails) if rails else None,
         )
-    report = result.as_dict() | {
-        "kind": KIND,
-        "network": config.name,
-        "engine": str(request.engine),
-        "outputs": subject.outputs,
-        "threads": threads,
-        "rounds": spec.rounds,
-        "batches": list(spec.batches),
-        "baselines": list(request.baselines),
-        "conditions": conditions,
-        "machine": asdict(describe_machine()),
-        "not_run": subject.not_run,
-    }
-    report["warnings"] += condition_warnings(conditions) + subject.notes
+    warnings = [*result.warnings, *condition_warnings(conditions), *subject.notes]
     if not subject.known:
-        report["warnings"].append(
+        warnings.append(
             f"outputs were not compared: the weights behind {request.engine} are not known"
         )
+    report = BenchReport(
+        network=config.name,
+        engine=str(request.engine),
+        outputs=subject.outputs,
+        threads=threads,
+        rounds=spec.rounds,
+        batches=spec.batches,
+        baselines=request.baselines,
+        measurements=result.measurements,
+        checks=tuple(check.row() for check in result.checks),
+        conditions=conditions,
+        machine=describe_machine(),
+        warnings=tuple(warnings),
+        not_run=subject.not_run,
+    ).as_dict()
     if subject.run is not None:
         _keep(subject.run.path / BENCH, report)
     return report

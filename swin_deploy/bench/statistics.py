@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from swin_deploy.records import Batch, Count, Number, Positive, Text
+
 RESAMPLES = 9999
 SHOWN, DECIDES = 0.95, 0.99  # confidence of the interval in a table, and of a verdict
 UNSTABLE = 0.10  # coefficient of variation of the turns' medians, on a CPU
@@ -18,7 +20,8 @@ LAUNCH_BOUND = 0.8  # enqueue time over GPU time, where trtexec warns
 
 Turns = list[list[float]]  # seconds of each call of each turn
 Role = Literal["baseline", "candidate"]
-Verdict = Literal["faster", "slower", "not told apart"]
+# Earlier versions called unstable what varied too much; their files are read, too.
+Verdict = Literal["faster", "slower", "not told apart", "unstable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,36 +49,33 @@ class Measurement:
         download_ms: See there.
         cuda_graph: Whether the engine's work went as one CUDA graph of the runner; None on a CPU.
         joules_per_image: Above what the idle machine takes; None where nothing measures power.
+        unstable: Whether the machine was too noisy for the milliseconds to mean much.
     """
 
-    name: str
+    name: Text
     role: Role
-    batch: int
-    calls: int
-    p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    mean_ms: float
-    std_ms: float
-    images_per_s: float
-    speedup: float
-    speedup_low: float
-    speedup_high: float
+    batch: Batch
+    calls: Count
+    p50_ms: Positive
+    p90_ms: Positive
+    p95_ms: Positive
+    p99_ms: Positive
+    mean_ms: Positive
+    std_ms: Number
+    images_per_s: Positive
+    speedup: Number
+    speedup_low: Number
+    speedup_high: Number
     verdict: Verdict
-    variation: float
+    variation: Number
     on_gpu: bool = False
-    gpu_ms: float | None = None
-    enqueue_ms: float | None = None
-    upload_ms: float | None = None
-    download_ms: float | None = None
+    gpu_ms: Number | None = None
+    enqueue_ms: Number | None = None
+    upload_ms: Number | None = None
+    download_ms: Number | None = None
     cuda_graph: bool | None = None
-    joules_per_image: float | None = None
-
-    @property
-    def unstable(self) -> bool:
-        """Whether the machine was too noisy for the milliseconds to mean much."""
-        return is_unstable(self.variation, self.p90_ms / self.p50_ms, self.on_gpu)
+    joules_per_image: Number | None = None
+    unstable: bool = False
 
     @property
     def warnings(self) -> list[str]:
@@ -124,6 +124,7 @@ def summarise(
     ratios = other / own
     p50, p90, p95, p99 = (float(v) * 1e3 for v in np.percentile(every, (50, 90, 95, 99)))
     low, high = interval_of_median(ratios, SHOWN)
+    variation = float(own.std() / own.mean())
     return Measurement(
         name=name,
         role=role,
@@ -140,9 +141,10 @@ def summarise(
         speedup_low=low,
         speedup_high=high,
         verdict=judge(ratios),
-        variation=float(own.std() / own.mean()),
+        variation=variation,
         on_gpu=on_gpu,
         joules_per_image=joules_per_image,
+        unstable=is_unstable(variation, p90 / p50, on_gpu),
     )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from swin_deploy.errors import InputError
-from swin_deploy.records import decode
+from swin_deploy.records import decode, load_json
 
 SCHEMA_VERSION = 1
 UNKNOWN = "Unknown"  # where the inspector shows no format, which is so with a dynamic batch
@@ -156,9 +157,18 @@ def from_dict(data: dict[str, Any], where: str) -> Listing:
     """
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise InputError(f"{where} has schema version {version}", "export again")
+        raise InputError(
+            f"{where} has schema version {version}, this version of swin-deploy reads "
+            f"{SCHEMA_VERSION}",
+            "export again",
+        )
     found = {key: value for key, value in data.items() if key != "schema_version"}
     return decode(Listing, found, where, "export again")
+
+
+def load_listing(path: Path) -> Listing:
+    """The listing in a file; errors as of ``from_dict`` and ``load_json``."""
+    return from_dict(load_json(path, "export again"), str(path))
 
 
 def total(sizes: Iterable[int | None]) -> int | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from swin_deploy.bench.subject import Subject
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.errors import ConfigError
 from swin_deploy.evaluate.eager import EagerRunner
+from swin_deploy.evaluate.report import ArtifactIdentity
 from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.files import Recorded, sha256
 from swin_deploy.preprocessing import Preprocessing, Size
@@ -50,18 +50,18 @@ class Artifact:
     files: tuple[Recorded, ...]
 
     @property
-    def hashes(self) -> list[str]:
+    def hashes(self) -> tuple[str, ...]:
         """SHA-256 of its files, sorted."""
-        return sorted(file.sha256 for file in self.files)
+        return tuple(sorted(file.sha256 for file in self.files))
 
-    def identity(self) -> dict[str, Any]:
-        """All that its outputs depend on, but for packages; JSON-able."""
-        return {
-            "name": self.name,
-            "precision": self.precision,
-            "files": self.hashes,
-            "seed": getattr(self.runner, "seed", None),
-        }
+    def identity(self) -> ArtifactIdentity:
+        """All that its outputs depend on, but for packages."""
+        return ArtifactIdentity(
+            name=self.name,
+            precision=self.precision,
+            files=self.hashes,
+            seed=getattr(self.runner, "seed", None),
+        )
 
 
 def describe_artifact(

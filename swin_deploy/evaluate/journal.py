@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from swin_deploy.errors import InputError
+from swin_deploy.evaluate.report import KIND
 from swin_deploy.evaluate.shards import ShardResult
 from swin_deploy.files import digest
 from swin_deploy.kept_reports import replace_report, require_report
 from swin_deploy.own_files import lock_own, this_process
 from swin_deploy.records import decode, parse_json
 
-KIND = "evaluate"
 _HOLDER = "holder"  # key of a line that says who went on: ``lock_own`` names them
 
 

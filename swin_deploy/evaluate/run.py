@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from swin_deploy.data.sample import folder_of
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.evaluate.field import Field, find_field
 from swin_deploy.evaluate.journal import ShardJournal, journal_path, open_journal
+from swin_deploy.evaluate.report import Effort, Identity, ImagesIdentity, Settings
 from swin_deploy.evaluate.request import EvaluateRequest, without_alternative
 from swin_deploy.evaluate.result import make_report
 from swin_deploy.evaluate.shards import Shard, ShardResult, cut_shards, misfit, shard_size
@@ -74,12 +73,13 @@ def evaluate_artifacts(
     identity = _identity(request, field, labelled)
     shards = cut_shards(labelled.sample, request.batch)
     fits = partial(misfit, shards=shards, artifacts=len(field.artifacts), classes=field.classes)
-    with open_journal(out, identity, note, fits) as journal:
+    with open_journal(out, identity.as_dict(), note, fits) as journal:
         effort = _run_shards(request, field, work, shards, journal, progress, note)
         results = [journal.done[shard.index] for shard in shards]
         _require_alike(results, journal)
-        report = make_report(field, labelled, results, remember)
-        report |= {"report": str(out), "notes": notes, "identity": identity, "work": effort}
+        report = make_report(
+            field, labelled, results, remember, notes, out=out, identity=identity, work=effort
+        ).as_dict()
         if said := journal.finish(report):
             note(said)
     return report
@@ -119,22 +119,24 @@ def _find_labelled(request: EvaluateRequest, field: Field) -> LabelledSet:
         raise without_alternative(error) from error
 
 
-def _identity(request: EvaluateRequest, field: Field, labelled: LabelledSet) -> dict[str, Any]:
-    """All that the results of the shards depend on, as JSON gives it back."""
+def _identity(request: EvaluateRequest, field: Field, labelled: LabelledSet) -> Identity:
+    """All that the results of the shards depend on."""
     views = dict.fromkeys(artifact.view for artifact in field.artifacts)
-    identity: dict[str, Any] = {
-        "artifacts": [artifact.identity() for artifact in field.artifacts],
-        "images": [labelled.identity(view.size, view.preprocessing) for view in views],
-        "settings": {
-            "batch": request.batch,
-            "threads": request.threads,
-            "shard": shard_size(request.batch),
-        },
-        "packages": {name: package_version(name) for name in PACKAGES},
-        "source": source_digest(),
-    }
-    found: dict[str, Any] = json.loads(json.dumps(identity))
-    return found
+    return Identity(
+        artifacts=tuple(artifact.identity() for artifact in field.artifacts),
+        images=tuple(
+            ImagesIdentity(
+                **labelled.identity(view.size, view.preprocessing)
+                | {"size": view.size, "preprocessing": view.preprocessing}
+            )
+            for view in views
+        ),
+        settings=Settings(
+            batch=request.batch, threads=request.threads, shard=shard_size(request.batch)
+        ),
+        packages={name: package_version(name) for name in PACKAGES},
+        source=source_digest(),
+    )
 
 
 def _run_shards(
@@ -145,7 +147,7 @@ def _run_shards(
     journal: ShardJournal,
     progress: Callable[[str], None],
     note: Callable[[str], None],
-) -> dict[str, Any]:
+) -> Effort:
     """Put into the journal what is not there yet; returns who did it, and how fast."""
     left = {f"shard {s.index}": s for s in shards if s.index not in journal.done}
     total = sum(len(shard.images) for shard in shards)
@@ -167,15 +169,15 @@ def _run_shards(
         rate = done / (time.monotonic() - started)
         progress(f"{before + done} of {total} images, {rate:.0f} images/s")
     seconds = time.monotonic() - started
-    return {
-        "by": crew.kind,
-        "workers": crew.size,
-        "images": done,
-        "seconds": seconds,
-        "images_per_s": done / seconds if done else None,
-        "lost": crew.lost,
-        "machine": asdict(describe_machine()),
-    }
+    return Effort(
+        by=crew.kind,
+        workers=crew.size,
+        images=done,
+        seconds=seconds,
+        images_per_s=done / seconds if done else None,
+        lost=tuple(crew.lost),
+        machine=describe_machine(),
+    )
 
 
 def _require_alike(results: Sequence[ShardResult], journal: ShardJournal) -> None:

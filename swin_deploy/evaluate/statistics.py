@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swin_deploy.evaluate.report import CHANGES, Change, Confused, Flip, Pair, Right
 from swin_deploy.metrics import wilson_interval
 
 _MOST_CONFUSED = 20  # pairs of classes in a report
@@ -17,64 +18,56 @@ _Z = 1.96  # standard deviations: 95 %
 Guesses = NDArray[np.int64]
 
 
-def describe_accuracy(guesses: Guesses, labels: Guesses) -> dict[str, Any]:
-    """Top-1 and top-5 of an artifact.
+def count_right(guesses: Guesses, labels: Guesses) -> Right:
+    """The images that an artifact has right.
 
     Args:
-        guesses: The best classes, the best first, (n, k); -1 where an output was not finite.
+        guesses: The classes of which one has to be right, (n, k); -1 where an output was not
+            finite.
         labels: (n,).
-
-    Returns:
-        "top1" and "top5": how many are "right", the "share", 0 to 1, and its 95 % "interval"
-        (Wilson), "top5" of as many as there are; "not_finite": images.
     """
-    hits = guesses == labels[:, None]
-    return {
-        "top1": _describe(int(hits[:, 0].sum()), len(labels)),
-        "top5": _describe(int(hits.any(axis=1).sum()), len(labels)),
-        "not_finite": int((guesses[:, 0] < 0).sum()),
-    }
+    right = int((guesses == labels[:, None]).any(axis=1).sum())
+    share, interval = right / len(labels), wilson_interval(right, len(labels))
+    return Right(right=right, share=share, interval=interval)
 
 
-def _describe(right: int, of: int) -> dict[str, Any]:
-    return {"right": right, "share": right / of, "interval": list(wilson_interval(right, of))}
-
-
-def describe_pair(a: Guesses, b: Guesses, labels: Guesses) -> dict[str, Any]:
+def describe_pair(
+    pair: tuple[str, str], a: Guesses, b: Guesses, labels: Guesses, names: Sequence[str]
+) -> Pair:
     """Two artifacts on the same images.
 
     Args:
+        pair: Their names.
         a: The best class of each image, (n,).
         b: Those of the other artifact.
         labels: (n,).
-
-    Returns:
-        "both_right", "only_a_right", "only_b_right" and "both_wrong": images; "drop_points": top-1
-        of the first less that of the second, in percentage points, and its 95 %
-        "interval_points"; "p_value" of ``mcnemar``; "disagreements": images where they name
-        different classes, and the "confusion" of those.
+        names: Of the images.
     """
     right_a, right_b = a == labels, b == labels
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    return {
-        "both_right": int((right_a & right_b).sum()),
-        "only_a_right": only_a,
-        "only_b_right": only_b,
-        "both_wrong": int((~right_a & ~right_b).sum()),
-        "drop_points": 100 * (only_a - only_b) / len(labels),
-        "interval_points": [100 * end for end in paired_interval(only_a, only_b, len(labels))],
-        "p_value": mcnemar(only_a, only_b),
-        "disagreements": int((a != b).sum()),
-        "confusion": _confusion(a, b),
-    }
+    low, high = paired_interval(only_a, only_b, len(labels))
+    return Pair(
+        a=pair[0],
+        b=pair[1],
+        both_right=int((right_a & right_b).sum()),
+        only_a_right=only_a,
+        only_b_right=only_b,
+        both_wrong=int((~right_a & ~right_b).sum()),
+        drop_points=100 * (only_a - only_b) / len(labels),
+        interval_points=(100 * low, 100 * high),
+        p_value=mcnemar(only_a, only_b),
+        disagreements=int((a != b).sum()),
+        confusion=_confusion(a, b),
+        flips=_flips(a, b, labels, names),
+    )
 
 
-def _confusion(a: Guesses, b: Guesses) -> list[dict[str, int]]:
+def _confusion(a: Guesses, b: Guesses) -> tuple[Confused, ...]:
     """The classes that are named differently, the most frequent first, then by class."""
     differ = a != b
     counts = Counter(zip(a[differ].tolist(), b[differ].tolist(), strict=True))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_CONFUSED]
-    return [{"a": x, "b": y, "images": images} for (x, y), images in ranked]
+    return tuple(Confused(a=x, b=y, images=images) for (x, y), images in ranked)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -114,18 +107,11 @@ def paired_interval(only_a: int, only_b: int, images: int) -> tuple[float, float
     return max(-1.0, middle - spread), min(1.0, middle + spread)
 
 
-def list_flips(a: Guesses, b: Guesses, labels: Guesses, names: list[str]) -> list[dict[str, Any]]:
-    """The images on which two artifacts disagree: first those that only the first gets right.
-
-    Returns:
-        "image", "label", the classes "a" and "b", and "change": "worse", "better", or "wrong"
-        where both are.
-    """
-    order = {"worse": 0, "better": 1, "wrong": 2}
+def _flips(a: Guesses, b: Guesses, labels: Guesses, names: Sequence[str]) -> tuple[Flip, ...]:
+    """The images on which the two disagree: first those that only the first gets right."""
     rows = []
     for row in np.flatnonzero(a != b).tolist():
         label, first, second = int(labels[row]), int(a[row]), int(b[row])
-        change = "worse" if first == label else "better" if second == label else "wrong"
-        flip = {"image": names[row], "label": label, "a": first, "b": second, "change": change}
-        rows.append(flip)
-    return sorted(rows, key=lambda flip: order[flip["change"]])
+        change: Change = "worse" if first == label else "better" if second == label else "wrong"
+        rows.append(Flip(image=names[row], label=label, a=first, b=second, change=change))
+    return tuple(sorted(rows, key=lambda flip: CHANGES.index(flip.change)))

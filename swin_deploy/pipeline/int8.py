@@ -15,7 +15,7 @@ from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.sample import SampledImage
 from swin_deploy.engine.build import BuiltEngine
 from swin_deploy.errors import InputError
-from swin_deploy.files import read_json, write_json
+from swin_deploy.files import write_json
 from swin_deploy.graph.int8.recipe import Recipe, recipe_for
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.metrics import FloatArray
@@ -180,10 +180,10 @@ def int8_problems(listing: Path, quantised: dict[str, Any], engine: BuiltEngine)
         engine: The engine.
     """
     from swin_deploy.engine.int8_check import products_not_in_int8
-    from swin_deploy.engine.listing import from_dict
+    from swin_deploy.engine.listing import load_listing
 
     products = quantised["gemms"].values()
-    kernels = from_dict(read_json(listing) or {}, str(listing))
+    kernels = load_listing(listing)
     problems = []
     if other := products_not_in_int8(kernels, products):
         problems.append(

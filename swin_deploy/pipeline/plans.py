@@ -15,9 +15,9 @@ from pathlib import Path
 
 import onnx
 
-from swin_deploy.engine.listing import from_dict
+from swin_deploy.engine.listing import load_listing
 from swin_deploy.errors import VerificationError
-from swin_deploy.files import read_json, sha256
+from swin_deploy.files import sha256
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.scales import require_scales_of_graph
 from swin_deploy.run.details import EngineDetails
@@ -63,7 +63,7 @@ def _require_nodes(context: RunContext, engine: EngineDetails) -> None:
     named = {text.decode() for text in _LAYER.findall(context.folder.file(name).read_bytes())}
     graph = context.folder.file(graph_of(target, precision))
     nodes = {node.name for node in onnx.load(graph, load_external_data=False).graph.node}
-    kernels = from_dict(read_json(context.folder.file(listing)) or {}, listing).kernels
+    kernels = load_listing(context.folder.file(listing)).kernels
     listed = {node for kernel in kernels for node in kernel.onnx_nodes}
     if not named:  # then its listing cannot tell either, whatever it says
         raise VerificationError(

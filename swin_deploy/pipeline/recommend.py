@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from swin_deploy.bench.run import BenchRequest, bench_engine
-from swin_deploy.engine.listing import from_dict, total
+from swin_deploy.engine.listing import load_listing, total
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import EnvironmentMissingError
-from swin_deploy.files import read_json
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.precisions import PRECISIONS, Precision
 
@@ -139,10 +138,9 @@ def by_cost(result: RunResult, target: Target, precisions: list[Precision]) -> R
 def _cost(result: RunResult, target: Target, precision: Precision) -> tuple[int | None, int | None]:
     """Kernels, and bytes of activations and weights that they move."""
     name = target.listing_name(precision)
-    data = read_json(result.path / name) if name else None
-    if data is None:
+    if name is None or not (result.path / name).is_file():
         return None, None
-    listing = from_dict(data, str(name))
+    listing = load_listing(result.path / name)
     moved = total(
         total((kernel.activation_bytes, kernel.constant_bytes)) for kernel in listing.kernels
     )

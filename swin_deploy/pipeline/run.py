@@ -13,7 +13,7 @@ from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
-from swin_deploy.files import naming, read_json
+from swin_deploy.files import naming
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
@@ -21,11 +21,12 @@ from swin_deploy.pipeline.engines import target_notes
 from swin_deploy.pipeline.inputs import require_inputs
 from swin_deploy.pipeline.plan import make_plan
 from swin_deploy.pipeline.stages import Stage, plan_stages
-from swin_deploy.records import decode
+from swin_deploy.records import decode, load_json
 from swin_deploy.run.details import ExportDetails, VerifyDetails, WeightsDetails
 from swin_deploy.run.folder import RunFolder, open_run
 from swin_deploy.run.manifest import Header, Photos, StageRecord, Weights, stage_key
 from swin_deploy.run.names import VERIFY
+from swin_deploy.verify.comparison import VerifyReport
 
 
 class Listener(Protocol):
@@ -136,7 +137,8 @@ def run_export(
             record = folder.current.stages.get(stage.name)
             for text in record.details.get("notes", ()) if record is not None else ():
                 note(text)  # every time, and into the manifest: they hold for the files
-        verification = read_json(folder.file(VERIFY)) or {}
+        path = folder.file(VERIFY)
+        verification = decode(VerifyReport, load_json(path), path, newer=True)
         header = _header(request, photos, folder, notes)
         for left in folder.publish(header):
             note(f"{request.out / left} is left over from another run and no longer listed")
@@ -146,7 +148,7 @@ def run_export(
         stages=folder.current.stages,
         current=tuple(current),
         notes=tuple(notes),
-        verification=verification,
+        verification=verification.as_dict(),
         seconds=time.monotonic() - start,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.batches import new_seed
+from swin_deploy.batches import Batches, new_seed
 from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet
@@ -321,14 +321,14 @@ def _verify(context: RunContext) -> dict[str, Any]:
             f"verified at batch {', '.join(map(str, sizes))}, of {batch}; --gate-seed {seed} "
             "draws the same"
         )
-    drawn = {"sizes": sizes, "seed": seed if batch.drawn else None}
+    drawn = Batches(sizes=sizes, seed=seed if batch.drawn else None)
     verification = verify_run(context, context.gate_inputs(sizes))
     verification.require()
     converted = require_conversions(context)
     require_as_built(context)
-    write_json(context.folder.scratch(VERIFY), verification.as_dict() | {"batches": drawn})
+    write_json(context.folder.scratch(VERIFY), verification.report(drawn).as_dict())
     return {
-        "batches": drawn,
+        "batches": asdict(drawn),
         "comparisons": len(verification.comparisons),
         "converted_exactly": converted,
         "not_run": verification.not_run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from swin_deploy.batches import Batches
 from swin_deploy.engine.fingerprint import Fingerprint
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
@@ -171,14 +172,6 @@ class EngineDetails(Details):
         """Of its compiler."""
         flags = self.settings.get("flags", ())
         return tuple(map(str, flags)) if isinstance(flags, list | tuple) else ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batches:
-    """The batch sizes that a gate has run; ``seed`` drew them, where there were more."""
-
-    sizes: tuple[int, ...]
-    seed: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from swin_deploy.errors import ConfigError
+from swin_deploy.scaling.report import Fit
 
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """cost = constant * size ** exponent, by least squares of the logarithms.
-
-    Attributes:
-        points: That it was fitted to.
-        exponent: The slope.
-        low: Lower end of its 95 % interval; None where two points leave nothing to tell it from.
-        high: Upper end, likewise.
-        largest: Slope between the two largest sizes alone: of a sum of powers, the exponent
-            grows with the size.
-    """
-
-    points: int
-    exponent: float
-    low: float | None
-    high: float | None
-    largest: float
 
 
 def fit_power_law(sizes: Sequence[float], costs: Sequence[float]) -> Fit:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from swin_deploy.batches import BatchRange
 from swin_deploy.child import run_in_child
@@ -12,7 +10,7 @@ from swin_deploy.data.inputs import make_noise
 from swin_deploy.engine.build import TIMEOUT_S
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.tensorrt_build import build_quietly
-from swin_deploy.engine.traffic import cost_graph
+from swin_deploy.engine.traffic import GraphCost, cost_graph
 from swin_deploy.errors import InputError
 from swin_deploy.export_form.choice import choose_form
 from swin_deploy.export_form.entry import freeze
@@ -22,6 +20,7 @@ from swin_deploy.graph.simplify import simplify_graph
 from swin_deploy.model.build import build_model
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner
+from swin_deploy.scaling.report import Compiled
 from swin_deploy.scaling.request import Point
 from swin_deploy.verify import Verification, compare_outputs
 
@@ -64,15 +63,15 @@ class Graphs:
         Verification(tuple(rows), {}).require()
         return final
 
-    def describe(self, point: Point) -> dict[str, Any]:
+    def describe(self, point: Point) -> GraphCost:
         """FLOPs and bytes of the graph, node by node.
 
         Raises:
             SwinDeployError: As ``path``, or an operator has no rule.
         """
-        return asdict(cost_graph(self.path(point)))
+        return cost_graph(self.path(point))
 
-    def compile(self, point: Point) -> dict[str, Any]:
+    def compile(self, point: Point) -> Compiled:
         """What TensorRT-RTX makes of the graph in FP16: kernels, and the bytes that they move.
 
         Raises:
@@ -93,12 +92,12 @@ class Graphs:
         plan.unlink()
         if listing.problem or listing.activation_bytes is None:
             raise InputError(f"{point.name}: its kernels are not known: {listing.problem}")
-        return {
-            "compiler": f"{COMPILER.module} {version}, fp16",
-            "kernels": len(listing.kernels),
-            "fused_attentions": listing.fused_attentions,
-            "compiled_bytes": listing.activation_bytes,
-        }
+        return Compiled(
+            compiler=f"{COMPILER.module} {version}, fp16",
+            kernels=len(listing.kernels),
+            fused_attentions=listing.fused_attentions,
+            compiled_bytes=listing.activation_bytes,
+        )
 
 
 def _batch(point: Point) -> BatchRange:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from swin_deploy.data.inputs import make_noise
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.scaling.report import Turn
 from swin_deploy.scaling.request import Point
 
 TIMEOUT_S = 3600.0
@@ -23,29 +23,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # written to clear_refs: proc_pid_clear_refs(5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What one process measured.
-
-    Attributes:
-        time_ms: Median of its calls, host to host, after one that is not counted.
-        cpu_ms: Median of the CPU time that a call took, all threads together. On a machine that
-            others use it says more: waiting for a core is not in it.
-        calls: That were timed.
-        peak_bytes: The most that was resident while it ran, above what the libraries take: the
-            network and its activations. Loading the file is not in it.
-        working_bytes: The same above the loaded network: activations and scratch space. Both None
-            where the kernel does not tell.
-    """
-
-    time_ms: float
-    cpu_ms: float
-    calls: int
-    peak_bytes: int | None
-    working_bytes: int | None
-
-
-def measure_onnx(point: Point, graph: Path, threads: int, log: Path) -> dict[str, Any]:
+def measure_onnx(point: Point, graph: Path, threads: int, log: Path) -> Turn:
     """A ``Turn`` of the exported graph on ONNX Runtime.
 
     Raises:
@@ -56,7 +34,7 @@ def measure_onnx(point: Point, graph: Path, threads: int, log: Path) -> dict[str
     )
 
 
-def measure_eager(point: Point, seed: int, threads: int, log: Path) -> dict[str, Any]:
+def measure_eager(point: Point, seed: int, threads: int, log: Path) -> Turn:
     """A ``Turn`` of the eager network on PyTorch.
 
     Raises:
@@ -67,14 +45,14 @@ def measure_eager(point: Point, seed: int, threads: int, log: Path) -> dict[str,
     )
 
 
-def _run_onnx(config: NetworkConfig, batch: int, graph: Path, threads: int) -> dict[str, Any]:
+def _run_onnx(config: NetworkConfig, batch: int, graph: Path, threads: int) -> Turn:
     import onnxruntime  # noqa: F401  # what the library itself takes is not the network's
 
     before = _resident("VmRSS")
     return _clock(OnnxRuntimeRunner(graph, threads), config, batch, before)
 
 
-def _run_eager(config: NetworkConfig, batch: int, seed: int, threads: int) -> dict[str, Any]:
+def _run_eager(config: NetworkConfig, batch: int, seed: int, threads: int) -> Turn:
     import torch
 
     from swin_deploy.model.build import build_model
@@ -87,7 +65,7 @@ def _run_eager(config: NetworkConfig, batch: int, seed: int, threads: int) -> di
 
 def _clock(
     opened: AbstractContextManager[Runner], config: NetworkConfig, batch: int, before: int | None
-) -> dict[str, Any]:
+) -> Turn:
     images = make_noise(batch, config.in_channels, config.image_size).images
     with opened as runner:
         loaded = _reset_peak()
@@ -96,14 +74,13 @@ def _clock(
         seconds = np.array([_time_call(runner, images) for _ in range(calls)])
         peak = None if loaded is None else _resident("VmHWM")
     time_ms, cpu_ms = (float(figure) for figure in np.median(seconds, axis=0) * 1e3)
-    turn = Turn(
+    return Turn(
         time_ms=time_ms,
         cpu_ms=cpu_ms,
         calls=calls,
         peak_bytes=None if peak is None or before is None else peak - before,
         working_bytes=None if peak is None or loaded is None else peak - loaded,
     )
-    return asdict(turn)
 
 
 def _time_call(runner: Runner, images: Any) -> tuple[float, float]:

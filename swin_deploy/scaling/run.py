@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,24 @@ import numpy as np
 
 from swin_deploy.bench.statistics import UNSTABLE
 from swin_deploy.engine.build import require_installed
+from swin_deploy.engine.traffic import GraphCost
 from swin_deploy.files import require_writable, source_digest
 from swin_deploy.machine import describe_machine
 from swin_deploy.scaling.fit import fit_power_law
 from swin_deploy.scaling.graphs import COMPILER, Graphs
 from swin_deploy.scaling.measure import measure_eager, measure_onnx
+from swin_deploy.scaling.report import (
+    KIND,
+    Axis,
+    Compiled,
+    FitRow,
+    PointRow,
+    ScalingReport,
+    Turn,
+)
 from swin_deploy.scaling.request import Point, ScalingRequest
 from swin_deploy.sensitivity.journal import Journal
 
-SCHEMA_VERSION = 1
 REPORT = "scaling.json"
 # What exponents are fitted for, where it was measured.
 COSTS = ("flops", "activation_bytes", "compiled_bytes", "time_ms", "cpu_ms", "working_bytes")
@@ -60,28 +70,27 @@ def measure_scaling(
         note(text)
 
     identity = _identity(request, threads)
-    journal = Journal(request.out / REPORT, identity, note, kind="scaling", reuse_finished=False)
+    journal = Journal(request.out / REPORT, identity, note, kind=KIND, reuse_finished=False)
     with tempfile.TemporaryDirectory(prefix=".graphs.", dir=request.out) as folder:
         rows = _measure(request, threads, Graphs(Path(folder), request.seed), journal, progress)
     for row in rows:
-        if row["time_variation"] > UNSTABLE:
+        if row.time_variation > UNSTABLE:
             remember(
-                f"{row['name']}: its rounds vary by {row['time_variation']:.0%} (limit "
+                f"{row.name}: its rounds vary by {row.time_variation:.0%} (limit "
                 f"{UNSTABLE:.0%}); close other programs, or raise --rounds"
             )
-    if any(row["peak_bytes"] is None for row in rows):
+    if any(row.peak_bytes is None for row in rows):
         remember("peak memory is not known: this kernel does not let a process reset its mark")
-    report = {
-        "schema_version": SCHEMA_VERSION,
-        "runtime": request.runtime,
-        "threads": threads,
-        "rounds": request.rounds,
-        "seed": request.seed,
-        "machine": asdict(describe_machine()),
-        "points": rows,
-        "fits": [*_fit(rows, "area", "batch"), *_fit(rows, "batch", "area")],
-        "notes": notes,
-    }
+    report = ScalingReport(
+        runtime=request.runtime,
+        threads=threads,
+        rounds=request.rounds,
+        seed=request.seed,
+        machine=describe_machine(),
+        points=rows,
+        fits=(*_fit(rows, "area", "batch"), *_fit(rows, "batch", "area")),
+        notes=tuple(notes),
+    ).as_dict()
     journal.finish(report)
     return report
 
@@ -98,20 +107,22 @@ def _measure(
     graphs: Graphs,
     journal: Journal,
     progress: Callable[[str], None],
-) -> list[dict[str, Any]]:
+) -> tuple[PointRow, ...]:
     points = request.points
-    facts: dict[str, dict[str, Any]] = {}
+    costs: dict[str, GraphCost] = {}
+    compiled: dict[str, Compiled] = {}
     for done, point in enumerate(points, start=1):
-        progress(f"graph {done} of {len(points)}: {point.name}")
-        facts[point.name] = journal.get(f"{point.name} graph", partial(graphs.describe, point))
+        name = point.name
+        progress(f"graph {done} of {len(points)}: {name}")
+        costs[name] = journal.get(f"{name} graph", GraphCost, partial(graphs.describe, point))
         if request.compiled:
-            progress(f"compiling {done} of {len(points)}: {point.name}")
-            compiled = journal.get(f"{point.name} compiled", partial(graphs.compile, point))
-            facts[point.name] = facts[point.name] | compiled
-    turns: dict[str, list[dict[str, Any]]] = {point.name: [] for point in points}
+            progress(f"compiling {done} of {len(points)}: {name}")
+            compile_it = partial(graphs.compile, point)
+            compiled[name] = journal.get(f"{name} compiled", Compiled, compile_it)
+    turns: dict[str, list[Turn]] = {point.name: [] for point in points}
     log = graphs.folder / "log"
 
-    def measure(point: Point) -> dict[str, Any]:
+    def measure(point: Point) -> Turn:
         if request.runtime == "eager":
             return measure_eager(point, request.seed, threads, log)
         return measure_onnx(point, graphs.path(point), threads, log)
@@ -120,44 +131,53 @@ def _measure(
         for point in points:
             progress(f"round {number} of {request.rounds}: {point.name}")
             name = f"{point.name} round {number}"
-            turns[point.name].append(journal.get(name, partial(measure, point)))
-    return [_row(point, facts[point.name], turns[point.name]) for point in points]
+            turns[point.name].append(journal.get(name, Turn, partial(measure, point)))
+    return tuple(
+        _row(point, costs[point.name], compiled.get(point.name), turns[point.name])
+        for point in points
+    )
 
 
-def _row(point: Point, facts: dict[str, Any], turns: list[dict[str, Any]]) -> dict[str, Any]:
-    times = np.array([turn["time_ms"] for turn in turns])
-    memory = {}
-    for field in ("peak_bytes", "working_bytes"):
-        known = [turn[field] for turn in turns if turn[field] is not None]
-        memory[field] = int(np.median(known)) if known else None
-    return {
-        "name": point.name,
-        "network": point.variant.name,
-        "image_size": list(point.size),
-        "area": point.area,
-        "batch": point.batch,
-        **facts,
-        "time_ms": float(np.median(times)),
-        "time_low_ms": float(times.min()),
-        "time_high_ms": float(times.max()),
-        "cpu_ms": float(np.median([turn["cpu_ms"] for turn in turns])),
-        "time_variation": float(times.std() / times.mean()),
-        **memory,
-    }
+def _row(
+    point: Point, cost: GraphCost, compiled: Compiled | None, turns: Sequence[Turn]
+) -> PointRow:
+    times = np.array([turn.time_ms for turn in turns])
+    return PointRow(
+        name=point.name,
+        network=point.variant.name,
+        image_size=point.size,
+        area=point.area,
+        batch=point.batch,
+        **asdict(cost),
+        **({} if compiled is None else asdict(compiled)),
+        time_ms=float(np.median(times)),
+        time_low_ms=float(times.min()),
+        time_high_ms=float(times.max()),
+        cpu_ms=float(np.median([turn.cpu_ms for turn in turns])),
+        time_variation=float(times.std() / times.mean()),
+        peak_bytes=_median(turn.peak_bytes for turn in turns),
+        working_bytes=_median(turn.working_bytes for turn in turns),
+    )
 
 
-def _fit(rows: Iterable[dict[str, Any]], axis: str, other: str) -> list[dict[str, Any]]:
+def _median(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return int(np.median(known)) if known else None
+
+
+def _fit(rows: Iterable[PointRow], axis: Axis, other: Axis) -> list[FitRow]:
     """The exponents in ``axis`` of every network and value of ``other``."""
 
-    def group(row: dict[str, Any]) -> tuple[str, int]:
-        return row["network"], row[other]
+    def group(row: PointRow) -> tuple[str, int]:
+        return row.network, getattr(row, other)
 
     fits = []
     for (network, value), members in groupby(sorted(rows, key=group), group):
-        points = sorted(members, key=lambda row: row[axis])
+        points = sorted(members, key=attrgetter(axis))
+        sizes = [getattr(row, axis) for row in points]
         for cost in COSTS if len(points) > 1 else ():
-            costs = [row[cost] for row in points if row.get(cost)]
+            costs = [figure for row in points if (figure := getattr(row, cost))]
             if len(costs) == len(points):  # not measured, or no memory beyond what loading left
-                fit = asdict(fit_power_law([row[axis] for row in points], costs))
-                fits.append({"network": network, "axis": axis, other: value, "cost": cost} | fit)
+                fit = asdict(fit_power_law(sizes, costs))
+                fits.append(FitRow(network=network, axis=axis, cost=cost, **{other: value}, **fit))
     return fits

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from swin_deploy.cost.subject import COMPILER, open_subjects
 from swin_deploy.engine.cost import cost_listing
 from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.graph.int8.recipe import Recipe
+from swin_deploy.sensitivity.report import Cost
 
 
 def cost_placement(
@@ -21,7 +21,7 @@ def cost_placement(
     keep: Sequence[str],
     fp32_nodes: Collection[str],
     progress: Callable[[str], None],
-) -> dict[str, Any]:
+) -> Cost:
     """Quantise as for deployment, with what is around in the recipe's precision, and compile.
 
     Args:
@@ -33,10 +33,6 @@ def cost_placement(
         fp32_nodes: Names of nodes that stay in FP32.
         progress: Hears what takes long.
 
-    Returns:
-        A JSON object: "compiler", "kernels", "fused_attentions", "activation_bytes" and
-        "weight_bytes"; bytes are null where the batch is dynamic.
-
     Raises:
         EnvironmentMissingError: The compiler is not installed.
         InputError: It refuses the graph, or does not say what it made of it.
@@ -47,13 +43,13 @@ def cost_placement(
         quantize_graph(source, path, thresholds, recipe, batch, keep, fp32_nodes)
         (subject,) = open_subjects(path, progress)
     cost = cost_listing(subject.listing, subject.graph)
-    return {
-        "compiler": subject.compiler,
-        "kernels": cost.totals.kernels,
-        "fused_attentions": cost.fused_attentions,
-        "activation_bytes": cost.totals.activation_bytes,
-        "weight_bytes": cost.totals.weight_bytes,
-    }
+    return Cost(
+        compiler=subject.compiler,
+        kernels=cost.totals.kernels,
+        fused_attentions=cost.fused_attentions,
+        activation_bytes=cost.totals.activation_bytes,
+        weight_bytes=cost.totals.weight_bytes,
+    )
 
 
 def why_not_compiled(recipe: Recipe) -> str | None:

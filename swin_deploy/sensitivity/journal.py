@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from swin_deploy.files import read_json, write_json
 from swin_deploy.kept_reports import replace_report, require_report
+from swin_deploy.records import decode, finite
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 KIND = "sensitivity"
@@ -44,20 +48,33 @@ class Journal:
         self.kind, self._note = kind, note
         self.path = report.with_name(f".{report.name}.partial")
         require_report(report, kind)
-        self.measured: dict[str, dict[str, Any]] = {}
+        self.measured: dict[str, Any] = {}
+        self._found = self.path
         for path in (report, self.path) if reuse_finished else (self.path,):
             found = self._read(path, note)
             if len(found) > len(self.measured):
-                self.measured = found
+                self.measured, self._found = found, path
         if self.measured:
             note(f"{len(self.measured)} measurements of an earlier run are used again")
 
-    def get(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What ``measure`` gives, JSON-able, if it is not known already."""
+    def get(self, name: str, kind: type[T], measure: Callable[[], T]) -> T:
+        """What ``measure`` gives, a dataclass of this kind, if it is not known already.
+
+        Raises:
+            InputError: As ``known``.
+        """
         if name not in self.measured:
-            self.measured[name] = measure()
+            self.measured[name] = finite(asdict(cast(Any, measure())))
             write_json(self.path, self._state())
-        return self.measured[name]
+        return self.known(name, kind)
+
+    def known(self, name: str, kind: type[T]) -> T:
+        """What was measured under a name.
+
+        Raises:
+            InputError: It does not fit.
+        """
+        return decode(kind, self.measured[name], self._found, "move it away", f"measured.{name}")
 
     def finish(self, report: dict[str, Any]) -> None:
         """Write the report with all measurements, and remove what stood beside it.
@@ -79,7 +96,7 @@ class Journal:
             "measured": dict(sorted(self.measured.items())),  # workers finish in any order
         }
 
-    def _read(self, path: Path, note: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    def _read(self, path: Path, note: Callable[[str], None]) -> dict[str, Any]:
         if not path.exists():
             return {}
         data = read_json(path) or {}

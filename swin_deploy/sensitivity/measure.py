@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from swin_deploy.errors import ConfigError
 from swin_deploy.graph.int8.recipe import Recipe
 from swin_deploy.graph.int8.sensitivity import Effect, PlaceKind, Probe, list_places, run_logits
 from swin_deploy.metrics import FloatArray
+from swin_deploy.sensitivity.figures import effect_of, effect_row
 from swin_deploy.sensitivity.journal import Journal
+from swin_deploy.sensitivity.report import Baseline, EffectRow
 from swin_deploy.sensitivity.subject import Measured
 from swin_deploy.sensitivity.worker import PlaceWorker
 from swin_deploy.workers.crew import Crew
@@ -43,19 +45,16 @@ class Laboratory:
     _probe: Probe | None = field(default=None, init=False)
     _left_out: list[str] = field(default_factory=list, init=False)
 
-    def baseline(self) -> dict[str, Any]:
-        """Of FP32: "images", how many of them are "right", null without labels, and "left_out".
+    def baseline(self) -> Baseline:
+        """Of FP32."""
 
-        The last has a line for every photo that was named and could not be read.
-        """
-
-        def measure() -> dict[str, Any]:
+        def measure() -> Baseline:
             probe = self._opened()
             labels, guesses = probe.labels, probe.reference.argmax(axis=1)
             right = None if labels is None else int((guesses == labels).sum())
-            return {"images": len(guesses), "right": right, "left_out": self._left_out}
+            return Baseline(images=len(guesses), right=right, left_out=tuple(self._left_out))
 
-        return self.journal.get("fp32", measure)
+        return self.journal.get("fp32", Baseline, measure)
 
     def alone(self) -> dict[str, Effect]:
         """Every place quantised and no other, by those who are there to measure."""
@@ -68,10 +67,10 @@ class Laboratory:
             done = len(names) - len(left)
             self.progress(f"measuring {len(left)} places")
             for title, effect in self.crew.hand_out(worker, left):
-                self.journal.get(names[left[title]], effect.as_dict)
+                self.journal.get(names[left[title]], EffectRow, partial(effect_row, effect))
                 done += 1
                 self.progress(f"{title}: {done} of {len(names)} are measured")
-        return {p: Effect.from_dict(self.journal.measured[n]) for p, n in names.items()}
+        return {place: effect_of(self.journal.known(n, EffectRow)) for place, n in names.items()}
 
     def without(self, kept: Sequence[str]) -> Effect:
         """All places quantised but these, and those that the recipe leaves out with them."""
@@ -79,11 +78,14 @@ class Laboratory:
         left = [name for name in self.places if name not in quantised]
         if not quantised:
             found = self.baseline()
-            return Effect(np.inf, np.inf, found["images"], found["right"])
+            return Effect(np.inf, np.inf, found.images, found.right)
         self.progress(f"all but {len(left)} places" if left else "all places together")
         name = " ".join(["all but", *left]) if left else "all"
-        found = self.journal.get(name, lambda: self._opened().measure(left).as_dict())
-        return Effect.from_dict(found)
+        measure = partial(self._measure, left)
+        return effect_of(self.journal.get(name, EffectRow, measure))
+
+    def _measure(self, left: Sequence[str]) -> EffectRow:
+        return effect_row(self._opened().measure(left))
 
     def quantised_without(self, kept: Sequence[str]) -> set[str]:
         """What is quantised with these places kept; nothing where no product would be."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict
 
 from swin_deploy.errors import ConfigError
 from swin_deploy.graph.int8.sensitivity import Effect
 from swin_deploy.sensitivity.cost import cost_placement, why_not_compiled
 from swin_deploy.sensitivity.figures import describe_effect
 from swin_deploy.sensitivity.measure import Laboratory
+from swin_deploy.sensitivity.report import Cost, Costs, Mixed
 from swin_deploy.sensitivity.request import SensitivityRequest
 from swin_deploy.sensitivity.search import find_fewest
 
@@ -21,7 +22,7 @@ def search_mixed(
     images: int,
     right: int | None,
     note: Callable[[str], None],
-) -> dict[str, Any] | None:
+) -> Mixed | None:
     """Find the fewest places to leave in FP16 for what the request asks; None if it asks nothing.
 
     Args:
@@ -52,15 +53,17 @@ def search_mixed(
         note("no placement with INT8 meets the goal: stay on FP16")
     elif keep:
         note("the places were picked on these images: check the result on others")
-    return {
-        "max_drop_points": request.max_drop,
-        "min_sqnr_db": request.min_sqnr_db,
-        "keep": keep,
-        "left": left,
-        "quantised": len(quantised),
-        "placements_tried": len(tried),
-        "cost": _costs(lab, keep, bool(quantised), note),
-    } | describe_effect(lab.without(keep), images, right)
+    cost = _costs(lab, keep, bool(quantised), note)
+    return Mixed(
+        max_drop_points=request.max_drop,
+        min_sqnr_db=request.min_sqnr_db,
+        keep=tuple(keep),
+        left=tuple(left),
+        quantised=len(quantised),
+        placements_tried=len(tried),
+        cost=cost,
+        **asdict(describe_effect(lab.without(keep), images, right)),
+    )
 
 
 def _good_enough(
@@ -75,21 +78,18 @@ def _good_enough(
 
 def _costs(
     lab: Laboratory, keep: list[str], any_quantised: bool, note: Callable[[str], None]
-) -> dict[str, Any] | None:
+) -> Costs | None:
     """Of the engines with all places in INT8 and with some left out; None if not compiled."""
     if (reason := why_not_compiled(lab.recipe)) is not None:
         note(f"kernels and bytes were not counted: {reason}")
         return None
-    return {
-        "all": _cost(lab, []),
-        "mixed": _cost(lab, keep) if keep and any_quantised else None,
-    }
+    return Costs(all=_cost(lab, []), mixed=_cost(lab, keep) if keep and any_quantised else None)
 
 
-def _cost(lab: Laboratory, keep: list[str]) -> dict[str, Any]:
+def _cost(lab: Laboratory, keep: list[str]) -> Cost:
     subject = lab.measured.subject
 
-    def measure() -> dict[str, Any]:
+    def measure() -> Cost:
         return cost_placement(
             subject.graph,
             lab.thresholds(),
@@ -100,4 +100,4 @@ def _cost(lab: Laboratory, keep: list[str]) -> dict[str, Any]:
             lab.progress,
         )
 
-    return lab.journal.get(" ".join(["cost", *keep]), measure)
+    return lab.journal.get(" ".join(["cost", *keep]), Cost, measure)

@@ -20,6 +20,7 @@ from swin_deploy.sensitivity.figures import describe_accuracy, describe_effect
 from swin_deploy.sensitivity.journal import Journal
 from swin_deploy.sensitivity.measure import Laboratory
 from swin_deploy.sensitivity.mixed import search_mixed
+from swin_deploy.sensitivity.report import Place, SensitivityReport
 from swin_deploy.sensitivity.request import SensitivityRequest
 from swin_deploy.sensitivity.subject import Measured, Subject, find_measured, open_run_graph
 from swin_deploy.workers.crew import Crew
@@ -98,29 +99,35 @@ def _measure(
         progress=progress,
     )
     baseline = lab.baseline()
-    count, right = baseline["images"], baseline["right"]
-    for text in baseline["left_out"]:
+    count, right = baseline.images, baseline.right
+    for text in baseline.left_out:
         remember(text)
     alone = lab.alone()
     order = list(places)
     ranking = sorted(alone, key=lambda name: (alone[name].mean_sqnr_db, order.index(name)))
-    report = {
-        "network": subject.config.name,
-        "run": str(request.run),
-        "recipe": request.kind,
-        "method": request.method,
-        "calibration_images": len(calibration),
-        "images": count,
-        "fp32": describe_accuracy(right, count),
-        "places": [
-            {"name": name, "kind": places[name], "order": order.index(name)}
-            | describe_effect(alone[name], count, right)
+    together = describe_effect(lab.without(()), count, right)
+    mixed = search_mixed(request, lab, ranking, count, right, remember)
+    report = SensitivityReport(
+        network=subject.config.name,
+        run=str(request.run),
+        recipe=request.kind,
+        method=request.method,
+        calibration_images=len(calibration),
+        images=count,
+        fp32=describe_accuracy(right, count),
+        places=tuple(
+            Place(
+                name=name,
+                kind=places[name],
+                order=order.index(name),
+                **asdict(describe_effect(alone[name], count, right)),
+            )
             for name in ranking
-        ],
-        "all": describe_effect(lab.without(()), count, right),
-        "mixed": search_mixed(request, lab, ranking, count, right, remember),
-        "notes": notes,
-    }
+        ),
+        all=together,
+        mixed=mixed,
+        notes=tuple(notes),
+    ).as_dict()
     lab.journal.finish(report)
     return report
 

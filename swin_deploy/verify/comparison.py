@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from swin_deploy.batches import Batches
 from swin_deploy.errors import VerificationError
 from swin_deploy.judge import Numbers, judge
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
-from swin_deploy.records import finite
+from swin_deploy.records import Number, Reasons, Rows, Share, Text, finite
 
 # 3: a row has its reference, kind and precision, and a reason in any case; 2: a row per output
 SCHEMA_VERSION = 3
@@ -20,6 +21,63 @@ NO_PHOTOS = "the ranges of INT8 are those of photos"
 # Images that no camera takes, which extremes.py makes: sets that are called so, and how many.
 EXTREMES = ("black", "white", "grey", "saturated", "checkerboard", "pixel noise", "spikes")
 Kind = Literal["outputs", "slots", "saved", "tensors"]
+_NOT_WRITTEN = ("problem", "loose")  # of a comparison: the reason has them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonRow:
+    """A ``Comparison`` with its verdict, as every report has it.
+
+    Numbers are None where JSON has none, as for equal outputs. Earlier versions wrote rows without
+    what has a default here.
+
+    Attributes:
+        passed: The verdict.
+        judged: Whether anything beyond finite numbers of the right shape was asked.
+        reason: For the verdict.
+    """
+
+    sqnr_db: Number | None
+    cosine: Number | None
+    max_abs_error: Number | None
+    candidate: Text
+    reference: Text = EAGER_FP32
+    inputs: Text
+    output: Text
+    kind: Kind = "outputs"
+    precision: Precision | None = None
+    floor_db: Number | None
+    top1_agreement: Share | None
+    where: Text = ""
+    passed: bool
+    judged: bool = True
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """``verify.json``.
+
+    Attributes:
+        reference: What all were compared with.
+        passed: Whether something was compared, and all of it agreed.
+        comparisons: A row for each.
+        not_run: Candidate -> why it could not run on this machine.
+        batches: That the gate ran; None where that was not written.
+    """
+
+    reference: Text = EAGER_FP32
+    passed: bool
+    comparisons: Rows[ComparisonRow]
+    not_run: Reasons = field(default_factory=dict)
+    batches: Batches | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        found = finite(asdict(self))
+        if self.batches is None:
+            del found["batches"]
+        return {"schema_version": SCHEMA_VERSION, **found}
 
 
 def names_extreme(inputs: str) -> bool:
@@ -86,12 +144,15 @@ class Comparison(Numbers):
         """The same, which now only has to be finite and of the right shape."""
         return replace(self, floor_db=None, loose=f"not judged: {why}")
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON; numbers that are not finite become null."""
-        reason = self.reason or self.loose or f"at least {self.floor_db:.0f} dB"
-        row = {key: value for key, value in asdict(self).items() if key not in ("problem", "loose")}
-        verdict = {"passed": bool(self), "judged": self.judged, "reason": reason}
-        return finite(row | verdict)  # type: ignore[no-any-return]
+    def row(self) -> ComparisonRow:
+        """What a report has of it."""
+        said = {key: value for key, value in asdict(self).items() if key not in _NOT_WRITTEN}
+        return ComparisonRow(
+            **finite(said),
+            passed=bool(self),
+            judged=self.judged,
+            reason=self.reason or self.loose or f"at least {self.floor_db:.0f} dB",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +191,18 @@ class Verification:
                 floors[row.output] = min(row.floor_db, floors.get(row.output, math.inf))
         return floors
 
+    def report(self, batches: Batches | None = None) -> VerifyReport:
+        """What ``verify.json`` has of it, at these batches."""
+        return VerifyReport(
+            passed=bool(self.comparisons) and not self.failures,
+            comparisons=tuple(comparison.row() for comparison in self.comparisons),
+            not_run=self.not_run,
+            batches=batches,
+        )
+
     def as_dict(self) -> dict[str, Any]:
-        """The JSON object of ``verify.json``."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "reference": EAGER_FP32,
-            "passed": bool(self.comparisons) and not self.failures,
-            "comparisons": [comparison.as_dict() for comparison in self.comparisons],
-            "not_run": self.not_run,
-        }
+        """The JSON object of ``report``."""
+        return self.report().as_dict()
 
     def require(self) -> None:
         """Pass, or raise.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from swin_deploy.records import finite
 from swin_deploy.verify.comparison import Comparison, Kind
+from swin_deploy.verify.report import BisectionReport, DepthRow, Drop
 
 EQUAL_DB = 150.0  # what equal tensors count as where drops are compared: more than FP32 can tell
 
@@ -24,21 +24,18 @@ class TensorRow(Comparison):
     stage: str
     node: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON, without what the whole bisection has in common."""
-        row: dict[str, Any] = finite(
-            {
-                "tensor": self.output,
-                "stage": self.stage,
-                "node": self.node,
-                "sqnr_db": self.sqnr_db,
-                "cosine": self.cosine,
-                "max_abs_error": self.max_abs_error,
-                "reason": self.reason,
-                "inputs": self.inputs,
-            }
+    def depth_row(self) -> DepthRow:
+        """What a report has of it: nothing that the whole bisection has in common."""
+        return DepthRow(
+            tensor=self.output,
+            stage=self.stage,
+            node=self.node,
+            sqnr_db=finite(self.sqnr_db),
+            cosine=finite(self.cosine),
+            max_abs_error=finite(self.max_abs_error),
+            reason=self.reason,
+            inputs=self.inputs,
         )
-        return row
 
 
 @dataclass(slots=True)
@@ -87,21 +84,21 @@ class Bisection:
         ]
         return max(drops, key=lambda drop: drop[1], default=None)
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON; decibels that are infinite become null."""
+    def report(self) -> BisectionReport:
+        """What ``checks.json`` has of it."""
         drop, first, block = self.largest_drop, self.first, self.block
-        return {
-            "reference": self.reference,
-            "candidate": self.candidate,
-            "floor_db": self.floor_db,
-            "block": None if block is None else block.output,
-            "first": None if first is None else first.as_dict(),
-            "largest_drop": None
+        return BisectionReport(
+            reference=self.reference,
+            candidate=self.candidate,
+            floor_db=self.floor_db,
+            block=None if block is None else block.output,
+            first=None if first is None else first.depth_row(),
+            largest_drop=None
             if drop is None
-            else {"tensor": drop[0].output, "drop_db": finite(drop[1])},
-            "stages": {stage: row.as_dict() for stage, row in self.stages.items()},
-            "rows": [row.as_dict() for row in self.rows],
-            "inside": [row.as_dict() for row in self.inside],
-            "unmatched": self.unmatched,
-            "notes": self.notes,
-        }
+            else Drop(tensor=drop[0].output, drop_db=finite(drop[1])),
+            stages={stage: row.depth_row() for stage, row in self.stages.items()},
+            rows=tuple(row.depth_row() for row in self.rows),
+            inside=tuple(row.depth_row() for row in self.inside),
+            unmatched=tuple(self.unmatched),
+            notes=tuple(self.notes),
+        )

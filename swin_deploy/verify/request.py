@@ -11,9 +11,9 @@ from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.kept_reports import require_report
 from swin_deploy.run.finished import require_run
 from swin_deploy.verify.names import require_side
+from swin_deploy.verify.report import KIND
 from swin_deploy.verify.saved import require_npz, require_saved
 
-KIND = "verify"
 _EARLIER = ("checks", "bisections")  # what reports have that do not say their kind
 
 

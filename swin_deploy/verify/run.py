@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ from swin_deploy.verify.comparison import Comparison
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.elsewhere import compare_saved, save_session
 from swin_deploy.verify.inputs import make_inputs
-from swin_deploy.verify.request import KIND, VerifyRequest
+from swin_deploy.verify.report import ChecksReport
+from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.saved import read_outputs
 from swin_deploy.verify.session import Session
 from swin_deploy.verify.sides import list_sides
-
-SCHEMA_VERSION = 2  # 2: checks have their precision
 
 
 def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -65,20 +63,18 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
             if request.save is not None:
                 save_session(session, request.save, inputs)
     problem = find_problem(session.checks, bisections)
-    report = {
-        "kind": KIND,
-        "schema_version": SCHEMA_VERSION,
-        "run": str(request.run),
-        "network": opened.config.name,
-        "against": None if request.against is None else str(request.against),
-        "machine": asdict(describe_machine()),
-        "passed": not problem,
-        "problem": problem,
-        "checks": [check.as_dict() for check in session.checks],
-        "bisections": [found.as_dict() for found in bisections],
-        "not_run": session.not_run,
-        "notes": notes,
-    }
+    report = ChecksReport(
+        run=str(request.run),
+        network=opened.config.name,
+        against=None if request.against is None else str(request.against),
+        machine=describe_machine(),
+        passed=not problem,
+        problem=problem,
+        checks=tuple(check.row() for check in session.checks),
+        bisections=tuple(found.report() for found in bisections),
+        not_run=session.not_run,
+        notes=tuple(notes),
+    ).as_dict()
     replace_report(request.report, report, "notes")
     return report
 

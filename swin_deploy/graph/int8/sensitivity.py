@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -22,7 +22,6 @@ from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.graph.int8.recipe import Recipe, choose_places
 from swin_deploy.interface import LOGITS
 from swin_deploy.metrics import FloatArray, mean_sqnr_db, sqnr_db
-from swin_deploy.records import finite
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 
@@ -44,16 +43,6 @@ class Effect:
     mean_sqnr_db: float
     agreeing: int
     right: int | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON object; null stands for no difference at all."""
-        return finite(asdict(self))  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Effect:
-        """What ``as_dict`` made."""
-        worst, mean = (np.inf if data[k] is None else data[k] for k in ("sqnr_db", "mean_sqnr_db"))
-        return cls(float(worst), float(mean), data["agreeing"], data["right"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from swin_deploy.errors import InputError
 from swin_deploy.interface import Interface
 from swin_deploy.precisions import PRECISIONS
+from swin_deploy.records import Count, Rows, Text, decode, finite
 from swin_deploy.report.describe import describe_stage, describe_weights
-from swin_deploy.report.page.contents import Count, Rows, Text
-from swin_deploy.report.page.reading import first_problem
 from swin_deploy.run.finished import Run
 from swin_deploy.run.manifest import Weights
 from swin_deploy.run.names import MANIFEST
@@ -99,30 +95,24 @@ def read_deployment(run: Run, folder: Path) -> Deployment:
     compilers = (f"{e.details.module} {e.details.version}" for e in run.engines.values())
     weights = header.weights.as_dict()
     about = {"family": header.family} | weights | asdict(header.preprocessing)
-    try:
-        return TypeAdapter(Deployment).validate_python(
-            {
-                "network": run.config.name,
-                "parameters": header.parameters,
-                "image_size": run.config.image_size,
-                "batch": (run.batch.low, run.batch.high),
-                "weights": describe_weights(weights),
-                "random": run.random,
-                "outputs": run.outputs,
-                "interface": _interface(run.interface),
-                "compilers": tuple(dict.fromkeys(compilers)),
-                "files": tuple(_files(run)),
-                "notes": header.notes,
-                "settings": {name: _plain(value) for name, value in about.items()},
-                "folder": as_text(folder),
-                "command": command,
-                "command_lacks": lacks,
-            }
-        )
-    except ValidationError as error:
-        raise InputError(
-            f"{run.path / MANIFEST} cannot be shown: {first_problem(error)}", "export again"
-        ) from error
+    found = Deployment(
+        network=run.config.name,
+        parameters=header.parameters,
+        image_size=run.config.image_size,
+        batch=(run.batch.low, run.batch.high),
+        weights=describe_weights(weights),
+        random=run.random,
+        outputs=run.outputs,
+        interface=_interface(run.interface),
+        compilers=tuple(dict.fromkeys(compilers)),
+        files=tuple(_files(run)),
+        notes=header.notes,
+        settings={name: _plain(value) for name, value in about.items()},
+        folder=as_text(folder),
+        command=command,
+        command_lacks=lacks,
+    )
+    return decode(Deployment, finite(asdict(found)), run.path / MANIFEST, "export again")
 
 
 def shell(*words: str | Path) -> str:

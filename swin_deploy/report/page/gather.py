@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import swin_deploy
+from swin_deploy.bench.report import BenchReport
 from swin_deploy.errors import ConfigError, InputError, caught, raise_all
-from swin_deploy.report.page.contents import (
-    Bench,
-    Checks,
-    Evaluation,
-    Hardware,
-    Scaling,
-    Sensitivity,
-    Verified,
-)
+from swin_deploy.evaluate.report import EvaluateReport
+from swin_deploy.machine import Machine
 from swin_deploy.report.page.costs import EngineCost, read_costs
 from swin_deploy.report.page.deployment import Deployment, as_text, read_deployment, shell
 from swin_deploy.report.page.reading import KINDS, read_content, recognise
 from swin_deploy.run.finished import Run, require_run
+from swin_deploy.scaling.report import ScalingReport
+from swin_deploy.sensitivity.report import SensitivityReport
+from swin_deploy.verify.comparison import VerifyReport
+from swin_deploy.verify.report import ChecksReport
 
 SCHEMA_VERSION = 1
 _FIELDS = {kind.name: kind.name.removesuffix(".json") for kind in KINDS}  # of Source
@@ -56,12 +54,12 @@ class Source:
     label: str
     path: str
     deployment: Deployment | None = None
-    verify: Verified | None = None
-    bench: Bench | None = None
-    evaluate: Evaluation | None = None
-    checks: Checks | None = None
-    scaling: Scaling | None = None
-    sensitivity: Sensitivity | None = None
+    verify: VerifyReport | None = None
+    bench: BenchReport | None = None
+    evaluate: EvaluateReport | None = None
+    checks: ChecksReport | None = None
+    scaling: ScalingReport | None = None
+    sensitivity: SensitivityReport | None = None
     costs: tuple[EngineCost, ...] = ()
     missing: tuple[Missing, ...] = ()
 
@@ -77,11 +75,11 @@ class Source:
         return self.deployment is not None and self.deployment.random
 
     @property
-    def machine(self) -> Hardware | None:
+    def machine(self) -> Machine | None:
         """Where the first of its measurements that says so was taken."""
-        found = [part.machine for part in (self.bench, self.checks, self.scaling) if part]
-        found += [self.evaluate.work.machine] if self.evaluate else []
-        return next((machine for machine in found if machine is not None), None)
+        work = None if self.evaluate is None else self.evaluate.work
+        parts = (self.bench, self.checks, self.scaling, work)
+        return next((part.machine for part in parts if part is not None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

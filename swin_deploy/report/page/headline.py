@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_deploy.report.page.contents import Accuracy, Timing
+from swin_deploy.bench.statistics import Measurement
+from swin_deploy.evaluate.report import Evaluated
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section
 from swin_deploy.report.page.tables import (
@@ -96,7 +97,7 @@ def compare_section(data: ReportData) -> Section:
     return Section(name="compare", title="Side by side", words=words, tables=(table,))
 
 
-def _evaluated(source: Source, best: Timing | None) -> Accuracy | None:
+def _evaluated(source: Source, best: Measurement | None) -> Evaluated | None:
     """The accuracy of the engine that was measured; else of what the others were compared with.
 
     None of random weights: theirs is that of guessing.
@@ -108,7 +109,7 @@ def _evaluated(source: Source, best: Timing | None) -> Accuracy | None:
     return next((row for row in rows if best is not None and row.name == best.name), first)
 
 
-def _speed(best: Timing | None) -> Card | None:
+def _speed(best: Measurement | None) -> Card | None:
     if best is None:
         return None
     low, high = significant(best.speedup_low), significant(best.speedup_high)
@@ -116,7 +117,7 @@ def _speed(best: Timing | None) -> Card | None:
     return Card("Speed-up over eager", f"{significant(best.speedup)} times", more, tone_of(best))
 
 
-def _latency(best: Timing | None) -> Card | None:
+def _latency(best: Measurement | None) -> Card | None:
     if best is None:
         return None
     rate = significant(best.images_per_s)
@@ -150,7 +151,7 @@ def _agreement_cell(source: Source) -> Cell:
     return text("") if card is None else text(card.value, card.tone)
 
 
-def _accuracy(source: Source, best: Timing | None) -> Card | None:
+def _accuracy(source: Source, best: Measurement | None) -> Card | None:
     found = _evaluated(source, best)
     if source.evaluate is None or found is None:
         return None

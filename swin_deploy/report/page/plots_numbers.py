@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from swin_deploy.engine.purpose import PURPOSES
 from swin_deploy.report.page.axes import MAX_ROWS, bars, curve, height, legend, more, name_rows
-from swin_deploy.report.page.contents import Bisection, Compared
 from swin_deploy.report.page.costs import EngineCost, PurposeCost
 from swin_deploy.report.page.svg import SERIES, TEXT, Figure, draw, short
 from swin_deploy.report.page.tables import significant
+from swin_deploy.verify.comparison import ComparisonRow
+from swin_deploy.verify.report import BisectionReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ class Agreement:
     """The comparison of a candidate that is nearest to its floor."""
 
     name: str
-    row: Compared
+    row: ComparisonRow
 
 
 def plot_agreement(rows: Sequence[Agreement]) -> Figure:
@@ -63,7 +64,7 @@ def plot_agreement(rows: Sequence[Agreement]) -> Figure:
     return draw("agreement", caption, height(len(shown), 1), paint)
 
 
-def plot_depth(pairs: Sequence[tuple[str, Bisection]]) -> Figure:
+def plot_depth(pairs: Sequence[tuple[str, BisectionReport]]) -> Figure:
     """SQNR after every block, a curve a pair."""
     shown = [(name, pair) for name, pair in pairs if pair.rows][: len(SERIES)]
     longest = max((pair for _, pair in shown), key=lambda pair: len(pair.rows)).rows

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from swin_deploy.bench.statistics import Measurement
 from swin_deploy.report.page.axes import (
     MAX_ROWS,
     curve,
@@ -18,9 +19,9 @@ from swin_deploy.report.page.axes import (
     plain_ticks,
     scale,
 )
-from swin_deploy.report.page.contents import Scaling, Timing
 from swin_deploy.report.page.svg import FAINT, MARKERS, PAPER, SERIES, TEXT, Figure, draw
 from swin_deploy.report.page.tables import significant
+from swin_deploy.scaling.report import ScalingReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ class Row:
     """A timing of a source, called what a figure calls it."""
 
     name: str
-    timing: Timing
+    timing: Measurement
 
 
 def plot_latency(rows: Sequence[Row]) -> Figure:
@@ -113,7 +114,7 @@ def plot_throughput(rows: Sequence[Row]) -> Figure:
     return draw("throughput", caption, 2.9 + 0.17 * len(names), paint)
 
 
-def plot_scaling(sources: Sequence[tuple[str, Scaling]]) -> Figure:
+def plot_scaling(sources: Sequence[tuple[str, ScalingReport]]) -> Figure:
     """Time of a call against the image's area, a curve a network, of the smallest batch."""
     curves = []
     for label, scaling in sources:

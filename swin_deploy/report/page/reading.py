@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from swin_deploy.bench.report import BenchReport
 from swin_deploy.errors import InputError
+from swin_deploy.evaluate.report import EvaluateReport
 from swin_deploy.files import refuse_impostors
-from swin_deploy.report.page.contents import (
-    Bench,
-    Checks,
-    Evaluation,
-    Scaling,
-    Sensitivity,
-    Verified,
-)
-
-MAX_BYTES = 64 << 20  # the largest real one, of 50,000 images with every flip, has a tenth of it
-
-T = TypeVar("T")
+from swin_deploy.records import decode, load_json
+from swin_deploy.scaling.report import ScalingReport
+from swin_deploy.sensitivity.report import SensitivityReport
+from swin_deploy.verify.comparison import VerifyReport
+from swin_deploy.verify.report import ChecksReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,49 +46,47 @@ class Kind:
 
 KINDS = (
     Kind(
-        *("verify.json", (2, 3), ("comparisons", "reference"), Verified),
+        *("verify.json", (2, 3), ("comparisons", "reference"), VerifyReport),
         "swin-deploy export --out {run}",
     ),
     Kind(
-        *("bench.json", (3, 4), ("measurements", "rounds"), Bench),
+        *("bench.json", (3, 4), ("measurements", "rounds"), BenchReport),
         *("swin-deploy bench --engine {run}", "latency and throughput"),
     ),
     Kind(
-        *("evaluate.json", (1,), ("artifacts", "pairs"), Evaluation),
+        *("evaluate.json", (1,), ("artifacts", "pairs"), EvaluateReport),
         *("swin-deploy evaluate {run} --data PHOTOS", "accuracy on labelled photos"),
     ),
     Kind(
-        *("checks.json", (1, 2), ("bisections",), Checks),
+        *("checks.json", (1, 2), ("bisections",), ChecksReport),
         *("swin-deploy verify {run} --bisect", "error along the depth", "bisections"),
     ),
-    Kind("scaling.json", (1,), ("points", "fits"), Scaling, "swin-deploy scaling --out {run}"),
     Kind(
-        *("sensitivity.json", (1,), ("places", "mixed"), Sensitivity),
+        "scaling.json", (1,), ("points", "fits"), ScalingReport, "swin-deploy scaling --out {run}"
+    ),
+    Kind(
+        *("sensitivity.json", (1,), ("places", "mixed"), SensitivityReport),
         "swin-deploy sensitivity {run} --calibration PHOTOS",
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    schema_version: int
 
 
 def read_content(path: Path, kind: Kind) -> Any:
     """The content of a file that should be of that kind.
 
     Raises:
-        InputError: It is not, or is one of another version.
+        InputError: It is not, or is one of another version; names the key.
     """
-    text = _read(path)
-    head = _parse(path, text, _Head, kind)
-    if head.schema_version not in kind.schemas:
+    again = kind.command.format(run="RUN")
+    found = _read(path, again)
+    version = decode(int, found.get("schema_version"), path, again, "schema_version")
+    if version not in kind.schemas:
         raise InputError(
-            f"{path} has schema version {head.schema_version}, this version of swin-deploy reads "
+            f"{path} has schema version {version}, this version of swin-deploy reads "
             f"{' or '.join(map(str, kind.schemas))}",
-            kind.command.format(run="RUN") + ", with the same version",
+            f"{again}, with the same version",
         )
-    return _parse(path, text, kind.content, kind)
+    return decode(kind.content, found, path, again, newer=True)
 
 
 def recognise(path: Path) -> Kind:
@@ -105,35 +96,13 @@ def recognise(path: Path) -> Kind:
         InputError: Of none.
     """
     hint = ", ".join(kind.name for kind in KINDS) + " of any machine, or a run folder"
-    try:
-        found = TypeAdapter(dict[str, Any]).validate_json(_read(path))
-    except ValidationError as error:
-        raise InputError(f"{path} holds no JSON object: {first_problem(error)}", hint) from error
+    found = _read(path, hint)
     for kind in KINDS:
         if all(key in found for key in kind.keys):
             return kind
     raise InputError(f"{path} is no report of swin-deploy", hint)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, hint: str) -> dict[str, Any]:
     refuse_impostors(path, "a report in JSON")
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise InputError(f"{path} has {size} bytes; no report has more than {MAX_BYTES}")
-    return path.read_bytes()
-
-
-def _parse(path: Path, text: bytes, content: type[T], kind: Kind) -> T:
-    try:
-        return TypeAdapter(content).validate_json(text, strict=True)
-    except ValidationError as error:
-        raise InputError(
-            f"{path} cannot be read as {kind.name}: {first_problem(error)}",
-            kind.command.format(run="RUN"),
-        ) from error
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
-    one = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, one["loc"]))[:200]
-    return f"{place}: {one['msg']}" if place else one["msg"]
+    return load_json(path, hint)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from swin_deploy.bench.report import BenchReport
 from swin_deploy.evaluate.eager import EagerRunner
-from swin_deploy.report.page.contents import Bench, Checks, Evaluation
+from swin_deploy.evaluate.report import EvaluateReport
 from swin_deploy.report.page.deployment import Deployment, shell
 from swin_deploy.report.page.gather import ReportData, Source
 from swin_deploy.report.page.section import Section, having, label, named
+from swin_deploy.verify.report import ChecksReport
 
 _PHOTOS = "PHOTOS"  # stands for a folder that no file names
 
@@ -46,7 +48,7 @@ def _commands(source: Source, run: Deployment) -> tuple[list[str], list[str]]:
     return lines, lacks
 
 
-def _bench(bench: Bench, run: Deployment) -> str:
+def _bench(bench: BenchReport, run: Deployment) -> str:
     """One engine alone where one alone was measured."""
     inside = (file.path for file in run.files if bench.engine.endswith(f"/{file.path}"))
     engine = PurePath(run.folder, next(inside, ""))
@@ -57,7 +59,7 @@ def _bench(bench: Bench, run: Deployment) -> str:
     return shell("swin-deploy", "bench", *words)
 
 
-def _evaluate(found: Evaluation, folder: str) -> str:
+def _evaluate(found: EvaluateReport, folder: str) -> str:
     """All artifacts, once each; those of the run by its name here, wherever the run was then."""
     home = PurePath(found.report).parent
     paths = [PurePath(row.path) for row in found.artifacts if row.path]
@@ -72,12 +74,12 @@ def _evaluate(found: Evaluation, folder: str) -> str:
     if sample is not None and sample.count < found.found:
         words += ["--limit", str(sample.count)]
         words += ["--seed", str(sample.seed)] if sample.seed else []
-    if (settings := found.identity.settings) is not None:
-        words += ["--batch", str(settings.batch), "--threads", str(settings.threads)]
+    settings = found.identity.settings
+    words += ["--batch", str(settings.batch), "--threads", str(settings.threads)]
     return shell("swin-deploy", "evaluate", *words)
 
 
-def _verify(checks: Checks, folder: str) -> str:
+def _verify(checks: ChecksReport, folder: str) -> str:
     words = ["--against", checks.against] if checks.against is not None else []
     if not words and any(row.inputs.startswith("photos ") for row in checks.checks):
         words = ["--images", _PHOTOS]

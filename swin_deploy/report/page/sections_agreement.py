@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swin_deploy.report.page.contents import Compared, Pair, Right
+from swin_deploy.evaluate.report import Pair, Right
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.plots_numbers import Agreement, plot_agreement
 from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.sections_checks import failed_checks
 from swin_deploy.report.page.tables import Cell, make_table, number, text, within
+from swin_deploy.verify.comparison import ComparisonRow
 
 _ABOVE_ALL = 1e9  # how equal results are sorted
 
@@ -90,17 +91,17 @@ def agreement_section(data: ReportData) -> Section:
     )
 
 
-def nearest_floor(rows: Sequence[Compared]) -> dict[str, Compared]:
+def nearest_floor(rows: Sequence[ComparisonRow]) -> dict[str, ComparisonRow]:
     """Of every candidate a row that failed, else the one nearest its floor."""
 
-    def distance(row: Compared) -> float:
+    def distance(row: ComparisonRow) -> float:
         if not row.passed:
             return float("-inf")
         if row.sqnr_db is None or row.floor_db is None:
             return float("inf")
         return row.sqnr_db - row.floor_db
 
-    found: dict[str, Compared] = {}
+    found: dict[str, ComparisonRow] = {}
     for row in rows:
         if row.candidate not in found or distance(row) < distance(found[row.candidate]):
             found[row.candidate] = row
@@ -116,7 +117,7 @@ def _drop(pair: Pair) -> Cell:
     return within(pair.drop_points, *pair.interval_points, "{:+.2f}".format)
 
 
-def _decibels(row: Compared) -> Cell:
+def _decibels(row: ComparisonRow) -> Cell:
     floor = "" if row.floor_db is None else f" / {row.floor_db:.0f}"
     if row.sqnr_db is None:
         return Cell(f"equal{floor}", _ABOVE_ALL) if row.passed else text("-")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from swin_deploy.report.page.contents import Bisection, Check
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.plots_numbers import plot_depth
 from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.tables import Cell, Table, make_table, number, text
+from swin_deploy.verify.comparison import ComparisonRow
+from swin_deploy.verify.report import BisectionReport
 
 MAX_FAILED = 20  # of one run; more say no more
 
@@ -40,7 +41,7 @@ def failed_checks(data: ReportData) -> tuple[Table, ...]:
     return (make_table(caption, columns, rows),) if rows else ()
 
 
-def _margin_db(row: Check) -> float:
+def _margin_db(row: ComparisonRow) -> float:
     """Over its floor; what has no SQNR is not finite, or of another shape: the worst."""
     if row.sqnr_db is None:
         return float("-inf")
@@ -77,7 +78,7 @@ def depth_section(data: ReportData) -> Section:
     )
 
 
-def _depth_verdict(pair: Bisection) -> Cell:
+def _depth_verdict(pair: BisectionReport) -> Cell:
     if pair.first is not None:
         return text(f"wrong from {pair.first.tensor}", "bad")
     return text("not judged") if pair.floor_db is None else text("ok", "good")

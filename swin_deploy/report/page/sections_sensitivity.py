@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from swin_deploy.report.page.contents import Mixed, Sensitivity
 from swin_deploy.report.page.gather import ReportData
 from swin_deploy.report.page.section import Section, having, label_cell, named
 from swin_deploy.report.page.tables import Cell, make_table, number, text
+from swin_deploy.sensitivity.report import Mixed, SensitivityReport
 
 MAX_PLACES = 40  # of one run; the least sensitive ones decide nothing
 _ABOVE_ALL = 1e9  # how equal results are sorted
@@ -54,7 +54,7 @@ def sensitivity_section(data: ReportData) -> Section:
     )
 
 
-def _describe(measured: Sensitivity) -> str:
+def _describe(measured: SensitivityReport) -> str:
     return (
         f"{len(measured.places)} places that {measured.recipe} quantises, {measured.method} of "
         f"{measured.calibration_images:,} images; measured on {measured.images:,} images."

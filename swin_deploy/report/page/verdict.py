@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swin_deploy.report.page.contents import Timing
+from swin_deploy.bench.statistics import Measurement
 from swin_deploy.report.page.gather import Source
 from swin_deploy.report.page.sections_speed import VERDICTS
 from swin_deploy.report.page.tables import Tone, significant
@@ -10,7 +10,7 @@ from swin_deploy.report.page.tables import Tone, significant
 _EAGER = "eager PyTorch"
 
 
-def best_timing(source: Source) -> Timing | None:
+def best_timing(source: Source) -> Measurement | None:
     """The engine with the least latency at the smallest batch, of those that agree."""
     if source.bench is None:
         return None
@@ -26,7 +26,7 @@ def best_timing(source: Source) -> Timing | None:
     return min(rows, key=lambda row: (row.batch, row.p50_ms), default=None)
 
 
-def make_verdict(source: Source, best: Timing | None) -> tuple[str, Tone]:
+def make_verdict(source: Source, best: Measurement | None) -> tuple[str, Tone]:
     """A sentence or two, and their tone.
 
     Args:
@@ -55,12 +55,12 @@ def found_by_verify(source: Source) -> str:
     return f"verify failed: {source.checks.problem}"
 
 
-def tone_of(best: Timing | None) -> Tone:
+def tone_of(best: Measurement | None) -> Tone:
     """Of the speed of an engine."""
     return "" if best is None else VERDICTS.get(best.verdict, "doubtful")
 
 
-def _of_speed(source: Source, best: Timing | None) -> tuple[str, Tone]:
+def _of_speed(source: Source, best: Measurement | None) -> tuple[str, Tone]:
     if best is None:
         if source.bench is not None:
             return "Nothing to recommend: no engine that agrees was measured.", "bad"
@@ -82,11 +82,11 @@ def _bare(name: str) -> str:
     return name.removeprefix("engine ")
 
 
-def _how_fast(best: Timing) -> str:
+def _how_fast(best: Measurement) -> str:
     return f"{significant(best.speedup)} times as fast as {_EAGER} {_where(best)}"
 
 
-def _where(best: Timing) -> str:
+def _where(best: Measurement) -> str:
     low, high = significant(best.speedup_low), significant(best.speedup_high)
     interval = f"95 % interval {low} to {high}"
     return f"at batch {best.batch} ({interval})"
