@@ -94,7 +94,7 @@ REFUSALS = (
     refusal("bench notes.txt", 8, "notes.txt"),
     refusal("evaluate nowhere --data nothing", 3, "2 things", "nowhere", "nothing"),
     refusal("evaluate RUN --data photos --class-map gone.json", 3, "gone.json"),
-    refusal("evaluate RUN --data photos --eager --batch 0", 2, "--batch 0"),
+    refusal("evaluate RUN --data photos --eager --batch 0", 2, "batch = 0"),
     refusal("evaluate RUN --data photos --flips photos/flips", 2, "lies in photos"),
     refusal("sensitivity RUN --calibration nowhere --images gone", 3, "2 things", "gone"),
     refusal("sensitivity nowhere --calibration photos --max-drop 1", 2, "--max-drop"),
