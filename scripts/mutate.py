@@ -32,7 +32,7 @@ TARGETS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("verify/checks.py",): ("test_judge", "test_verify", "test_verify_command"),
     ("run/*.py", "own_files.py", "files.py"): ("test_run", "test_cli", "test_pipeline"),
-    ("pipeline/gate.py", "pipeline/plans.py", "pipeline/scales.py"): (
+    ("pipeline/gate.py", "verify/plans.py", "verify/conversions.py"): (
         *("test_gate", "test_pipeline", "test_outputs", "test_interface"),
     ),
     ("pipeline/rounding.py",): ("test_rounding", "test_graph_structure"),

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,14 @@ from onnx import helper, numpy_helper
 
 import behind
 from conftest import TRAINED, Silent
+from manifests import edit_manifest
 from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.guide import write_guide
 from swin_deploy.bundle.source import never_run_note
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
+from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.data.pixels import FP32_INPUT
@@ -33,16 +34,17 @@ from swin_deploy.files import sha256
 from swin_deploy.interface import Interface
 from swin_deploy.pipeline import engines, gate, stages
 from swin_deploy.pipeline.run import run_export
-from swin_deploy.pipeline.scales import STATISTICS, require_scales_of_graph
 from swin_deploy.pipeline.stages import Stage
 from swin_deploy.report.describe import describe_stage
 from swin_deploy.run.finished import require_run
 from swin_deploy.run.manifest import read_manifest
+from swin_deploy.run.names import STATISTICS
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.cuda import device_problem
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runtime.check import compare_engine
 from swin_deploy.runtime.trust import open_bundle
+from swin_deploy.verify.conversions import require_scales_of_graph
 from swin_deploy.verify.extremes import make_extremes
 
 ENGINE = "engine:cpu-fp32", "engines/cpu-fp32.onnx"
@@ -346,11 +348,49 @@ def test_a_scale_that_calibration_does_not_give_is_refused(
 
 def test_an_engine_has_the_scales_of_its_graph(quantised: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(quantised, tmp_path / "run")
-    context: Any = SimpleNamespace(folder=SimpleNamespace(file=lambda name: copy / name))
-    require_scales_of_graph(context, INT8_GRAPH, INT8_ENGINE)
+    graph, engine = copy / INT8_GRAPH, copy / INT8_ENGINE
+    require_scales_of_graph(graph, engine)
     scale_by(4, 1)(copy / INT8_ENGINE)
     with pytest.raises(VerificationError, match="has other scales than"):
-        require_scales_of_graph(context, INT8_GRAPH, INT8_ENGINE)
+        require_scales_of_graph(graph, engine)
+
+
+def relist(run: Path, name: str) -> None:
+    """Put the hash of what a file is now into the manifest, as whoever means harm would."""
+
+    def edit(manifest: dict[str, Any]) -> None:
+        for stage in manifest["stages"].values():
+            if name in stage["outputs"]:
+                stage["outputs"][name] = sha256(run / name)
+
+    edit_manifest(run, edit)
+
+
+def test_verify_finds_what_the_gate_would(
+    quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(quantised, tmp_path / "run")
+    assert cli.run(["verify", str(copy)]) == 0
+    assert "compared exactly with what they were made from: INT8" in capsys.readouterr().out
+    scale_by(1.5, 1)(copy / INT8_GRAPH)
+    relist(copy, INT8_GRAPH)
+    assert cli.run(["verify", str(copy)]) == 5
+    assert "is quantised with scale" in capsys.readouterr().err
+    report = json.loads((copy / "checks.json").read_text())
+    assert not report["passed"]
+    assert "calibration gives" in report["problem"]
+    assert cli.run(["bundle", str(copy), "--target", "cpu", "--precision", "int8"]) == 5
+    assert "is quantised with scale" in capsys.readouterr().err
+
+
+def test_verify_finds_an_engine_in_the_place_of_another(
+    quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(quantised, tmp_path / "run")
+    shutil.copyfile(copy / "engines" / "cpu-fp32.onnx", copy / INT8_ENGINE)
+    relist(copy, INT8_ENGINE)
+    assert cli.run(["verify", str(copy)]) == 5
+    assert f"{INT8_ENGINE} is not the file its compiler wrote" in capsys.readouterr().err
 
 
 def cut_short(path: Path) -> None:

@@ -46,6 +46,7 @@ from swin_deploy.runtime.shipped import (
     Tool,
 )
 from swin_deploy.runtime.trust import SIGNATURE
+from swin_deploy.verify.conversions import require_conversions
 
 PROGRAM, GUIDE = "swin.pyz", "README.md"
 
@@ -116,6 +117,7 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
     Raises:
         ConfigError: The weights are random, or the run has not what was asked for.
         UnsafeError: A file of the run was changed.
+        VerificationError: A graph is not the FP32 graph in its precision.
         FileAccessError: The archive exists.
         SwinDeployError: As ``require_run``, ``make_references`` and ``read_private_key``.
     """
@@ -134,6 +136,8 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
     final = run.path.parent / name if request.out is None else request.out
     require_new(final)
     key = None if request.sign is None else read_private_key(request.sign)
+    started("comparing every graph with what it was made from")
+    require_conversions(run.manifest, run.checked)
     started("running the eager network")
     references, contents = make_references(run, tuple(graphs), request.calibration)
     files: dict[str, bytes | Recorded] = dict(contents)

@@ -9,15 +9,12 @@ import torch
 
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.open import looks_at, open_engine, why_not_here
-from swin_deploy.graph.int8.recipe import RECIPES
-from swin_deploy.graph.structure import require_converted
 from swin_deploy.interface import LOGITS
 from swin_deploy.pipeline.context import ROUNDED, RunContext
 from swin_deploy.pipeline.rounding import allow_for_rounding
-from swin_deploy.pipeline.scales import expected_scales
-from swin_deploy.precisions import HALF_PRECISIONS, Precision
+from swin_deploy.precisions import Precision
 from swin_deploy.run.details import EngineDetails
-from swin_deploy.run.names import GRAPHS, INT8_GRAPHS, SIMPLE, graph_of
+from swin_deploy.run.names import graph_of
 from swin_deploy.runners.base import Runner
 from swin_deploy.runners.ends import BEFORE, has_ends
 from swin_deploy.runners.torch_eager import TorchRunner
@@ -115,26 +112,3 @@ def _candidates(
             if precision == "int8":
                 int8_db[engine.name] = floors_db[graph_of(target, precision)]
             yield engine, precision
-
-
-def require_conversions(context: RunContext) -> list[Precision]:
-    """Check that each converted graph is the FP32 graph, rounded; returns which precisions.
-
-    The floors of these leave room for mistakes as small as their rounding; this leaves none.
-
-    Raises:
-        VerificationError: One is something else.
-    """
-    folder = context.folder
-    present, full = folder.current.outputs(), folder.file(SIMPLE)
-    halves = [precision for precision in HALF_PRECISIONS if GRAPHS[precision] in present]
-    for precision in halves:
-        require_converted(full, folder.file(GRAPHS[precision]), precision)
-    kinds = [kind for kind, name in INT8_GRAPHS.items() if name in present]
-    for kind in kinds:
-        around = RECIPES[kind].surrounding
-        graph = folder.file(INT8_GRAPHS[kind])
-        scales = expected_scales(context, around)
-        require_converted(full, graph, None if around == "fp32" else around, scales)
-    quantised: list[Precision] = ["int8"] if kinds else []
-    return [*halves, *quantised]

@@ -22,8 +22,8 @@ from swin_deploy.metrics import FloatArray
 from swin_deploy.narrow import present
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
-from swin_deploy.pipeline.scales import read_statistics
 from swin_deploy.run.names import INT8_GRAPHS, SAMPLE, STATISTICS
+from swin_deploy.verify.conversions import read_statistics
 
 LOOKED_AT = 16  # calibration images that have to show something
 
@@ -141,7 +141,7 @@ def int8_action(kind: str, source: str) -> Callable[[RunContext], dict[str, Any]
         graph, request = context.folder.file(source), context.request
         recipe = recipe_for(kind, request.int8.also)
         scratch = context.folder.scratch(INT8_GRAPHS[kind])
-        statistics = read_statistics(context)
+        statistics = read_statistics(context.folder.current, context.folder.file)
         thresholds = {n: s.threshold(request.int8.method) for n, s in statistics.items()}
         full: dict[str, float | None] = {}
         if recipe.surrounding == "fp16":

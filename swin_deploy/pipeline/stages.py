@@ -310,8 +310,9 @@ def _ran_all_that_runs(found: Stages) -> bool:
 
 
 def _verify(context: RunContext) -> dict[str, Any]:
-    from swin_deploy.pipeline.gate import require_conversions, verify_run
-    from swin_deploy.pipeline.plans import require_as_built
+    from swin_deploy.pipeline.gate import verify_run
+    from swin_deploy.verify.conversions import require_conversions
+    from swin_deploy.verify.plans import require_as_built
 
     batch, seed = context.request.batch, context.request.gate_seed
     seed = new_seed() if seed is None else seed
@@ -324,8 +325,8 @@ def _verify(context: RunContext) -> dict[str, Any]:
     drawn = Batches(sizes=sizes, seed=seed if batch.drawn else None)
     verification = verify_run(context, context.gate_inputs(sizes))
     verification.require()
-    converted = require_conversions(context)
-    require_as_built(context)
+    converted = require_conversions(context.folder.current, context.folder.file)
+    require_as_built(context.folder.current, context.folder.file)
     write_json(context.folder.scratch(VERIFY), verification.report(drawn).as_dict())
     return {
         "batches": asdict(drawn),

@@ -30,6 +30,9 @@ def print_verify(report: dict[str, Any], console: Console) -> None:
         console.print()
     for name, reason in report["not_run"].items():
         console.print(f"{name} was not run here: {reason}", soft_wrap=True)
+    if exact := report["converted_exactly"]:
+        names = ", ".join(name.upper() for name in exact)
+        console.print(f"compared exactly with what they were made from: {names}", soft_wrap=True)
     judged = sum(row["judged"] for row in report["checks"])
     rest = len(report["checks"]) - judged
     others = f", {rest} reported and not judged" if rest else ""

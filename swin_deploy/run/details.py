@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swin_deploy.batches import Batches
+from swin_deploy.config import CalibrationMethod
 from swin_deploy.engine.fingerprint import Fingerprint
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
@@ -125,7 +126,7 @@ class Int8Details(Details):
     left: tuple[str, ...]
     scales: dict[str, float]
     kind: str
-    method: str
+    method: CalibrationMethod
     fp32_nodes: dict[str, float | None]
     agreement: Agreement
     accuracy: Accuracy | None

@@ -79,6 +79,7 @@ class ChecksReport:
         problem: Why it is not passed.
         checks: A row per comparison.
         bisections: Pairs of sides that were looked into.
+        converted_exactly: Precisions whose graph is the FP32 graph, rounded, and nothing else.
         not_run: Side -> why this machine cannot run it.
         notes: What the user has to know.
     """
@@ -91,6 +92,7 @@ class ChecksReport:
     problem: Text
     checks: Rows[ComparisonRow]
     bisections: Rows[BisectionReport]
+    converted_exactly: Rows[Text] = ()
     not_run: Reasons
     notes: Rows[Text]
 

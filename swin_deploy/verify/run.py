@@ -14,11 +14,14 @@ from swin_deploy.files import require_writable
 from swin_deploy.kept_reports import replace_report
 from swin_deploy.machine import describe_machine
 from swin_deploy.model.load import load_model
+from swin_deploy.precisions import Precision
 from swin_deploy.run.finished import Run, require_run
 from swin_deploy.verify.comparison import Comparison
+from swin_deploy.verify.conversions import require_conversions
 from swin_deploy.verify.depth import Bisection
 from swin_deploy.verify.elsewhere import compare_saved, save_session
 from swin_deploy.verify.inputs import make_inputs
+from swin_deploy.verify.plans import require_as_built
 from swin_deploy.verify.report import ChecksReport
 from swin_deploy.verify.request import VerifyRequest
 from swin_deploy.verify.saved import read_outputs
@@ -48,11 +51,16 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
     progress("building the eager network")
     model = load_model(opened.config, opened.weights, opened.seed)
     bisections: list[Bisection] = []
+    exact: list[Precision] = []
+    inexact = ""
     with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
         session = Session(opened, model, list_sides(opened), Path(folder), progress)
         if saved is not None and request.against is not None:
             notes = compare_saved(session, saved, request.against)
         else:
+            if not request.between:
+                progress("comparing every graph with what it was made from")
+                exact, inexact = _compare_exactly(opened)
             inputs, notes = _make_inputs(opened, request)
             pairs = session.pairs(request.between)
             session.compare(pairs, inputs)
@@ -62,7 +70,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
                     notes.append("both of every pair have the same graph: nothing to look into")
             if request.save is not None:
                 save_session(session, request.save, inputs)
-    problem = find_problem(session.checks, bisections)
+    problem = "; ".join(filter(None, (inexact, find_problem(session.checks, bisections))))
     report = ChecksReport(
         run=str(request.run),
         network=opened.config.name,
@@ -72,11 +80,22 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
         problem=problem,
         checks=tuple(check.row() for check in session.checks),
         bisections=tuple(found.report() for found in bisections),
+        converted_exactly=tuple(exact),
         not_run=session.not_run,
         notes=tuple(notes),
     ).as_dict()
     replace_report(request.report, report, "notes")
     return report
+
+
+def _compare_exactly(opened: Run) -> tuple[list[Precision], str]:
+    """Precisions that are the FP32 graph, rounded, and what is wrong, as the export asked it."""
+    try:
+        exact = require_conversions(opened.manifest, opened.checked)
+        require_as_built(opened.manifest, opened.checked)
+    except VerificationError as error:
+        return [], error.problem  # with all else, in one report
+    return exact, ""
 
 
 def find_problem(checks: Sequence[Comparison], bisections: Sequence[Bisection] = ()) -> str:
