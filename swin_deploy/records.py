@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.plain_files import open_plain
 
 T = TypeVar("T")
 
@@ -122,11 +123,11 @@ def load_json(path: Path, hint: str = "", *, finite: bool = True) -> dict[str, A
     """The JSON object in a file; arguments as of ``parse_json``.
 
     Raises:
-        InputError: The file is missing, or holds anything else.
+        InputError: The file is missing or no plain one, or holds anything else.
         OSError: It cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             content = stream.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path} does not exist", hint) from error
