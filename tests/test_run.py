@@ -634,6 +634,7 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
     ),
     "an unknown key": (put(1, "more"), "more is 1, not a key"),
     "no gate": (drop("stages", "verify"), "no stage verify"),
+    "logits without a head": (put(0, "variant", "num_classes"), "num_classes = 0: it has no head"),
 }
 
 
