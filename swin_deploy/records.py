@@ -235,8 +235,17 @@ def _decode_union(kinds: tuple[Any, ...], value: object, key: str, newer: bool) 
         try:
             return _decode(kind, value, key, newer)
         except _MisfitError as error:
-            problems.append(error)
-    raise max(problems, key=lambda problem: len(problem.key))  # within it, rather than not null
+            # What was meant is told by the keys that are there; and by how far it could be read:
+            # within it, rather than not null.
+            problems.append(((_known_keys(kind, value), len(error.key)), error))
+    raise max(problems, key=lambda problem: problem[0])[1]
+
+
+def _known_keys(kind: Any, value: object) -> int:
+    """How many of the keys that are there a kind has."""
+    if not (is_dataclass(kind) and isinstance(value, dict)):
+        return 0
+    return len(value.keys() & {field.name for field in fields(kind)})
 
 
 def _decode_array(
