@@ -19,6 +19,7 @@ from swin_deploy.errors import ConfigError, InputError, SwinDeployError, caught,
 from swin_deploy.foreign import reading
 from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, require_size
+from swin_deploy.plain_files import read_plain
 from swin_deploy.precisions import DEFAULT_PRECISIONS, HALF_PRECISIONS, Precision
 from swin_deploy.preprocessing import Preprocessing, Size
 from swin_deploy.variants import Variant
@@ -265,11 +266,13 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
 
     Raises:
         ConfigError: The file is no TOML, or has unknown keys or wrong types; names all of them.
+        InputError: It is a pipe or a device.
         OSError: It cannot be read.
     """
+    content = read_plain(path)
     try:
         with reading(path, "TOML", _KEYS):
-            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            data = tomllib.loads(content.decode("utf-8-sig"))
             json.dumps(data, default=str)  # which ``_checked`` does: numbers of any length, no loop
     except InputError as error:
         raise ConfigError(error.problem, error.hint) from error

@@ -17,6 +17,7 @@ from typing import Any
 import swin_deploy
 from swin_deploy.errors import ConfigError, FileAccessError, InputError, UnsafeError
 from swin_deploy.own_files import unfinished_folder
+from swin_deploy.plain_files import open_plain, read_plain
 from swin_deploy.records import load_json
 
 DIGEST = "digest"  # key of a record's own, over all the rest of it
@@ -25,7 +26,7 @@ DIGEST = "digest"  # key of a record's own, over all the rest of it
 def sha256(path: Path) -> str:
     """Hex digest of the file's bytes."""
     value = hashlib.sha256()  # not hashlib.file_digest: devices have Python 3.10
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         while block := stream.read(1 << 20):
             value.update(block)
     return value.hexdigest()
@@ -94,7 +95,7 @@ class Recorded:
         found = None
         for path in (self.path, *self.also, self.path):  # settled while the others were looked at
             try:
-                content = path.read_bytes()
+                content = read_plain(path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if (value := hashlib.sha256(content).hexdigest()) == self.sha256:
@@ -121,7 +122,7 @@ def read_bytes(source: Path | Recorded) -> bytes:
     Raises:
         SwinDeployError: As ``Recorded.read``.
     """
-    return source.read() if isinstance(source, Recorded) else source.read_bytes()
+    return source.read() if isinstance(source, Recorded) else read_plain(source)
 
 
 @contextmanager
@@ -248,11 +249,11 @@ def refuse_impostors(path: Path, wanted: str) -> None:
         wanted: What it should be, for the message.
 
     Raises:
-        InputError: The file is missing, empty, a git-lfs pointer or a web page.
+        InputError: The file is missing, no plain one, empty, a git-lfs pointer or a web page.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         head = stream.read(64)
     if not head:
         raise InputError(f"{path} is empty, not {wanted}", "make or download it again")

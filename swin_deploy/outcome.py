@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 from swin_deploy.errors import SwinDeployError, typed
 
@@ -20,6 +21,72 @@ class _Interrupted(KeyboardInterrupt):
     """A signal asked the process to stop."""
 
 
+class _Output:
+    """A standard stream that ends where nobody takes what is written, and the command does not.
+
+    What comes after goes nowhere, so that the exit code is that of the command: that a table could
+    not be shown to its end does not make a network right or wrong.
+
+    Args:
+        stream: The stream itself.
+        name: Of one that has to be whole, for the error; "" where nothing can be told of one.
+    """
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._try(self._stream.write, text) or 0
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def end(self) -> None:
+        if self._failed:  # what is left in its buffer would fail again as the interpreter ends
+            self._drop()
+
+    def _try(self, call: Callable[..., int | None], *arguments: str) -> int | None:
+        try:
+            return call(*arguments)
+        except OSError as error:
+            if self._name and not isinstance(error, BrokenPipeError):
+                self._failed = True  # and the next call fails as well: click passes over one
+                raise OSError(error.errno, error.strerror, self._name) from error
+            self._drop()  # `head`, for example, has seen enough
+            return None
+
+    def _drop(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def _lasting_outputs() -> Iterator[None]:
+    before = sys.stdout, sys.stderr
+    with ExitStack() as stack:
+
+        def lasting(stream: TextIO | None, name: str) -> TextIO:
+            if stream is None:  # it was closed before this process began
+                stream = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            output = _Output(stream, name)
+            stack.callback(output.end)
+            return cast(TextIO, output)
+
+        sys.stdout = lasting(sys.stdout, "standard output")
+        sys.stderr = lasting(sys.stderr, "")
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+@_lasting_outputs()
 def run_command(
     command: Callable[[], int],
     as_json: bool,
@@ -65,8 +132,9 @@ def run_command(
 def leave(code: int) -> NoReturn:
     """End the process with an exit code of ``run_command``."""
     if code > 128:  # native threads that were cut off may abort the interpreter's own end
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError, AttributeError):  # closed, or never there
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -91,9 +159,6 @@ def _catch(
         code = command()
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader, `head` for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if (known := typed(error)) is None:
             raise
@@ -101,4 +166,5 @@ def _catch(
 
 
 def _print_json(error: dict[str, object]) -> None:
-    print(json.dumps({"error": error}, indent=2), flush=True)
+    with suppress(OSError):  # that it cannot be written may be what it says; a line says so, too
+        print(json.dumps({"error": error}, indent=2), flush=True)

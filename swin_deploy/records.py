@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.plain_files import open_plain
 
 T = TypeVar("T")
 
@@ -122,11 +123,11 @@ def load_json(path: Path, hint: str = "", *, finite: bool = True) -> dict[str, A
     """The JSON object in a file; arguments as of ``parse_json``.
 
     Raises:
-        InputError: The file is missing, or holds anything else.
+        InputError: The file is missing or no plain one, or holds anything else.
         OSError: It cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             content = stream.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path} does not exist", hint) from error
@@ -234,8 +235,17 @@ def _decode_union(kinds: tuple[Any, ...], value: object, key: str, newer: bool) 
         try:
             return _decode(kind, value, key, newer)
         except _MisfitError as error:
-            problems.append(error)
-    raise max(problems, key=lambda problem: len(problem.key))  # within it, rather than not null
+            # What was meant is told by the keys that are there; and by how far it could be read:
+            # within it, rather than not null.
+            problems.append(((_known_keys(kind, value), len(error.key)), error))
+    raise max(problems, key=lambda problem: problem[0])[1]
+
+
+def _known_keys(kind: Any, value: object) -> int:
+    """How many of the keys that are there a kind has."""
+    if not (is_dataclass(kind) and isinstance(value, dict)):
+        return 0
+    return len(value.keys() & {field.name for field in fields(kind)})
 
 
 def _decode_array(

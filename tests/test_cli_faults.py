@@ -44,7 +44,14 @@ BAD_INPUT = {
     "windows do not tile": ("export --variant swin_t --image 256", 2, "image size 224 or 448"),
     "no image": ("export --variant swin_t --image 0x224", 2, "neither a size like 224"),
     "empty out": ("export --variant swin_t --out {empty}", 2, "an empty name is no folder"),
-    "wait": ("export --config {config} --out {p}/r --wait nan", 2, "wait = nan is no number"),
+    "wait": ("export --config {config} --out {p}/r --wait nan", 2, "'nan' is no number"),
+    "wait for ever": ("export --config {config} --out {p}/r --wait inf", 2, "'inf' is no number"),
+    "fail below": ("bench --engine {run} --fail-below nan", 2, "'nan' is no number"),
+    "fail below all": ("bench --engine {run} --fail-below inf", 2, "'inf' is no number"),
+    "drop": ("export --variant swin_t --max-drop nan", 2, "'nan' is no number"),
+    "lose": ("sensitivity {run} --calibration {p} --max-drop nan", 2, "'nan' is no number"),
+    "keep": ("sensitivity {run} --calibration {p} --min-sqnr=-inf", 2, "'-inf' is no number"),
+    "workspace": (f"export --variant swin_t --workspace {'9' * 400}GiB", 2, "is no size like"),
     "no memory": ("export --config {config} --image 4000000 --out {p}/r", 6, "out of memory"),
     "beyond ONNX": ("export --config {large} --out {p}/r", 6, "an ONNX file at most 2147483647"),
     "negative batch": ("export --variant swin_t --batch -4", 2, "batch -4:-4 is not a range"),
@@ -218,19 +225,58 @@ def test_a_run_in_use_is_refused_at_once(config: str, tmp_path: Path) -> None:
     assert len(json.loads(out)["current"]) == 6
 
 
-@pytest.mark.fault(40)
-def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
-    line = f"{shlex.quote(sys.executable)} -m swin_deploy variants --json | head -n 1"
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line],
-        cwd=tmp_path,
+def in_bash(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A line whose every command is one of this package, with {} in place of its name."""
+    return subprocess.run(
+        [
+            "bash",
+            "-o",
+            "pipefail",
+            "-c",
+            line.format(f"{shlex.quote(sys.executable)} -m swin_deploy"),
+        ],
+        cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
-    assert done.stdout == "{\n"
-    assert done.stderr == ""
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("{} variants --json | head -n 1", 0),
+        ("{} variants | true", 0),
+        ("{} --help | true", 0),
+        ("{} cost run | true", 0),
+        ("{} cost nowhere --json 2>&1 | true", 3),
+        ("{} variants >&-", 0),
+    ],
+)
+def test_a_closed_pipe_is_no_error(
+    line: str, code: int, tmp_path: Path, pocket_run: RunResult
+) -> None:
+    """It neither stops a command, nor changes what its exit code says."""
+    (tmp_path / "run").symlink_to(pocket_run.path)
+    done = in_bash(line, tmp_path)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout == ("{\n" if "head" in line else "")
+
+
+@pytest.mark.fault(38)
+@pytest.mark.parametrize("line", ["targets --json", "doctor --json", "variants", "--help"])
+def test_a_full_disk_under_standard_output_is_one_line(line: str, tmp_path: Path) -> None:
+    done = in_bash(f"{{}} {line} > /dev/full", tmp_path)
+    assert done.returncode == 6
+    assert done.stderr.startswith("error[E_RESOURCE]: standard output: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_under_standard_error_changes_nothing(tmp_path: Path) -> None:
+    assert in_bash("{} cost nowhere 2> /dev/full", tmp_path).returncode == 3
 
 
 @pytest.mark.fault(38, 42)

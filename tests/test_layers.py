@@ -17,6 +17,7 @@ ROOT = Path(swin_deploy.__file__).parent
 # Lowest first. A module may import from layers below its own, and from nowhere else in here.
 LAYERS = (
     ("errors", "narrow"),
+    ("plain_files",),
     ("counts", "foreign", "outcome", "own_files", "records"),
     (
         "batches",

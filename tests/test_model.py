@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from conftest import CIFAR, FULL_SIZE, POCKET
+from swin_deploy.errors import InputError
 from swin_deploy.model.attention import WindowAttention
 from swin_deploy.model.build import build_model, count_parameters, randomise_
+from swin_deploy.model.load import load_model
 from swin_deploy.model.swin import PatchMerging, SwinBlock
 from swin_deploy.model.windows import (
     join_windows,
@@ -144,3 +149,27 @@ def test_only_odd_blocks_shift() -> None:
     model = build_model(POCKET.config)
     shifts = [[b.shift for b in layer.blocks if isinstance(b, SwinBlock)] for layer in model.layers]
     assert shifts == [[(0, 0), (2, 2)], [(0, 0), (2, 2)], [(0, 0), (0, 0)]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "problem"),
+    [
+        (11, r"head\.weight is \(7, 64\), expected \(11, 64\) and 1 more"),
+        (0, r"head\.bias is too many and 3 more"),
+    ],
+)
+def test_weights_of_another_network_are_refused(classes: int, problem: str, tmp_path: Path) -> None:
+    """As a record leads to that says something else than what lies beside it."""
+    path = tmp_path / "weights.safetensors"
+    save_file(build_model(POCKET.config).state_dict(), path)
+    load_model(POCKET.config, path, seed=0)
+    with pytest.raises(InputError, match=rf"weights\.safetensors: .*: {problem}"):
+        load_model(replace(POCKET.config, num_classes=classes), path, seed=0)
+
+
+def test_weights_of_another_type_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    tensors = build_model(POCKET.config).state_dict()
+    save_file(tensors | {"head.bias": tensors["head.bias"].to(torch.int64)}, path)
+    with pytest.raises(InputError, match=r"head\.bias is torch\.int64, expected torch\.float32"):
+        load_model(POCKET.config, path, seed=0)

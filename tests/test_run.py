@@ -634,6 +634,14 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
     ),
     "an unknown key": (put(1, "more"), "more is 1, not a key"),
     "no gate": (drop("stages", "verify"), "no stage verify"),
+    **{
+        f"{key} x of the network": (put("x", "variant", key), f'variant.{key} is "x", not')
+        for key in ("embed_dim", "patch_size", "window_size", "num_heads", "depths")
+    },
+    "a network called 5": (put(5, "variant", "name"), "variant.name is 5, not a string"),
+    "an unknown key of the network": (put(1, "variant", "depth"), "variant.depth is 1, not a key"),
+    "fewer than no classes": (put(-1, "variant", "num_classes"), "num_classes = -1 must not be"),
+    "logits without a head": (put(0, "variant", "num_classes"), "num_classes = 0: it has no head"),
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_deploy.errors import EnvironmentMissingError, InputError
+from swin_deploy.plain_files import read_plain
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,7 +29,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
             f"a bundle cannot be signed: {error}", "pip install cryptography"
         ) from error
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = load_pem_private_key(read_plain(path), password=None)
     except FileNotFoundError as error:
         raise InputError(
             f"{path} does not exist", f"openssl genpkey -algorithm ed25519 -out {path}"

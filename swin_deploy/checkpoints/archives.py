@@ -16,6 +16,7 @@ from torch import Tensor
 
 from swin_deploy.checkpoints.pickles import STORED, Inert, Reader
 from swin_deploy.errors import InputError, UnsafeError
+from swin_deploy.plain_files import open_plain
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # how files begin that are no zip archives
 _LARGEST_PICKLE = 2**28  # bytes; tensors lie beside it
@@ -127,7 +128,7 @@ def read_archive(path: Path) -> Archive:
         UnsafeError: It is a plain pickle that asks for code.
         ValueError, zipfile.BadZipFile: It is damaged; and whatever else its bytes lead to.
     """
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         if mapped[:4] == ZIP:  # at its start, as PyTorch has it: others may have one inside
             with zipfile.ZipFile(stream) as archive:

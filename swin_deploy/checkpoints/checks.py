@@ -13,7 +13,7 @@ from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.dialect import Tensors
 from swin_deploy.config import LoadOptions
 from swin_deploy.errors import InputError
-from swin_deploy.model.build import make_network
+from swin_deploy.model.build import find_misfits, make_network
 from swin_deploy.networks import NetworkConfig
 
 _FLOATS = {
@@ -55,14 +55,7 @@ def require_complete(path: Path, config: NetworkConfig, tensors: Mapping[str, Te
         InputError: One is missing, too many, or of another shape.
     """
     with torch.device("meta"):
-        wanted = dict(make_network(config).named_parameters())
-    problems = [f"{name} is missing" for name in wanted if name not in tensors]
-    problems += [f"{name} is too many" for name in tensors if name not in wanted]
-    misfits = [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
+        problems, misfits = find_misfits(make_network(config), tensors)
     if (
         isinstance(config, SwinConfig)
         and not problems

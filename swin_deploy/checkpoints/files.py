@@ -17,6 +17,7 @@ from swin_deploy.checkpoints.pickles import Inert, pairs_of
 from swin_deploy.checkpoints.source import checkpoint_file
 from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.foreign import reading
+from swin_deploy.plain_files import open_plain
 
 # Containers in which checkpoints wrap their tensors, outermost first, and those of the exponential
 # moving average of the same weights, which many recipes evaluate.
@@ -72,7 +73,7 @@ def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
     kind = "a complete safetensors file" if path.suffix == ".safetensors" else _ARCHIVE
     with reading(path, kind, "download it again"):
         if path.suffix == ".safetensors":
-            with path.open("rb") as stream:
+            with open_plain(path) as stream:
                 if stream.read(4) == ZIP:
                     raise InputError(f"{path} is an archive of PyTorch", "the suffix .pth")
             return _without_containers(path, load_file(path), ema, lambda value: value)

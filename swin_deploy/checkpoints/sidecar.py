@@ -13,6 +13,7 @@ from swin_deploy.architecture import MOST
 from swin_deploy.checkpoints.source import Facts, Listener
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.plain_files import read_plain
 from swin_deploy.preprocessing import Preprocessing, Size
 
 # Of an image, a patch or a window. Python divides no integer that is too large for a float.
@@ -78,7 +79,7 @@ def read_as(kind: type[T], path: Path) -> T:
     """
     refuse_impostors(path, "a JSON file")
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(read_plain(path))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         # What a value may be instead stands in there too, ``constrained-int`` for example.

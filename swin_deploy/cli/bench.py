@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from swin_deploy.bench.names import BASELINES, Baseline
 from swin_deploy.cli.types import (
+    FiniteType,
     ListType,
     complete_list,
     json_option,
@@ -69,7 +70,7 @@ def _to_baseline(text: str) -> Baseline:
 )
 @click.option(
     "--fail-below",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteType(min=0, min_open=True),
     metavar="X",
     help="Exit with 5 unless every engine is surely X times as fast as eager FP32.",
 )

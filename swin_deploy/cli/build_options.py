@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +26,10 @@ class BytesType(click.ParamType[int]):
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMG])iB)?", value.strip())
-        if match is None or not float(match[1]):
-            self.fail(f"{value!r} is no size like 2GiB or 512MiB", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2] or ""])
+        size = float(match[1]) * _UNITS[match[2] or ""] if match else 0
+        if not 0 < size < math.inf:
+            self.fail(f"{value!r:.80} is no size like 2GiB or 512MiB", param, ctx)
+        return int(size)
 
 
 _OPTIONS = (

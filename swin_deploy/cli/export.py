@@ -15,6 +15,7 @@ from swin_deploy.build_options import BuildOptions
 from swin_deploy.cli.build_options import build_options
 from swin_deploy.cli.types import (
     BatchType,
+    FiniteType,
     FolderType,
     ImageType,
     ListType,
@@ -130,7 +131,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 100),
+    type=FiniteType(0, 100),
     metavar="POINTS",
     help=f"Points of top-1 that it may lose there. Default: {Int8Options().max_drop:g}.",
 )
@@ -181,6 +182,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Fail where simplification fails.")
 @click.option(
     "--wait",
+    type=FiniteType(),
     default=0.0,
     metavar="SECONDS",
     help="Wait so long for another process that writes the same run.",

@@ -12,6 +12,7 @@ import click
 from swin_deploy.batches import BatchRange
 from swin_deploy.cli.types import (
     BatchType,
+    FiniteType,
     FolderType,
     ImageType,
     ListType,
@@ -105,7 +106,12 @@ from swin_deploy.preprocessing import Size
 )
 @click.option("--epochs", default=3, show_default=True, help="Times through all photos.")
 @click.option(
-    "--lr", "rate", default=1e-5, show_default=True, help="Learning rate at the start, of AdamW."
+    "--lr",
+    "rate",
+    type=FiniteType(),
+    default=1e-5,
+    show_default=True,
+    help="Learning rate at the start, of AdamW.",
 )
 @click.option("--batch-size", default=64, show_default=True, help="Photos of a training step.")
 @click.option(
@@ -118,6 +124,7 @@ from swin_deploy.preprocessing import Size
 @click.option("--out", type=FolderType(), required=True, metavar="DIR", help="For the results.")
 @click.option(
     "--wait",
+    type=FiniteType(),
     default=0.0,
     metavar="SECONDS",
     help="Wait so long for another process that writes there.",

@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from swin_deploy.cli.types import json_option, worker_options
+from swin_deploy.cli.types import FiniteType, json_option, worker_options
 from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.errors import caught, raise_all
 
@@ -64,13 +64,13 @@ from swin_deploy.errors import caught, raise_all
 )
 @click.option(
     "--max-drop",
-    type=float,
+    type=FiniteType(),
     metavar="P",
     help="Find the fewest places to leave in FP16 for at most P points of top-1 lost.",
 )
 @click.option(
     "--min-sqnr",
-    type=float,
+    type=FiniteType(),
     metavar="DB",
     help="The same without labels: for DB of signal to noise on the worst image.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -42,6 +43,23 @@ class FolderType(click.ParamType[Path]):
         if value == "":
             self.fail("an empty name is no folder; the present one is called .", param, ctx)
         return Path(value)
+
+
+class FiniteType(click.FloatRange):
+    """A number, which neither NaN nor infinity is; click takes both, and NaN within any range."""
+
+    name = "float"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no number that is finite", param, ctx)
+        return found
+
+    def _describe_range(self) -> str:
+        return "" if self.min is None and self.max is None else super()._describe_range()
 
 
 class BatchType(click.ParamType[BatchRange]):

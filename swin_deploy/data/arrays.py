@@ -16,6 +16,7 @@ from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.foreign import reading
 from swin_deploy.metrics import FloatArray
+from swin_deploy.plain_files import open_plain
 
 KEY = "images"  # of the array to take where an .npz holds several
 MAX_BYTES = 16 * 2**30  # of an array, unpacked: 28,000 images of 224x224
@@ -140,7 +141,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 @contextmanager
 def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
     if member is None:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             yield stream
     else:
         with open_archive(path) as archive, archive.open(member) as stream:

@@ -17,6 +17,7 @@ from swin_deploy.errors import (
     typed,
 )
 from swin_deploy.metrics import FloatArray
+from swin_deploy.plain_files import open_plain
 from swin_deploy.preprocessing import Preprocessing, Size
 
 if TYPE_CHECKING:  # Pillow is imported by what uses it: a device that reads no photos needs none
@@ -70,6 +71,7 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
     from PIL import Image
 
     try:
+        open_plain(path).close()  # Pillow would wait for a pipe
         with Image.open(path, formats=FORMATS) as file:
             return prepare_photo(file, size, preprocessing)
     except FileNotFoundError as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.plain_files import read_plain
 
 SIDE = 28  # pixels
 CLASSES = 10
@@ -30,7 +31,7 @@ def load_mnist_5k(csv_gz: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """
     refuse_impostors(csv_gz, "a gzipped CSV of digits")
     try:
-        rows = gzip.decompress(csv_gz.read_bytes()).decode("ascii").splitlines()
+        rows = gzip.decompress(read_plain(csv_gz)).decode("ascii").splitlines()
         if not any(map(str.strip, rows)):
             raise ValueError("it has no rows")
         table = np.loadtxt(rows, dtype=np.int64, delimiter=",", comments=None, ndmin=2)

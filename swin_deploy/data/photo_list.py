@@ -7,6 +7,7 @@ from pathlib import Path
 from swin_deploy.data.inputs import SUFFIXES
 from swin_deploy.errors import InputError
 from swin_deploy.files import refuse_impostors
+from swin_deploy.plain_files import read_plain
 
 MAX_LIST_BYTES = 64 * 2**20
 _HINT = "a folder of photos, a text file with one path a line, or an .npy or .npz"
@@ -38,7 +39,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     if (size := path.stat().st_size) > MAX_LIST_BYTES:
         raise InputError(f"{path} has {size} bytes, and a list at most {MAX_LIST_BYTES}", _HINT)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_plain(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text file: {error}", _HINT) from error
     if "\0" in text:

@@ -11,9 +11,10 @@ import re
 from pathlib import Path
 
 from swin_deploy.engine.fingerprint import Fingerprint
-from swin_deploy.errors import BusyError, UnsafeError
+from swin_deploy.errors import BusyError, InputError, UnsafeError
 from swin_deploy.files import atomic_path, cache_folder
 from swin_deploy.own_files import lock_own
+from swin_deploy.plain_files import read_plain
 
 NONE = "none"  # what --timing-cache takes for none
 LIMIT_BYTES = 1 << 30  # of one file; no build of ours comes near
@@ -52,11 +53,13 @@ def read_cache(path: Path) -> tuple[bytes, str]:
     try:
         if path.is_file() and path.stat().st_size > LIMIT_BYTES:
             return b"", f"timing cache {path} is larger than {LIMIT_BYTES:,} bytes"
-        return path.read_bytes(), ""
+        return read_plain(path), ""
     except FileNotFoundError:
         return b"", ""
     except OSError as error:
         return b"", f"timing cache {path} cannot be read: {error.strerror}"
+    except InputError as error:
+        return b"", f"timing cache: {error.problem}"
 
 
 def write_cache(path: Path, content: bytes) -> str:

@@ -17,6 +17,7 @@ from swin_deploy.files import atomic_path
 from swin_deploy.foreign import reading
 from swin_deploy.graph.magnitudes import MOST_BINS
 from swin_deploy.graph.tensor_statistics import TensorStatistics
+from swin_deploy.plain_files import open_plain
 from swin_deploy.records import parse_json
 
 SCHEMA_VERSION = 1  # goes up with every change of what is counted, or how
@@ -126,13 +127,15 @@ def _read(path: Path, tensors: int) -> tuple[dict[str, Any], Any]:
         ValueError: It is larger than a cache can be, or holds something else.
     """
     limit = 2**20 * (1 + tensors) + 8 * MOST_BINS * tensors
-    with zipfile.ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > limit:
-        raise ValueError(f"{size} bytes unpacked, at most {limit} were expected")
-    with np.load(path, allow_pickle=False) as archive:
-        head = parse_json(archive["head"].tobytes(), path, finite=False)
-        counts = archive["counts"]
+    with open_plain(path) as stream:
+        with zipfile.ZipFile(stream) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > limit:
+            raise ValueError(f"{size} bytes unpacked, at most {limit} were expected")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as archive:
+            head = parse_json(archive["head"].tobytes(), path, finite=False)
+            counts = archive["counts"]
     if not isinstance(head, dict) or counts.dtype != np.int64 or counts.ndim != 1:
         raise ValueError("it holds something else")
     return head, counts

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from swin_deploy.errors import ResourceError
+from swin_deploy.errors import InputError, ResourceError
 from swin_deploy.model.swin import SwinTransformer
 from swin_deploy.model.vit import VisionTransformer
 from swin_deploy.networks import NetworkConfig
@@ -53,11 +53,38 @@ def model_from_tensors(config: NetworkConfig, tensors: Mapping[str, Tensor]) -> 
 
     Raises:
         ConfigError: The image size fits no grid.
-        RuntimeError: The tensors are not exactly the parameters of that network.
+        InputError: The tensors are not exactly the parameters of that network; names them.
     """
     model = make_network(config)
+    if problems := [problem for kind in find_misfits(model, tensors) for problem in kind]:
+        more = f" and {len(problems) - 1} more" if problems[1:] else ""
+        raise InputError(f"the weights do not fit {config.name}: {problems[0]}{more}")
     model.load_state_dict(dict(tensors), strict=True, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def find_misfits(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Which tensors are missing or too many, and which are of another shape or type.
+
+    Args:
+        model: Its parameters may be without memory.
+        tensors: By our names.
+    """
+    wanted = dict(model.named_parameters())
+    names = [f"{name} is missing" for name in wanted if name not in tensors]
+    names += [f"{name} is too many" for name in sorted(tensors.keys() - wanted.keys())]
+    there = [(name, tensors[name], value) for name, value in wanted.items() if name in tensors]
+    shapes = [
+        f"{name} is {tuple(found.shape)}, expected {tuple(value.shape)}"
+        for name, found, value in there
+        if found.shape != value.shape
+    ]
+    shapes += [
+        f"{name} is {found.dtype}, expected {torch.float32}"
+        for name, found, _ in there
+        if found.dtype != torch.float32
+    ]
+    return names, shapes
 
 
 def randomise_(model: nn.Module, seed: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import load
 
+from swin_deploy.errors import InputError
 from swin_deploy.files import Recorded, read_bytes
 from swin_deploy.foreign import reading
 from swin_deploy.model.build import Network, build_model, model_from_tensors
@@ -22,7 +23,7 @@ def load_model(config: NetworkConfig, weights: Path | Recorded | None, seed: int
 
     Raises:
         ConfigError: The image size fits no grid.
-        InputError: The file is damaged.
+        InputError: The file is damaged, or its tensors are not those of the architecture.
         UnsafeError: It is not the one that was recorded.
     """
     if weights is None:
@@ -31,4 +32,7 @@ def load_model(config: NetworkConfig, weights: Path | Recorded | None, seed: int
     where = weights.path if isinstance(weights, Recorded) else weights
     with reading(where, "a complete safetensors file", "export again"):
         tensors = load(content)
-    return model_from_tensors(config, tensors)
+    try:
+        return model_from_tensors(config, tensors)
+    except InputError as error:
+        raise InputError(f"{where}: {error.problem}", "export again") from error

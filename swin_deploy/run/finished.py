@@ -225,9 +225,9 @@ class Run:
         return recorded(self.path, name, expected)
 
     def has(self, name: str) -> bool:
-        """Whether a file that the manifest lists is there, whatever is in it."""
+        """Whether a file that the manifest lists is there, whatever it is."""
         file = self.file(name)
-        return any(path.is_file() for path in (file.path, *file.also, file.path))
+        return any(path.exists() for path in (file.path, *file.also, file.path))
 
     def checked(self, name: str) -> Path:
         """Where a file lies whose bytes were just compared with its recorded hash.

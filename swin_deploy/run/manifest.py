@@ -17,7 +17,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.files import DIGEST, digest, require_digest, source_digest, with_digest, write_json
 from swin_deploy.installed import package_version
-from swin_deploy.interface import Interface, Outputs
+from swin_deploy.interface import LOGITS, Interface, Outputs
 from swin_deploy.networks import NetworkConfig, family_of
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.records import decode, load_json
@@ -113,6 +113,8 @@ class Header:
         means, channels = len(self.preprocessing.mean), self.variant.in_channels
         if means != channels:
             raise ConfigError(f"preprocessing.mean has {means} values for {channels} channels")
+        if self.outputs == LOGITS and not self.variant.num_classes:
+            raise ConfigError("outputs = 'logits', and variant.num_classes = 0: it has no head")
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object."""

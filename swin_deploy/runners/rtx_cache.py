@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from swin_deploy.errors import from_os_error
+from swin_deploy.errors import InputError, from_os_error
 from swin_deploy.files import atomic_path, cache_folder, digest
+from swin_deploy.plain_files import read_plain
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -31,11 +32,13 @@ def cache_file(folder: Path, plan_sha256: str, device: str, version: str) -> Pat
 def read_cache(path: Path) -> tuple[bytes, str]:
     """What was kept, b"" if nothing was, and a note if there is a file but it is no good."""
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
     except FileNotFoundError:
         return b"", ""
     except OSError as error:
         return b"", f"runtime cache {path} cannot be read: {error.strerror}"
+    except InputError as error:
+        return b"", f"runtime cache: {error.problem}"
     expected, blob = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(blob).digest() != expected:
         return b"", f"runtime cache {path} is damaged; its kernels are compiled anew"

@@ -12,6 +12,7 @@ from typing import Any
 
 from swin_deploy.data.classes import parse_class_names
 from swin_deploy.errors import EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.plain_files import read_plain
 from swin_deploy.runtime.shipped import BUNDLE, ENGINES, Shipped, parse_bundle
 
 SIGNATURE = f"{BUNDLE}.sig"
@@ -37,7 +38,7 @@ def open_bundle(folder: Path, verify_key: Path | None = None) -> Shipped:
     require_bundle(folder)
     if path.is_symlink():
         raise UnsafeError(f"{path} is a link", _AGAIN)
-    content = path.read_bytes()
+    content = read_plain(path)
     if verify_key is not None:
         require_signature(folder, content, verify_key)
     shipped = parse_bundle(folder, content, hashlib.sha256(content).hexdigest())
@@ -121,7 +122,7 @@ def require_signature(folder: Path, content: bytes, key: Path) -> None:
     if path.is_symlink() or not path.is_file():
         raise UnsafeError(f"{folder} is not signed: it has no {SIGNATURE}", "the signed bundle")
     try:
-        public.verify(base64.b64decode(path.read_bytes().strip(), validate=True), content)
+        public.verify(base64.b64decode(read_plain(path).strip(), validate=True), content)
     except (InvalidSignature, binascii.Error) as error:
         raise UnsafeError(
             f"{path} is not a signature of {BUNDLE} by the owner of {key}",
@@ -139,7 +140,7 @@ def _read_key(path: Path) -> Any:
             "pip install cryptography; on a Jetson: sudo apt install python3-cryptography",
         ) from error
     try:
-        key = load_pem_public_key(path.read_bytes())
+        key = load_pem_public_key(read_plain(path))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except ValueError as error:

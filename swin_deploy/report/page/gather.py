@@ -157,7 +157,7 @@ def _read_run(run: Run, path: Path, label: str) -> Source:
     found: dict[str, Any] = {}
     for kind in KINDS:
         file = run.path / kind.name
-        if file.is_file():
+        if file.exists():
             found[_FIELDS[kind.name]] = read_content(file, kind)
         if kind.wanted and kind.lacks(found.get(_FIELDS[kind.name])):
             command = kind.command.format(run=shell(path))
