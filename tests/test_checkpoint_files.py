@@ -268,6 +268,16 @@ def test_no_one_container(tmp_path: Path, content: object, zipped: bool) -> None
         read_tensors(save(tmp_path / "x.pth", content, zipped))
 
 
+@BOTH
+@pytest.mark.parametrize("inside", [{"w": torch.ones(2)}, torch.ones(2)], ids=["dicts", "tensors"])
+def test_tensors_in_a_list_are_said_to_be_in_one(
+    tmp_path: Path, inside: object, zipped: bool
+) -> None:
+    content = {"models": [inside, inside], "losses": [0.5, 0.25]}
+    with pytest.raises(InputError, match="holds its tensors in lists: 'models'"):
+        read_tensors(save(tmp_path / "x.pth", content, zipped))
+
+
 def _tar(content: bytes) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
