@@ -225,12 +225,13 @@ def test_names_that_are_no_text(tmp_path: Path, key: object, kind: str, zipped: 
 
 
 @BOTH
-def test_the_shape_of_lightning(tmp_path: Path, zipped: bool) -> None:
+@pytest.mark.parametrize("prefix", ["model.", "net."])
+def test_the_shape_of_lightning(tmp_path: Path, prefix: str, zipped: bool) -> None:
     tensors = dict(build_model(POCKET.config).named_parameters())
     content = {
         "epoch": 1,
         "pytorch-lightning_version": "2.4.0",
-        "state_dict": {f"model.{name}": value for name, value in tensors.items()},
+        "state_dict": {f"{prefix}{name}": value for name, value in tensors.items()},
         "callbacks": {"ModelCheckpoint{'monitor': 'val'}": {"best_model_score": torch.ones(())}},
         "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}],
         "hyper_parameters": {"lr": 1e-4},
@@ -239,7 +240,7 @@ def test_the_shape_of_lightning(tmp_path: Path, zipped: bool) -> None:
         save(tmp_path / "x.ckpt", content, zipped), LoadOptions(image_size=POCKET.config.image_size)
     )
     assert found.tensors.keys() == tensors.keys()
-    assert found.opened == ("state_dict", "model.")
+    assert found.opened == ("state_dict", prefix)
 
 
 @BOTH
