@@ -169,6 +169,16 @@ def test_an_archive_that_exists_is_not_overwritten(
     assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
 
 
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("swin_deploy.bundle.archive._write", write)
+    with pytest.raises(OSError, match=r"No space left on device .*x\.zip"):
+        write_archive(tmp_path / "x.zip", {"a": b"2"})
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_comes_meanwhile_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

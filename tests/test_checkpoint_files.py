@@ -225,12 +225,13 @@ def test_names_that_are_no_text(tmp_path: Path, key: object, kind: str, zipped: 
 
 
 @BOTH
-def test_the_shape_of_lightning(tmp_path: Path, zipped: bool) -> None:
+@pytest.mark.parametrize("prefix", ["model.", "net."])
+def test_the_shape_of_lightning(tmp_path: Path, prefix: str, zipped: bool) -> None:
     tensors = dict(build_model(POCKET.config).named_parameters())
     content = {
         "epoch": 1,
         "pytorch-lightning_version": "2.4.0",
-        "state_dict": {f"model.{name}": value for name, value in tensors.items()},
+        "state_dict": {f"{prefix}{name}": value for name, value in tensors.items()},
         "callbacks": {"ModelCheckpoint{'monitor': 'val'}": {"best_model_score": torch.ones(())}},
         "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}],
         "hyper_parameters": {"lr": 1e-4},
@@ -239,7 +240,7 @@ def test_the_shape_of_lightning(tmp_path: Path, zipped: bool) -> None:
         save(tmp_path / "x.ckpt", content, zipped), LoadOptions(image_size=POCKET.config.image_size)
     )
     assert found.tensors.keys() == tensors.keys()
-    assert found.opened == ("state_dict", "model.")
+    assert found.opened == ("state_dict", prefix)
 
 
 @BOTH
@@ -265,6 +266,16 @@ def test_the_one_container_of_whatever_name(
 )
 def test_no_one_container(tmp_path: Path, content: object, zipped: bool) -> None:
     with pytest.raises(InputError, match="holds no tensors"):
+        read_tensors(save(tmp_path / "x.pth", content, zipped))
+
+
+@BOTH
+@pytest.mark.parametrize("inside", [{"w": torch.ones(2)}, torch.ones(2)], ids=["dicts", "tensors"])
+def test_tensors_in_a_list_are_said_to_be_in_one(
+    tmp_path: Path, inside: object, zipped: bool
+) -> None:
+    content = {"models": [inside, inside], "losses": [0.5, 0.25]}
+    with pytest.raises(InputError, match="holds its tensors in lists: 'models'"):
         read_tensors(save(tmp_path / "x.pth", content, zipped))
 
 

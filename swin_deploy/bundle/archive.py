@@ -10,7 +10,7 @@ from pathlib import Path
 
 from swin_deploy.bundle.closure import runtime_closure
 from swin_deploy.errors import FileAccessError
-from swin_deploy.files import Recorded, sync
+from swin_deploy.files import Recorded, naming, sync
 from swin_deploy.own_files import NO_LINKS, unfinished_folder
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
@@ -48,9 +48,10 @@ def write_archive(final: Path, contents: Mapping[str, bytes | Recorded]) -> None
     final.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_folder(final) as folder:
         scratch = folder / final.name
-        with scratch.open("wb") as stream:
-            _write(stream, contents)
-        sync(scratch)
+        with naming(final):
+            with scratch.open("wb") as stream:
+                _write(stream, contents)
+            sync(scratch)
         try:
             _give_new_name(scratch, final)
         except FileExistsError as error:

@@ -141,6 +141,12 @@ def _without_containers(
             raise InputError(f"{path} has a tensor whose name is a {type(key).__name__}, no text")
         tensors[name] = tensor
     if not tensors:
+        lists = [f"{key!r:.40}" for key, value in entries.items() if _lists(value, tensor_of)]
+        if lists:
+            raise _NoTensorsError(
+                f"{path} holds its tensors in lists: {some(lists)}",
+                "one of the networks, its state_dict saved by itself",
+            )
         keys = ", ".join(f"{key:.40}" for key in list(entries)[:5] if isinstance(key, str))
         raise _NoTensorsError(f"{path} holds no tensors, only: {keys or 'nothing'}")
     return RawCheckpoint(tensors, tuple(opened), left)
@@ -185,22 +191,34 @@ def _only_tensors_in(
     entries: Mapping[Any, Any], tensor_of: Callable[[Any], Tensor | None]
 ) -> str | None:
     """Where none lie here: the one entry, of whatever name, with tensors named by text in it."""
-
-    def is_tensor(value: object) -> bool:
-        try:
-            return tensor_of(value) is not None
-        except InputError:  # one that is refused once it is read
-            return True
-
-    if any(is_tensor(value) for value in entries.values()):
+    if any(_is_tensor(value, tensor_of) for value in entries.values()):
         return None
     found = [
         name
         for name, value in entries.items()
-        if isinstance(name, str)
-        and any(isinstance(k, str) and is_tensor(v) for k, v in (_entries(value) or {}).items())
+        if isinstance(name, str) and _has_tensors(value, tensor_of)
     ]
     return found[0] if len(found) == 1 else None
+
+
+def _is_tensor(value: object, tensor_of: Callable[[Any], Tensor | None]) -> bool:
+    try:
+        return tensor_of(value) is not None
+    except InputError:  # one that is refused once it is read
+        return True
+
+
+def _has_tensors(value: object, tensor_of: Callable[[Any], Tensor | None]) -> bool:
+    """Whether tensors lie in it, named by text."""
+    entries = _entries(value) or {}
+    return any(isinstance(key, str) and _is_tensor(one, tensor_of) for key, one in entries.items())
+
+
+def _lists(value: object, tensor_of: Callable[[Any], Tensor | None]) -> bool:
+    """Whether it is a list of tensors, or of what has some."""
+    return isinstance(value, list | tuple) and any(
+        _is_tensor(one, tensor_of) or _has_tensors(one, tensor_of) for one in value
+    )
 
 
 def _container_in(entries: Mapping[Any, Any], names: Iterable[str]) -> str | None:

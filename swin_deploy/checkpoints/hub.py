@@ -78,6 +78,10 @@ def require_source(text: str, variant: str | None) -> None:
 
 def _name_in(text: str) -> tuple[str, re.Match[str]] | None:
     """The kind of a name and its parts; None of a path."""
+    if not text:  # as a path it would be the present folder
+        raise ConfigError(
+            "--weights '' names nothing", "a file, a folder, bundled, or hf:OWNER/NAME"
+        )
     kind, _, rest = text.partition(":")
     if kind not in _FORMS:
         return None

@@ -24,7 +24,7 @@ from swin_deploy.networks import NetworkConfig
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.vit_architecture import VitConfig
 
-PREFIXES = ("module.", "model.", "backbone.", "encoder.", "_orig_mod.")  # of wrappers
+PREFIXES = ("module.", "model.", "backbone.", "encoder.", "net.", "_orig_mod.")  # of wrappers
 _CLASSIFIER_HEAD = "head."
 
 

@@ -13,6 +13,7 @@ from swin_deploy.bench.names import BASELINES, Baseline
 from swin_deploy.cli.types import (
     FiniteType,
     ListType,
+    PathType,
     complete_list,
     json_option,
     network_options,
@@ -45,10 +46,10 @@ def _to_baseline(text: str) -> Baseline:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), metavar="[PATH]", required=False)
+@click.argument("path", type=PathType(path_type=Path), metavar="[PATH]", required=False)
 @click.option(
     "--engine",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="PATH",
     help="The same: a run folder, an engine or graph in one, or an ONNX file.",
 )

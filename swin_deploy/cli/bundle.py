@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from swin_deploy.cli.types import ListType, complete_from, json_option, to_precision
+from swin_deploy.cli.types import ListType, PathType, complete_from, json_option, to_precision
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.precisions import PRECISIONS, Precision
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PathType(path_type=Path))
 @click.option(
     "--target",
     required=True,
@@ -23,7 +23,7 @@ from swin_deploy.precisions import PRECISIONS, Precision
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="The archive. Default: NETWORK-TARGET.zip beside the run.",
 )
@@ -35,13 +35,13 @@ from swin_deploy.precisions import PRECISIONS, Precision
 )
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="SOURCE",
     help="Where the images lie that INT8 was calibrated on: engines are verified on some.",
 )
 @click.option(
     "--sign",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="KEY",
     help="Sign with this Ed25519 key, a PEM file.",
 )

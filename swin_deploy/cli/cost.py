@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from swin_deploy.cli.types import complete_from, json_option
+from swin_deploy.cli.types import PathType, complete_from, json_option
 from swin_deploy.engine.gpus import GPUS
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), metavar="RUN|PLAN|ONNX")
+@click.argument("path", type=PathType(path_type=Path), metavar="RUN|PLAN|ONNX")
 @click.option(
     "--compare",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="OTHER",
     help="Set another run, engine or ONNX file beside it.",
 )

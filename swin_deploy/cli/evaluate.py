@@ -8,7 +8,13 @@ from pathlib import Path
 
 import click
 
-from swin_deploy.cli.types import json_option, network_options, resolve_network, worker_options
+from swin_deploy.cli.types import (
+    PathType,
+    json_option,
+    network_options,
+    resolve_network,
+    worker_options,
+)
 from swin_deploy.errors import caught, raise_all
 from swin_deploy.files import require_outside
 from swin_deploy.interrupts import import_torch
@@ -16,24 +22,24 @@ from swin_deploy.interrupts import import_torch
 
 @click.command()
 @click.argument(
-    "artifacts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="ARTIFACT..."
+    "artifacts", nargs=-1, required=True, type=PathType(path_type=Path), metavar="ARTIFACT..."
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     required=True,
     metavar="SRC",
     help="Labelled photos: class folders, or a text list of paths and labels.",
 )
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="LIST",
     help="Photos in the folder --data with their labels, one a line.",
 )
 @click.option(
     "--class-map",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="What labels are called, by class: LOC_synset_mapping.txt, for example.",
 )
@@ -45,13 +51,13 @@ from swin_deploy.interrupts import import_torch
 @worker_options
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="The report. Default: evaluate.json in the first run.",
 )
 @click.option(
     "--flips",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PathType(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Draw the images that artifacts disagree on into PNG files there.",
 )

@@ -19,6 +19,7 @@ from swin_deploy.cli.types import (
     FolderType,
     ImageType,
     ListType,
+    PathType,
     PrecisionsType,
     complete_from,
     json_option,
@@ -99,7 +100,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="SOURCE",
     help="Images that INT8 is calibrated on: a folder, a text file that lists them, or an .npy or "
     ".npz of normalised ones.",
@@ -125,7 +126,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--labelled",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="SOURCE",
     help="Class folders, or a list with labels, on which INT8 has to keep its accuracy.",
 )
@@ -152,7 +153,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="DIR",
     help="Photos to verify on, beside seeded noise.",
 )

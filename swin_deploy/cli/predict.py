@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from swin_deploy.cli.types import PathType
 from swin_deploy.precisions import PRECISIONS
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PathType(path_type=Path))
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, metavar="K")
 @click.option(
@@ -23,14 +24,14 @@ from swin_deploy.precisions import PRECISIONS
 )
 @click.option(
     "--annotate",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PathType(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Write each photo there with its classes below it.",
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Of the engine.")
 @click.option(
     "--verify-key",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="PUB",
     help="Ask that the owner of this Ed25519 key, a PEM file, signed the bundle.",
 )

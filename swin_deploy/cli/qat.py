@@ -16,6 +16,7 @@ from swin_deploy.cli.types import (
     FolderType,
     ImageType,
     ListType,
+    PathType,
     json_option,
     load_options,
     network_options,
@@ -39,7 +40,7 @@ from swin_deploy.preprocessing import Size
 @load_options
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     required=True,
     metavar="SOURCE",
     help="Photos to train on, with their classes: a folder for each, or a text file with a path "
@@ -47,13 +48,13 @@ from swin_deploy.preprocessing import Size
 )
 @click.option(
     "--val",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="SOURCE",
     help="Other photos, likewise, to measure the accuracy on before and after.",
 )
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     required=True,
     metavar="SOURCE",
     help="Images that ranges are taken from, as of export.",

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from swin_deploy.cli.types import FolderType, json_option
+from swin_deploy.cli.types import FolderType, PathType, json_option
 from swin_deploy.errors import caught, raise_all
 
 
 @click.command()
-@click.argument("engine", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("engine", type=PathType(path_type=Path, exists=True, dir_okay=False))
 @click.option(
     "--weights",
     required=True,
@@ -28,7 +28,7 @@ from swin_deploy.errors import caught, raise_all
 )
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="DIR",
     help="Photos to verify on, beside seeded noise.",
 )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from swin_deploy.cli.types import FolderType, json_option
+from swin_deploy.cli.types import FolderType, PathType, json_option
 
 
 @click.command()
 @click.argument(
-    "runs", type=click.Path(path_type=Path), metavar="RUN|JSON...", nargs=-1, required=True
+    "runs", type=PathType(path_type=Path), metavar="RUN|JSON...", nargs=-1, required=True
 )
 @click.option(
     "--out",

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from swin_deploy.cli.types import FolderType, ImageType, ListType, json_option
+from swin_deploy.cli.types import FolderType, ImageType, ListType, PathType, json_option
 from swin_deploy.config import read_config
 from swin_deploy.errors import caught, raise_all
 from swin_deploy.variants import VARIANTS, find_variant
@@ -31,7 +31,7 @@ def _size(text: str) -> Any:
 @click.option(
     "--config",
     "configs",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=PathType(path_type=Path, dir_okay=False, exists=True),
     multiple=True,
     metavar="FILE",
     help="TOML file of a network of your own; repeatable.",
@@ -65,7 +65,7 @@ def _size(text: str) -> Any:
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Draw the curves into an .svg or .png; needs the extra report.",
 )

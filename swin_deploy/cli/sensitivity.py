@@ -9,16 +9,16 @@ from typing import Literal
 
 import click
 
-from swin_deploy.cli.types import FiniteType, json_option, worker_options
+from swin_deploy.cli.types import FiniteType, PathType, json_option, worker_options
 from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.errors import caught, raise_all
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=PathType(path_type=Path), metavar="RUN")
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     required=True,
     metavar="SRC",
     help="Images to take the ranges from: a folder, a text list, an .npy or .npz.",
@@ -34,13 +34,13 @@ from swin_deploy.errors import caught, raise_all
 )
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="SRC",
     help="Images to measure on. Default: those of the calibration.",
 )
 @click.option(
     "--labelled",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="SRC",
     help="Labelled photos to measure on: a folder of class folders, or a text list with labels.",
 )
@@ -77,13 +77,13 @@ from swin_deploy.errors import caught, raise_all
 @worker_options
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="The report. Default: RUN/sensitivity.json.",
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Draw it into an .svg or .png; needs the extra report.",
 )

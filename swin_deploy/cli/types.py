@@ -34,6 +34,15 @@ class ImageType(click.ParamType[Size]):
         return int(parts[0]), int(parts[-1])
 
 
+class PathType(click.Path):
+    """A file or folder; click takes an empty name, which ``Path`` reads as the present folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty name is no file and no folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class FolderType(click.ParamType[Path]):
     """A folder that need not exist."""
 
@@ -41,7 +50,7 @@ class FolderType(click.ParamType[Path]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if value == "":
-            self.fail("an empty name is no folder; the present one is called .", param, ctx)
+            self.fail("an empty name is no folder; the present one is '.'", param, ctx)
         return Path(value)
 
 
@@ -156,7 +165,7 @@ def network_options(function: F) -> F:
     for option in (
         click.option(
             "--config",
-            type=click.Path(path_type=Path, dir_okay=False, exists=True),
+            type=PathType(path_type=Path, dir_okay=False, exists=True),
             help="TOML file that describes a network of your own.",
         ),
         click.option(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from swin_deploy.cli.types import ListType, json_option
+from swin_deploy.cli.types import ListType, PathType, json_option
 from swin_deploy.errors import ConfigError, caught, raise_all
 from swin_deploy.interrupts import import_torch
 
@@ -31,7 +31,7 @@ class PairType(click.ParamType[tuple[str, str]]):
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=PathType(path_type=Path), metavar="RUN")
 @click.option(
     "--between",
     type=PairType(),
@@ -42,7 +42,7 @@ class PairType(click.ParamType[tuple[str, str]]):
 )
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="DIR",
     help="A folder of photos. Without it INT8 is reported, not judged.",
 )
@@ -57,25 +57,25 @@ class PairType(click.ParamType[tuple[str, str]]):
 @click.option("--bisect", is_flag=True, help="Name the first tensor inside that leaves its floor.")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Draw error along the depth into an .svg or .png, with --bisect; needs the extra report.",
 )
 @click.option(
     "--save",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Keep inputs and outputs in an .npz, for another machine.",
 )
 @click.option(
     "--against",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Compare what another machine saved with what this one gives for the same images.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="The report. Default: RUN/checks.json.",
 )
