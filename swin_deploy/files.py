@@ -7,18 +7,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import swin_deploy
 from swin_deploy.errors import ConfigError, FileAccessError, InputError, UnsafeError
 from swin_deploy.own_files import unfinished_folder
 from swin_deploy.plain_files import open_plain, read_plain
 from swin_deploy.records import load_json
+
+T = TypeVar("T")
 
 DIGEST = "digest"  # key of a record's own, over all the rest of it
 
@@ -92,13 +94,39 @@ class Recorded:
             UnsafeError: It is another file.
             InputError: It is missing.
         """
+
+        def load(path: Path) -> tuple[bytes, str]:
+            content = read_plain(path)
+            return content, hashlib.sha256(content).hexdigest()
+
+        return self._find(load)
+
+    def locate(self) -> Path:
+        """Where the bytes lie that were just compared; a publication may move them after that.
+
+        Raises:
+            UnsafeError: It is another file.
+            InputError: It is missing.
+        """
+        return self._find(lambda path: (path, sha256(path)))
+
+    def copy_to(self, folder: Path) -> Path:
+        """The recorded bytes in a folder that is the caller's alone, for what reads paths."""
+        path = folder / self.sha256[:16] / self.path.name
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(self.read())
+        return path
+
+    def _find(self, load: Callable[[Path], tuple[T, str]]) -> T:
+        """What ``load`` makes of the file with the recorded hash, which it returns as well."""
         found = None
         for path in (self.path, *self.also, self.path):  # settled while the others were looked at
             try:
-                content = read_plain(path)
+                content, value = load(path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if (value := hashlib.sha256(content).hexdigest()) == self.sha256:
+            if value == self.sha256:
                 return content
             found = found or value
         if found is None:
@@ -107,13 +135,6 @@ class Recorded:
             f"{self.path} was changed: sha256 {found[:12]}, {self.record} says {self.sha256[:12]}",
             self.again,
         )
-
-    def copy_to(self, folder: Path) -> Path:
-        """The recorded bytes in a folder that is the caller's alone, for what reads paths."""
-        path = folder / f"{self.sha256[:16]}-{self.path.name}"
-        if not path.exists():
-            path.write_bytes(self.read())
-        return path
 
 
 def read_bytes(source: Path | Recorded) -> bytes:

@@ -21,11 +21,19 @@ import pytest
 import small_runs
 from manifests import edit_manifest, edit_record
 from small_runs import EXPORT, FILES, STAGES, fill, make_header, make_run, read_text
+from swin_deploy import files, plain_files
 from swin_deploy.cli import main as cli
 from swin_deploy.engine.timing_cache import write_cache
 from swin_deploy.errors import BusyError, FileAccessError, InputError, UnsafeError
 from swin_deploy.evaluate.journal import journal_path, open_journal
-from swin_deploy.files import atomic_path, digest, read_json, require_writable, write_json
+from swin_deploy.files import (
+    Recorded,
+    atomic_path,
+    digest,
+    read_json,
+    require_writable,
+    write_json,
+)
 from swin_deploy.own_files import sweep
 from swin_deploy.qat.folder import FILES as TUNED
 from swin_deploy.qat.folder import REPORT, QatFolder, open_folder
@@ -426,6 +434,29 @@ def test_a_reader_of_the_old_manifest_keeps_the_old_bytes(tmp_path: Path) -> Non
     assert held.file("model.onnx").read() == b"old model.onnx"
     assert held.checked("engines/cpu-fp32.onnx").read_bytes() == b"old engines/cpu-fp32.onnx"
     assert (tmp_path / "model.onnx").read_bytes() == b"new model.onnx"  # the contract
+
+
+@pytest.mark.parametrize("read", [lambda f: f.read(), lambda f: f.locate().read_bytes()])
+def test_a_file_that_moves_while_it_is_looked_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Recorded], bytes]
+) -> None:
+    make_run(tmp_path, "old")
+    held = require_run(tmp_path).file("model.onnx")
+    content = held.path.read_bytes()
+    waiting = held.also[0]
+    waiting.parent.mkdir(parents=True, exist_ok=True)
+    held.path.rename(waiting)
+    held.path.write_bytes(b"another")
+    opened = plain_files.open_plain
+
+    def arrives(path: Path) -> Any:
+        if path == waiting and path.exists():
+            waiting.replace(held.path)  # between a look at it and its opening
+        return opened(path)
+
+    for module in (files, plain_files):
+        monkeypatch.setattr(module, "open_plain", arrives)
+    assert read(held) == content
 
 
 @pytest.mark.fault(39)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -137,7 +138,8 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
     require_new(final)
     key = None if request.sign is None else read_private_key(request.sign)
     started("comparing every graph with what it was made from")
-    require_conversions(run.manifest, run.checked)
+    with tempfile.TemporaryDirectory(prefix="swin-deploy.") as scratch:
+        require_conversions(run.manifest, lambda name: run.file(name).copy_to(Path(scratch)))
     started("running the eager network")
     references, contents = make_references(run, tuple(graphs), request.calibration)
     files: dict[str, bytes | Recorded] = dict(contents)

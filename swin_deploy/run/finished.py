@@ -11,7 +11,7 @@ from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.target import Target
 from swin_deploy.errors import InputError, UnsafeError
-from swin_deploy.files import Recorded, sha256
+from swin_deploy.files import Recorded
 from swin_deploy.interface import Interface, Outputs
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
@@ -236,12 +236,7 @@ class Run:
             UnsafeError: The manifest does not list it, or it is not the file that was recorded.
             InputError: It is missing.
         """
-        file = self.file(name)
-        for path in (file.path, *file.also):
-            if path.is_file() and sha256(path) == file.sha256:
-                return path
-        file.read()  # says what is wrong with it
-        return file.path
+        return self.file(name).locate()
 
     @property
     def plain_graph(self) -> str:

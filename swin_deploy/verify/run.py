@@ -60,7 +60,7 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
         else:
             if not request.between:
                 progress("comparing every graph with what it was made from")
-                exact, inexact = _compare_exactly(opened)
+                exact, inexact = _compare_exactly(opened, Path(folder))
             inputs, notes = _make_inputs(opened, request)
             pairs = session.pairs(request.between)
             session.compare(pairs, inputs)
@@ -88,11 +88,15 @@ def check_run(request: VerifyRequest, progress: Callable[[str], None]) -> dict[s
     return report
 
 
-def _compare_exactly(opened: Run) -> tuple[list[Precision], str]:
+def _compare_exactly(opened: Run, scratch: Path) -> tuple[list[Precision], str]:
     """Precisions that are the FP32 graph, rounded, and what is wrong, as the export asked it."""
+
+    def file(name: str) -> Path:
+        return opened.file(name).copy_to(scratch)
+
     try:
-        exact = require_conversions(opened.manifest, opened.checked)
-        require_as_built(opened.manifest, opened.checked)
+        exact = require_conversions(opened.manifest, file)
+        require_as_built(opened.manifest, file)
     except VerificationError as error:
         return [], error.problem  # with all else, in one report
     return exact, ""
