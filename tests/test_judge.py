@@ -20,7 +20,7 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph import simplify
-from swin_deploy.interface import AS_EXPORTED
+from swin_deploy.interface import AS_EXPORTED, Interface
 from swin_deploy.judge import (
     FLOORS,
     FLOORS_DB,
@@ -31,7 +31,7 @@ from swin_deploy.judge import (
     judge,
     powers_of,
 )
-from swin_deploy.metrics import FloatArray
+from swin_deploy.metrics import FloatArray, softmax
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.qat import proof
 from swin_deploy.records import finite
@@ -244,6 +244,17 @@ def test_the_power_is_that_of_all_images() -> None:
         powers_of(parts)
     parts[1]["classes"] = np.ones((3, 1))
     assert powers_of(parts) == {"logits": pytest.approx(np.square(REFERENCE).sum() / 4)}
+
+
+def test_the_power_of_what_the_ends_give_is_known_as_well() -> None:
+    parts = [{"logits": REFERENCE}, {"logits": np.zeros((3, 10))}]
+    powers = powers_of(parts, Interface(softmax=True, topk=2))
+    assert set(powers) == {"logits", "scores"}
+    highest = np.sort(softmax(REFERENCE))[0, -2:]
+    assert powers["scores"] == pytest.approx((np.square(highest).mean() + 3 * 0.1**2) / 4)
+    assert set(powers_of([{"stage1": np.ones((1, 2, 3, 4))}], Interface(softmax=True))) == {
+        "stage1"
+    }
 
 
 def row_of(precision: Precision, sqnr_db: float = 15.0) -> Comparison:
