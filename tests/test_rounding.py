@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from safetensors.torch import save_file
@@ -14,9 +17,13 @@ from damage import DAMAGES
 from swin_deploy.batches import BatchRange
 from swin_deploy.cli import main as cli
 from swin_deploy.config import ExportRequest, LoadOptions
+from swin_deploy.data.inputs import make_noise
 from swin_deploy.errors import VerificationError
+from swin_deploy.interface import Interface
 from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import build_model
+from swin_deploy.model.outputs import with_outputs
+from swin_deploy.pipeline import rounding
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.variants import Variant
 
@@ -91,3 +98,25 @@ def test_a_network_that_cannot_be_told_from_a_damaged_one_is_refused(tmp_path: P
 def test_an_ordinary_network_is_held_to_the_usual_floor(pocket_run: RunResult) -> None:
     rows = pocket_run.verification["comparisons"]
     assert {row["floor_db"] for row in rows} == {110, 40, 30}  # FP16 on extremes is held to 30
+
+
+@pytest.mark.parametrize(
+    ("interface", "names"),
+    [
+        (Interface(softmax=True), {"logits", "probabilities"}),
+        (Interface(softmax=True, topk=2), {"logits", "probabilities", "scores"}),
+        (Interface(topk=2), {"logits", "scores"}),
+    ],
+    ids=str,
+)
+def test_its_measure_covers_what_the_ends_give(interface: Interface, names: set[str]) -> None:
+    model = build_model(POCKET.config)
+    context: Any = SimpleNamespace(
+        eager=model,
+        request=SimpleNamespace(interface=interface),
+        as_asked=lambda network: with_outputs(network, "logits", "x"),
+    )
+    images = make_noise(2, 3, POCKET.config.image_size)
+    found = rounding._own_rounding(context, copy.deepcopy(model).double(), images)
+    assert names == {name for name in found if not name.startswith("stage ")}
+    assert all(90 < found[name] < 160 for name in names)
