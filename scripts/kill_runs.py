@@ -1,6 +1,6 @@
 """Kill exports and look at what is left: one whole run for every reader, and the same by a rerun.
 
-    scripts/kill_runs.py [--count N] [--seed N] [--json FILE]
+    scripts/kill_runs.py [--count N] [--seed N] [--workers N] [--json FILE]
 
 A run of swin_pocket lies in a folder and is replaced by another, of batch 2. The process is killed
 (SIGKILL, alone: its children have to notice) before a call that changes the run folder, at each
@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shlex
@@ -29,7 +30,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -236,17 +238,38 @@ def plan(count: int, calls: int, seconds: float, choose: random.Random) -> list[
     return [*((at, TIMEOUT_S) for at in chosen), *times]
 
 
-def measure(scratch: Path, count: int, seed: int) -> dict[str, Any]:
+def work(bench: Bench, number: int, deaths: list[tuple[int, float]]) -> Findings:
+    """Some of the deaths, in folders of their own."""
+    own = replace(bench, scratch=bench.scratch / f"worker{number}")
+    own.scratch.mkdir()
+    findings = Findings()
+    for index, (at, after_s) in enumerate(deaths, 1):
+        known = len(findings.faults)
+        kill(own, findings, at, after_s)
+        for fault in findings.faults[known:]:
+            print(f"worker {number}, {index}/{len(deaths)}: {fault}", flush=True)
+        if index % 10 == 0:
+            print(f"worker {number}: {index}/{len(deaths)}", flush=True)
+    return findings
+
+
+def measure(scratch: Path, count: int, seed: int, workers: int) -> dict[str, Any]:
     """Kill ``count`` exports; the figures for scripts/reliability.py."""
     started = time.monotonic()
     bench, calls, seconds = prepare(scratch)
     print(f"an undisturbed export: {calls} calls, {seconds:.1f} s", flush=True)
-    findings = Findings()
-    for number, (at, after_s) in enumerate(plan(count, calls, seconds, random.Random(seed)), 1):
-        known = len(findings.faults)
-        kill(bench, findings, at, after_s)
-        for fault in findings.faults[known:]:
-            print(f"{number}/{count} {fault}", flush=True)
+    deaths = plan(count, calls, seconds, random.Random(seed))
+    # Spawned, because each marks the processes of its own exports with its number.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        shares = [pool.submit(work, bench, n, deaths[n::workers]) for n in range(workers)]
+        parts = [share.result() for share in shares]
+    findings = Findings(
+        at_calls=sum(part.at_calls for part in parts),
+        at_random_times=sum(part.at_random_times for part in parts),
+        reruns_identical=sum(part.reruns_identical for part in parts),
+        faults=[fault for part in parts for fault in part.faults],
+    )
     return {
         "kind": "kills",
         "kills": findings.at_calls + findings.at_random_times,
@@ -258,7 +281,7 @@ def measure(scratch: Path, count: int, seed: int) -> dict[str, Any]:
         "first_faults": findings.faults[:20],
         "seconds": round(time.monotonic() - started),
         "date": datetime.now(UTC).date().isoformat(),
-        "command": f"scripts/kill_runs.py --count {count} --seed {seed}",
+        "command": f"scripts/kill_runs.py --count {count} --seed {seed} --workers {workers}",
     }
 
 
@@ -268,10 +291,11 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=200, help="processes to kill")
     parser.add_argument("--seed", type=int, default=0, help="of the times")
+    parser.add_argument("--workers", type=int, default=1, help="that kill at the same time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="swin-deploy-kills.") as scratch:
-        figures = measure(Path(scratch), asked.count, asked.seed)
+        figures = measure(Path(scratch), asked.count, asked.seed, asked.workers)
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=1) + "\n")
     print(shlex.join(f"{k}={v}" for k, v in figures.items() if isinstance(v, int)))
