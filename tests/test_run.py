@@ -414,6 +414,21 @@ def test_all_of_it_is_on_the_disk_before_the_manifest(
     assert missing == []
 
 
+def test_a_run_says_what_its_manifest_does(tmp_path: Path) -> None:
+    make_run(tmp_path)
+
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["weights"] = {"source": "random", "seed": 3}
+        half = {"weights": 1, "largest": 2.0, "flushed": 0.0, "fp32_nodes": {"a": 3e4, "b": None}}
+        manifest["stages"]["fp16"] = {"key": "", "outputs": {}, "details": half, "seconds": 0.0}
+
+    edit_manifest(tmp_path, edit)
+    run = require_run(tmp_path)
+    assert (run.random, run.seed) == (True, 3)
+    assert run.fp32_nodes("fp16") == ("a", "b")
+    assert run.fp32_nodes("bf16") == run.fp32_nodes("fp32") == ()
+
+
 def test_a_copy_of_a_run_works_wherever_it_is(tmp_path: Path) -> None:
     run = tmp_path / "run"
     make_run(run, "old")

@@ -14,7 +14,7 @@ from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.files import Recorded
 from swin_deploy.interface import Interface, Outputs
 from swin_deploy.networks import NetworkConfig
-from swin_deploy.precisions import HALF_PRECISIONS, Precision
+from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.records import load_json
 from swin_deploy.run.details import (
@@ -205,7 +205,7 @@ class Run:
     def fp32_nodes(self, precision: Precision) -> tuple[str, ...]:
         """Names of nodes that stay in FP32 in a half-precision graph."""
         found = self.manifest.details(HalfDetails).get(precision)
-        return () if found is None or precision not in HALF_PRECISIONS else tuple(found.fp32_nodes)
+        return () if found is None else tuple(found.fp32_nodes)
 
     @property
     def files(self) -> dict[str, str]:

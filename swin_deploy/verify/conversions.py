@@ -18,7 +18,6 @@ from swin_deploy.config import CalibrationMethod
 from swin_deploy.errors import InputError, VerificationError
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE, round_scale
-from swin_deploy.graph.structure import require_converted
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.run.details import CalibrateDetails, Int8Details
 from swin_deploy.run.manifest import Stages
@@ -42,6 +41,8 @@ def require_conversions(stages: Stages, file: File) -> list[Precision]:
     Raises:
         VerificationError: One is something else.
     """
+    from swin_deploy.graph.structure import require_converted
+
     present, full = stages.outputs(), file(SIMPLE)
     halves = [precision for precision in HALF_PRECISIONS if GRAPHS[precision] in present]
     for precision in halves:
