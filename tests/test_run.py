@@ -23,6 +23,7 @@ from manifests import edit_manifest, edit_record
 from small_runs import EXPORT, FILES, STAGES, fill, make_header, make_run, read_text
 from swin_deploy import files, plain_files
 from swin_deploy.cli import main as cli
+from swin_deploy.data.pixels import FP32_INPUT, ImageInput
 from swin_deploy.engine.timing_cache import write_cache
 from swin_deploy.errors import BusyError, FileAccessError, InputError, UnsafeError
 from swin_deploy.evaluate.journal import journal_path, open_journal
@@ -39,9 +40,9 @@ from swin_deploy.qat.folder import FILES as TUNED
 from swin_deploy.qat.folder import REPORT, QatFolder, open_folder
 from swin_deploy.run import versions
 from swin_deploy.run.finished import find_run, require_run
-from swin_deploy.run.folder import RunFolder, lock_folder, open_run
+from swin_deploy.run.folder import PARTIAL, RunFolder, lock_folder, open_run
 from swin_deploy.run.manifest import read_stages, stage_key
-from swin_deploy.run.names import LOCK, MANIFEST
+from swin_deploy.run.names import LOCK, MANIFEST, STAGING
 from watch_publications import watch_publications
 
 
@@ -419,6 +420,8 @@ def test_a_run_says_what_its_manifest_does(tmp_path: Path) -> None:
 
     def edit(manifest: dict[str, Any]) -> None:
         manifest["weights"] = {"source": "random", "seed": 3}
+        manifest["interface"] = {"io": "uint8", "softmax": True, "topk": 2}
+        manifest["stages"]["verify"]["details"]["fp32_extreme_floors_db"] = {"logits": 90.0}
         half = {"weights": 1, "largest": 2.0, "flushed": 0.0, "fp32_nodes": {"a": 3e4, "b": None}}
         manifest["stages"]["fp16"] = {"key": "", "outputs": {}, "details": half, "seconds": 0.0}
 
@@ -427,6 +430,36 @@ def test_a_run_says_what_its_manifest_does(tmp_path: Path) -> None:
     assert (run.random, run.seed) == (True, 3)
     assert run.fp32_nodes("fp16") == ("a", "b")
     assert run.fp32_nodes("bf16") == run.fp32_nodes("fp32") == ()
+    steps = run.preprocessing
+    pixels = ImageInput("uint8", steps.mean, steps.std)
+    assert run.images == run.image_input("fp32") == run.input_of("model.onnx") == pixels
+    assert run.input_of("model.raw.onnx") == FP32_INPUT
+    assert run.output_names == ("scores", "classes")
+    assert (run.floors_db, run.extreme_floors_db) == ({"logits": 110.0}, {"logits": 90.0})
+    assert (run.labels, run.weights, run.plain_graph) == ((), None, "model.onnx")
+    assert (run.variant.config, run.variant.preprocessing) == (run.config, steps)
+    assert run.has("model.onnx")
+    (run.path / "model.onnx").unlink()
+    assert not run.has("model.onnx")
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["nothing is kept", "a part is kept"])
+def test_what_an_unfinished_stage_left_is_cleared(tmp_path: Path, kept: bool) -> None:
+    part = tmp_path / STAGING / PARTIAL / "half"
+
+    def fail() -> None:
+        with open_run(tmp_path) as run:
+            run.scratch("model.onnx").write_text("half")
+            if kept:
+                part.parent.mkdir()
+                part.write_text("part")
+            raise InputError("a stage fails")
+
+    with pytest.raises(InputError, match="a stage"):
+        fail()
+    assert part.is_file() == kept
+    assert (tmp_path / STAGING).exists() == kept
+    assert not (tmp_path / STAGING / "model.onnx").exists()
 
 
 def test_a_copy_of_a_run_works_wherever_it_is(tmp_path: Path) -> None:
