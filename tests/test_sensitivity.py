@@ -503,7 +503,7 @@ def run_command(pocket: Path, digits: Path, *more: str | Path) -> int:
         (["--labelled", "x", "--max-drop", "1", "--min-sqnr", "9"], 2, "are two goals"),
         (["--labelled", "x", "--max-drop", "101"], 2, "not from 0 to 100"),
         (["--sorted-folders"], 2, "about labels"),
-        (["--min-sqnr", "nan"], 2, "no number of dB"),
+        (["--min-sqnr", "nan"], 2, "no number that is finite"),
         (["--plot", "x.pdf"], 2, "neither of .svg nor .png"),
         (["--images", "nowhere"], 3, "nowhere does not exist"),
         (["--count", "0"], 2, "calibration on 0 images"),
