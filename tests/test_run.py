@@ -475,6 +475,18 @@ def test_a_copy_of_a_run_works_wherever_it_is(tmp_path: Path) -> None:
     assert read_text(run) == "new"
 
 
+@pytest.mark.parametrize(("kept_s", "texts"), [(-1.0, {"two"}), (3600.0, {"one", "two"})])
+def test_what_was_replaced_stays_as_long_as_a_reader_may_be_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_s: float, texts: set[str]
+) -> None:
+    monkeypatch.setattr(versions, "KEPT_S", kept_s)
+    for text in ("one", "two", "three"):
+        make_run(tmp_path, text)
+    left = [path.read_text() for path in (tmp_path / versions.PREVIOUS).iterdir()]
+    assert {text.split()[0] for text in left} == texts
+    assert read_text(tmp_path) == "three"
+
+
 def test_a_reader_of_the_old_manifest_keeps_the_old_bytes(tmp_path: Path) -> None:
     make_run(tmp_path, "old")
     held = require_run(tmp_path)
