@@ -415,6 +415,43 @@ def test_all_of_it_is_on_the_disk_before_the_manifest(
     assert missing == []
 
 
+@pytest.mark.fault(39)
+def test_moves_are_on_the_disk_before_where_they_came_from_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path, "old")
+    synced: list[Path] = []
+    seen: list[set[Path]] = []
+    sync, remove = versions.sync, versions.remove_own_folder
+
+    def note(path: Path) -> None:
+        synced.append(path)
+        sync(path)
+
+    def look(path: Path) -> None:
+        seen.append(set(synced))
+        remove(path)
+
+    def commit(record: Path, content: dict[str, Any]) -> None:
+        write_json(record, content)
+        synced.clear()
+
+    monkeypatch.setattr(versions, "sync", note)
+    monkeypatch.setattr(versions, "remove_own_folder", look)
+    monkeypatch.setattr(versions, "write_json", commit)
+    make_run(tmp_path, "new")
+    assert seen[-1] >= {tmp_path, tmp_path / "engines"}
+
+
+@pytest.mark.parametrize("name", [".", "engines", STAGING])
+def test_what_a_killed_write_left_goes_wherever_it_lies(tmp_path: Path, name: str) -> None:
+    left = tmp_path / name / ".model.onnx.12345678.unfinished"
+    left.mkdir(parents=True)
+    (left / "model.onnx").write_text("half")
+    make_run(tmp_path)
+    assert not left.exists()
+
+
 def test_a_run_says_what_its_manifest_does(tmp_path: Path) -> None:
     make_run(tmp_path)
 
