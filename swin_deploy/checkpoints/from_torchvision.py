@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.checkpoints.sidecar import crop_fraction, make_preprocessing
+from swin_deploy.checkpoints.sidecar_json import crop_fraction, make_preprocessing
 from swin_deploy.checkpoints.source import Claim, Facts, Listener, Source
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
 from swin_deploy.files import sha256

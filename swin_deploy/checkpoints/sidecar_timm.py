@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from swin_deploy.checkpoints.sidecar import (
+from swin_deploy.checkpoints.sidecar_json import (
     Side,
     Sidecar,
     as_side,

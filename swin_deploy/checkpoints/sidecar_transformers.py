@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.checkpoints.sidecar import (
+from swin_deploy.checkpoints.sidecar_json import (
     Side,
     Sidecar,
     as_side,

@@ -14,38 +14,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.runners import driver
+from swin_deploy.runners.driver import (
+    CAPTURE_THREAD_LOCAL,
+    COMPUTE_CAPABILITY_MAJOR,
+    COMPUTE_CAPABILITY_MINOR,
+    EVENT_DEFAULT,
+    HOST_PORTABLE,
+    STREAM_NON_BLOCKING,
+    call,
+    find_driver,
+    made,
+)
 
 
 def device_problem() -> str | None:
     """Why no NVIDIA GPU can be used here; None if one can."""
-    if (problem := driver.find_driver()[1]) is not None:
+    if (problem := find_driver()[1]) is not None:
         return problem
-    return None if driver.made(c_int, "cuDeviceGetCount") else "no NVIDIA GPU"
+    return None if made(c_int, "cuDeviceGetCount") else "no NVIDIA GPU"
 
 
 @cache
 def _first() -> int:
-    return int(driver.made(c_int, "cuDeviceGet", 0))
+    return int(made(c_int, "cuDeviceGet", 0))
 
 
 def device_name() -> str:
     """Name and compute capability of the first GPU, as "NVIDIA A10, sm_86"."""
     name = ctypes.create_string_buffer(256)
-    driver.call("cuDeviceGetName", name, len(name), _first())
+    call("cuDeviceGetName", name, len(name), _first())
     return f"{name.value.decode()}, sm_{device_compute_capability().replace('.', '')}"
 
 
 def device_compute_capability() -> str:
     """Of the first GPU, as "8.6"."""
-    attributes = (driver.COMPUTE_CAPABILITY_MAJOR, driver.COMPUTE_CAPABILITY_MINOR)
-    parts = [driver.made(c_int, "cuDeviceGetAttribute", a, _first()) for a in attributes]
+    attributes = (COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR)
+    parts = [made(c_int, "cuDeviceGetAttribute", a, _first()) for a in attributes]
     return ".".join(map(str, parts))
 
 
 def driver_version() -> str:
     """The newest CUDA that the driver can serve, as "12.6"."""
-    version = driver.made(c_int, "cuDriverGetVersion")
+    version = made(c_int, "cuDriverGetVersion")
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
@@ -53,18 +63,18 @@ def device_memory() -> tuple[int, int]:
     """Bytes of the GPU's memory that are free, and all of them."""
     use_device()
     total = c_size_t()
-    free = driver.made(c_size_t, "cuMemGetInfo_v2", ctypes.byref(total))
+    free = made(c_size_t, "cuMemGetInfo_v2", ctypes.byref(total))
     return int(free), total.value
 
 
 @cache
 def _primary_context() -> int:
-    return int(driver.made(c_void_p, "cuDevicePrimaryCtxRetain", _first()))
+    return int(made(c_void_p, "cuDevicePrimaryCtxRetain", _first()))
 
 
 def use_device() -> None:
     """Make the GPU that of the calling thread; each thread needs it before its first other call."""
-    driver.call("cuCtxSetCurrent", _primary_context())
+    call("cuCtxSetCurrent", _primary_context())
 
 
 class DeviceBuffer:
@@ -72,19 +82,19 @@ class DeviceBuffer:
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
-        self.pointer = int(driver.made(c_uint64, "cuMemAlloc_v2", size_bytes))
+        self.pointer = int(made(c_uint64, "cuMemAlloc_v2", size_bytes))
 
     def upload(self, array: NDArray[Any], stream: Stream) -> None:
         """Copy ``array``, contiguous, to the device; it has to stay until the stream is done."""
         self._check(array)
         pointer = array.ctypes.data
-        driver.call("cuMemcpyHtoDAsync_v2", self.pointer, pointer, array.nbytes, stream.handle)
+        call("cuMemcpyHtoDAsync_v2", self.pointer, pointer, array.nbytes, stream.handle)
 
     def download(self, array: NDArray[Any], stream: Stream) -> None:
         """Fill ``array``, contiguous, from the device; it is full when the stream is done."""
         self._check(array)
         pointer = array.ctypes.data
-        driver.call("cuMemcpyDtoHAsync_v2", pointer, self.pointer, array.nbytes, stream.handle)
+        call("cuMemcpyDtoHAsync_v2", pointer, self.pointer, array.nbytes, stream.handle)
 
     def _check(self, array: NDArray[Any]) -> None:
         if array.nbytes > self.size_bytes or not array.flags.c_contiguous:
@@ -92,7 +102,7 @@ class DeviceBuffer:
 
     def free(self) -> None:
         """Give the memory back."""
-        driver.call("cuMemFree_v2", self.pointer)
+        call("cuMemFree_v2", self.pointer)
 
 
 class PinnedBuffer:
@@ -104,15 +114,15 @@ class PinnedBuffer:
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         used = int(np.prod(shape)) * dtype.itemsize
-        size, flags = max(1, used), driver.HOST_PORTABLE
-        self.pointer = int(driver.made(c_void_p, "cuMemHostAlloc", size, flags))
+        size, flags = max(1, used), HOST_PORTABLE
+        self.pointer = int(made(c_void_p, "cuMemHostAlloc", size, flags))
         memory = (ctypes.c_ubyte * size).from_address(self.pointer)
         self.array: NDArray[Any] = np.ctypeslib.as_array(memory)[:used].view(dtype).reshape(shape)
 
     def free(self) -> None:
         """Give the memory back; ``array`` must not be used any more."""
         self.array = np.empty(0)
-        driver.call("cuMemFreeHost", self.pointer)
+        call("cuMemFreeHost", self.pointer)
 
 
 class Stream:
@@ -123,16 +133,16 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        flags = driver.STREAM_NON_BLOCKING
-        self.handle = int(driver.made(c_void_p, "cuStreamCreate", flags))
+        flags = STREAM_NON_BLOCKING
+        self.handle = int(made(c_void_p, "cuStreamCreate", flags))
 
     def wait(self) -> None:
         """Block until everything on it is done."""
-        driver.call("cuStreamSynchronize", self.handle)
+        call("cuStreamSynchronize", self.handle)
 
     def begin_capture(self) -> None:
         """Record what this thread sends from now on instead of doing it."""
-        driver.call("cuStreamBeginCapture_v2", self.handle, driver.CAPTURE_THREAD_LOCAL)
+        call("cuStreamBeginCapture_v2", self.handle, CAPTURE_THREAD_LOCAL)
 
     def end_capture(self) -> Graph:
         """What was recorded.
@@ -141,12 +151,12 @@ class Stream:
             EnvironmentMissingError: Something in it cannot be recorded; the stream is as before.
         """
         recorded = c_void_p()
-        driver.call("cuStreamEndCapture", self.handle, ctypes.byref(recorded))
+        call("cuStreamEndCapture", self.handle, ctypes.byref(recorded))
         return Graph(recorded)
 
     def free(self) -> None:
         """Give it back."""
-        driver.call("cuStreamDestroy_v2", self.handle)
+        call("cuStreamDestroy_v2", self.handle)
 
 
 class Graph:
@@ -155,35 +165,35 @@ class Graph:
     def __init__(self, recorded: c_void_p) -> None:
         try:
             name = "cuGraphInstantiateWithFlags"
-            self._handle = int(driver.made(c_void_p, name, recorded, 0))
+            self._handle = int(made(c_void_p, name, recorded, 0))
         finally:
-            driver.call("cuGraphDestroy", recorded)
+            call("cuGraphDestroy", recorded)
 
     def launch(self, stream: Stream) -> None:
         """Do all of it on a stream."""
-        driver.call("cuGraphLaunch", self._handle, stream.handle)
+        call("cuGraphLaunch", self._handle, stream.handle)
 
     def free(self) -> None:
         """Give it back."""
-        driver.call("cuGraphExecDestroy", self._handle)
+        call("cuGraphExecDestroy", self._handle)
 
 
 class Event:
     """A moment on a stream."""
 
     def __init__(self) -> None:
-        self._handle = int(driver.made(c_void_p, "cuEventCreate", driver.EVENT_DEFAULT))
+        self._handle = int(made(c_void_p, "cuEventCreate", EVENT_DEFAULT))
 
     def record(self, stream: Stream) -> None:
         """The moment when everything sent to the stream so far is done."""
-        driver.call("cuEventRecord", self._handle, stream.handle)
+        call("cuEventRecord", self._handle, stream.handle)
 
     def ms_since(self, earlier: Event) -> float:
         """Milliseconds between two moments, by the GPU's clock of half a microsecond; waits."""
-        driver.call("cuEventSynchronize", self._handle)
+        call("cuEventSynchronize", self._handle)
         name = "cuEventElapsedTime"
-        return float(driver.made(c_float, name, earlier._handle, self._handle))
+        return float(made(c_float, name, earlier._handle, self._handle))
 
     def free(self) -> None:
         """Give it back."""
-        driver.call("cuEventDestroy_v2", self._handle)
+        call("cuEventDestroy_v2", self._handle)
