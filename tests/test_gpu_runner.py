@@ -19,7 +19,12 @@ import pytest
 
 from swin_deploy.batches import BatchRange
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
-from swin_deploy.runners import rtx_cache
+from swin_deploy.runners.rtx_cache import (
+    kernel_cache_file,
+    kernel_cache_folder,
+    read_kernel_cache,
+    write_kernel_cache,
+)
 from swin_deploy.runners.staging import Staging
 from swin_deploy.runners.tensorrt import TensorRtRunner, _Lane
 
@@ -211,9 +216,9 @@ def test_contexts_are_counted_from_one(tmp_path: Path) -> None:
 
 def test_a_cache_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.bin"
-    assert rtx_cache.read_cache(path) == (b"", "")
-    assert rtx_cache.write_cache(path, b"kernels") == ""
-    assert rtx_cache.read_cache(path) == (b"kernels", "")
+    assert read_kernel_cache(path) == (b"", "")
+    assert write_kernel_cache(path, b"kernels") == ""
+    assert read_kernel_cache(path) == (b"kernels", "")
     assert [file.name for file in path.parent.iterdir()] == ["x.bin"]
 
 
@@ -221,28 +226,28 @@ def test_a_cache_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [lambda c: c[:-1], lambda c: c[:9], lambda c: c[:40] + b"?"])
 def test_a_damaged_cache_is_not_used(tmp_path: Path, damage: Any) -> None:
     path = tmp_path / "x.bin"
-    rtx_cache.write_cache(path, b"kernels and more kernels")
+    write_kernel_cache(path, b"kernels and more kernels")
     path.write_bytes(damage(path.read_bytes()))
-    blob, note = rtx_cache.read_cache(path)
+    blob, note = read_kernel_cache(path)
     assert blob == b""
     assert "damaged" in note
 
 
 def test_where_nothing_can_be_kept_that_is_a_note(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    assert "not kept" in rtx_cache.write_cache(tmp_path / "file" / "x.bin", b"kernels")
+    assert "not kept" in write_kernel_cache(tmp_path / "file" / "x.bin", b"kernels")
     (tmp_path / "folder").mkdir()
-    assert "cannot be read" in rtx_cache.read_cache(tmp_path / "folder")[1]
+    assert "cannot be read" in read_kernel_cache(tmp_path / "folder")[1]
 
 
 def test_another_engine_device_or_version_has_another_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = rtx_cache.default_folder()
+    folder = kernel_cache_folder()
     assert folder == tmp_path / "swin-deploy" / "rtx"
     names = {
-        rtx_cache.cache_file(folder, engine, device, version)
+        kernel_cache_file(folder, engine, device, version)
         for engine in ("0" * 64, "1" * 64)
         for device in ("NVIDIA A10, driver 13.0", "NVIDIA A10, driver 12.8")
         for version in ("1.7", "1.8")

@@ -12,12 +12,12 @@ from swin_deploy.plain_files import read_plain
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def default_folder() -> Path:
+def kernel_cache_folder() -> Path:
     """Where caches lie if nobody says otherwise."""
     return cache_folder("rtx")
 
 
-def cache_file(folder: Path, plan_sha256: str, device: str, version: str) -> Path:
+def kernel_cache_file(folder: Path, plan_sha256: str, device: str, version: str) -> Path:
     """The file of an engine on one GPU, driver and version: others have other names.
 
     Args:
@@ -29,7 +29,7 @@ def cache_file(folder: Path, plan_sha256: str, device: str, version: str) -> Pat
     return folder / f"{digest([plan_sha256, device, version])[:32]}.bin"
 
 
-def read_cache(path: Path) -> tuple[bytes, str]:
+def read_kernel_cache(path: Path) -> tuple[bytes, str]:
     """What was kept, b"" if nothing was, and a note if there is a file but it is no good."""
     try:
         content = read_plain(path)
@@ -45,7 +45,7 @@ def read_cache(path: Path) -> tuple[bytes, str]:
     return blob, ""
 
 
-def write_cache(path: Path, blob: bytes) -> str:
+def write_kernel_cache(path: Path, blob: bytes) -> str:
     """Keep it, whole or not at all; a note if that cannot be: an engine runs without, too."""
     try:
         with atomic_path(path) as scratch:

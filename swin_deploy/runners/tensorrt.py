@@ -19,8 +19,14 @@ from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceErr
 from swin_deploy.files import Recorded, read_bytes
 from swin_deploy.metrics import FloatArray
 from swin_deploy.narrow import present
-from swin_deploy.runners import cuda, rtx_cache
+from swin_deploy.runners import cuda
 from swin_deploy.runners.base import require_fit
+from swin_deploy.runners.rtx_cache import (
+    kernel_cache_file,
+    kernel_cache_folder,
+    read_kernel_cache,
+    write_kernel_cache,
+)
 from swin_deploy.runners.staging import GpuTiming, Staging
 
 if TYPE_CHECKING:
@@ -53,7 +59,7 @@ class TensorRtRunner:
         contexts: How many calls run at once; each takes memory for its activations.
         cuda_graph: Send the work of a call as one, which takes the host less time.
         cache_folder: Where TensorRT-RTX keeps what it compiled at run time; None for
-            ``rtx_cache.default_folder``.
+            ``kernel_cache_folder``.
         recorded: The plan with its recorded hash, if it has one: those bytes are run, or nothing.
 
     Attributes:
@@ -143,7 +149,7 @@ class TensorRtRunner:
         if self._cache is not None and kind is None:
             kept = self._cache.serialize()
             if kept is not None and bytes(kept) != self._cached:
-                self._note(rtx_cache.write_cache(self._cache_file, bytes(kept)))
+                self._note(write_kernel_cache(self._cache_file, bytes(kept)))
         self._undo.close()
         self._lanes = []
         self._cache = self._engine = self._runtime = None
@@ -175,9 +181,9 @@ class TensorRtRunner:
 
     def _load_cache(self, version: str, plan_sha256: str) -> None:
         device = f"{cuda.device_name()}, driver {cuda.driver_version()}"
-        folder = self.cache_folder or rtx_cache.default_folder()
-        self._cache_file = rtx_cache.cache_file(folder, plan_sha256, device, version)
-        self._cached, note = rtx_cache.read_cache(self._cache_file)
+        folder = self.cache_folder or kernel_cache_folder()
+        self._cache_file = kernel_cache_file(folder, plan_sha256, device, version)
+        self._cached, note = read_kernel_cache(self._cache_file)
         if self._cached and not self._cache.deserialize(self._cached):
             note = f"runtime cache {self._cache_file} is of another machine; compiled anew"
         self._note(note)
