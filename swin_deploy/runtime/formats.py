@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from swin_deploy.runtime.predict import PhotoResult
 
 Format = Literal["table", "csv", "jsonl"]
-FORMATS: tuple[Format, ...] = ("table", "csv", "jsonl")
+LINE_FORMATS: tuple[Format, ...] = ("table", "csv", "jsonl")
 _COLUMNS = ("photo", "rank", "class", "label", "score")
 
 

@@ -17,7 +17,7 @@ from swin_deploy.errors import (
 )
 from swin_deploy.outcome import leave, run_command
 from swin_deploy.precisions import PRECISIONS, Precision
-from swin_deploy.runtime.formats import FORMATS, comparison_lines
+from swin_deploy.runtime.formats import LINE_FORMATS, comparison_lines
 from swin_deploy.runtime.shipped import Shipped
 
 
@@ -84,7 +84,7 @@ def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
         "sources", nargs="+", metavar="PHOTO", help="files, folders, or - for a list"
     )
     predict.add_argument("--top", type=_positive, default=5, metavar="K", help="default: 5")
-    predict.add_argument("--format", choices=FORMATS, default="table")
+    predict.add_argument("--format", choices=LINE_FORMATS, default="table")
     predict.add_argument("--annotate", type=Path, metavar="DIR", help="write pictures there")
     info = commands.add_parser("info", parents=[shared], help="what the bundle is")
     for command in (build, bench, info):

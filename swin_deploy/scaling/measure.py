@@ -17,7 +17,7 @@ from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.scaling.report import Turn
 from swin_deploy.scaling.request import Point
 
-TIMEOUT_S = 3600.0
+TURN_TIMEOUT_S = 3600.0
 MIN_TURN_S = 0.3  # a turn has as many calls as fit; one call of few milliseconds would be noise
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # written to clear_refs: proc_pid_clear_refs(5)
@@ -30,7 +30,7 @@ def measure_onnx(point: Point, graph: Path, threads: int, log: Path) -> Turn:
         ResourceError: The process died, of its memory for example.
     """
     return run_in_child(
-        _run_onnx, log, TIMEOUT_S, point.variant.config, point.batch, graph, threads
+        _run_onnx, log, TURN_TIMEOUT_S, point.variant.config, point.batch, graph, threads
     )
 
 
@@ -41,7 +41,7 @@ def measure_eager(point: Point, seed: int, threads: int, log: Path) -> Turn:
         ResourceError: The process died, of its memory for example.
     """
     return run_in_child(
-        _run_eager, log, TIMEOUT_S, point.variant.config, point.batch, seed, threads
+        _run_eager, log, TURN_TIMEOUT_S, point.variant.config, point.batch, seed, threads
     )
 
 
