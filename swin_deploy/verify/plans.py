@@ -13,8 +13,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import onnx
-
 from swin_deploy.engine.listing import load_listing
 from swin_deploy.errors import VerificationError
 from swin_deploy.files import sha256
@@ -52,7 +50,7 @@ def _require_bytes(file: File, engine: EngineDetails) -> None:
         if (found := sha256(file(name))) != expected:
             what = "that the engine was compiled from" if name == graph else "its compiler wrote"
             raise VerificationError(
-                f"{name} is not the file {what}: sha256 {found[:12]}, recorded {str(expected)[:12]}"
+                f"{name} is not the file {what}: sha256 {found[:12]}, recorded {str(expected)[:12]}",
                 "export again, with nothing else writing into the folder",
             )
 
@@ -62,6 +60,8 @@ def _require_nodes(file: File, engine: EngineDetails) -> None:
     listing = target.listing_name(precision)
     if target.module != "tensorrt_rtx" or listing is None:
         return
+    import onnx  # late: what else is here is asked before a command knows that it can begin
+
     name = target.engine_name(precision)
     named = {text.decode() for text in _LAYER.findall(file(name).read_bytes())}
     graph = file(graph_of(target, precision))
