@@ -49,8 +49,9 @@ def _require_bytes(file: File, engine: EngineDetails) -> None:
     for name, expected in {graph: made.graph, **known}.items():
         if (found := sha256(file(name))) != expected:
             what = "that the engine was compiled from" if name == graph else "its compiler wrote"
+            hashes = f"sha256 {found[:12]}, recorded {str(expected)[:12]}"
             raise VerificationError(
-                f"{name} is not the file {what}: sha256 {found[:12]}, recorded {str(expected)[:12]}",
+                f"{name} is not the file {what}: {hashes}",
                 "export again, with nothing else writing into the folder",
             )
 
