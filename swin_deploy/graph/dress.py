@@ -10,10 +10,9 @@ import onnx_ir as ir
 
 from swin_deploy.data.pixels import ImageInput
 from swin_deploy.errors import InputError
-from swin_deploy.files import atomic_path
 from swin_deploy.graph.best import GiveBest, GiveProbabilities
 from swin_deploy.graph.ends import HalveEnds, TakePixels
-from swin_deploy.graph.export import check_graph, read_ends
+from swin_deploy.graph.export import read_ends, rewrite
 from swin_deploy.interface import Interface, Io
 from swin_deploy.precisions import Precision
 from swin_deploy.preprocessing import Preprocessing
@@ -39,7 +38,6 @@ def dress_graph(
     Raises:
         InputError: A pass left the graph alone, because it is another one than expected.
     """
-    model = ir.load(source)
     io: Io = interface.io_of(precision)
     passes: list[ir.passes.InPlacePass] = []
     if interface.softmax:
@@ -50,13 +48,11 @@ def dress_graph(
         passes.append(TakePixels(preprocessing.mean, preprocessing.std))
     if io == "fp16":
         passes.append(HalveEnds())
-    for step in passes:
-        if not step(model).modified:
-            raise InputError(f"{source.name} is no graph for {type(step).__name__}")
-    model.metadata_props.update(_describe(io, preprocessing))
-    with atomic_path(final) as scratch:
-        ir.save(model, scratch)
-        check_graph(scratch)
+    with rewrite(source, final) as model:
+        for step in passes:
+            if not step(model).modified:
+                raise InputError(f"{source.name} is no graph for {type(step).__name__}")
+        model.metadata_props.update(_describe(io, preprocessing))
 
 
 def _describe(io: Io, preprocessing: Preprocessing) -> dict[str, str]:

@@ -19,6 +19,7 @@ from torch.onnx.errors import OnnxExporterError
 
 from swin_deploy.batches import BatchRange
 from swin_deploy.errors import InputError
+from swin_deploy.files import atomic_path
 from swin_deploy.graph.naming import NameNodesByModule
 from swin_deploy.interface import LOGITS
 from swin_deploy.narrow import present
@@ -76,6 +77,19 @@ def export_graph(
         check_graph(path)
     except (OnnxExporterError, UserError) as error:
         raise InputError(f"{config.name} does not export at opset {opset}: {error}") from error
+
+
+@contextmanager
+def rewrite(source: Path, final: Path) -> Iterator[ir.Model]:
+    """Change a graph in memory within ``with``; only what passes the checker replaces ``final``.
+
+    Graphs of ours have no subgraphs and no functions: passes look at the nodes of ``graph`` alone.
+    """
+    model = ir.load(source)
+    yield model
+    with atomic_path(final) as scratch:
+        ir.save(model, scratch)
+        check_graph(scratch)
 
 
 def check_graph(path: Path) -> None:

@@ -12,9 +12,8 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from swin_deploy.errors import InputError
-from swin_deploy.files import atomic_path
 from swin_deploy.graph.casts import cast_outputs, cast_where_types_meet
-from swin_deploy.graph.export import check_graph
+from swin_deploy.graph.export import rewrite
 from swin_deploy.precisions import HalfPrecision
 
 FP16_MAX = 65504.0  # IEEE 754 binary16
@@ -89,11 +88,8 @@ def convert_to_half(
     Raises:
         InputError: A weight does not fit in FP16, or the graph has an operator with other rules.
     """
-    model = ir.load(source)
-    result = convert_graph(model.graph, precision, fp32_nodes)
-    with atomic_path(final) as scratch:
-        ir.save(model, scratch)
-        check_graph(scratch)
+    with rewrite(source, final) as model:
+        result = convert_graph(model.graph, precision, fp32_nodes)
     return result
 
 

@@ -10,8 +10,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from swin_deploy.files import atomic_path, sha256
-from swin_deploy.graph.export import check_graph
+from swin_deploy.files import sha256
+from swin_deploy.graph.export import rewrite
 from swin_deploy.narrow import present
 
 _HALVES = (DataType.FLOAT16, DataType.BFLOAT16)
@@ -51,11 +51,8 @@ class ComputeInFp32AndRound(ir.passes.InPlacePass):
 
 def round_every_result(source: Path, final: Path) -> None:
     """Write ``source``, a graph in half precision, to ``final`` as ``ComputeInFp32AndRound``."""
-    model = ir.load(source)
-    ComputeInFp32AndRound()(model)
-    with atomic_path(final) as scratch:
-        ir.save(model, scratch)
-        check_graph(scratch)
+    with rewrite(source, final) as model:
+        ComputeInFp32AndRound()(model)
 
 
 def as_computed(graph: Path, scratch: Path) -> Path:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from swin_deploy.files import atomic_path
-from swin_deploy.graph.export import check_graph
+from swin_deploy.graph.export import rewrite
 from swin_deploy.graph.half import convert_graph
 from swin_deploy.graph.int8.insert import InsertQdq, before_transpose, result_readers
 from swin_deploy.graph.int8.places import find_places
@@ -77,18 +76,15 @@ def quantize_graph(
         InputError: An activation has no threshold, or the graph does not convert to FP16.
         ConfigError: As of ``choose_places``.
     """
-    model = ir.load(source)
-    places = find_places(model.graph)
-    placement = choose_places(places, recipe, batch, keep, only)
-    activations = _activations(placement)
-    smallest = SMALLEST_SCALE[recipe.surrounding]
-    InsertQdq(placement, thresholds, smallest, recipe.integer_bias)(model)
-    scales = {name: _scale_of(model.graph, name) for name in activations}
-    if recipe.surrounding == "fp16":
-        convert_graph(model.graph, "fp16", frozenset(fp32_nodes))
-    with atomic_path(final) as scratch:
-        ir.save(model, scratch)
-        check_graph(scratch)
+    with rewrite(source, final) as model:
+        places = find_places(model.graph)
+        placement = choose_places(places, recipe, batch, keep, only)
+        activations = _activations(placement)
+        smallest = SMALLEST_SCALE[recipe.surrounding]
+        InsertQdq(placement, thresholds, smallest, recipe.integer_bias)(model)
+        scales = {name: _scale_of(model.graph, name) for name in activations}
+        if recipe.surrounding == "fp16":
+            convert_graph(model.graph, "fp16", frozenset(fp32_nodes))
     return Int8Graph(
         gemms={gemm.name: gemm.node.name or "" for gemm in placement.gemms},
         attentions=tuple(attention.name for attention in placement.attentions),
