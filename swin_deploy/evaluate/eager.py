@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from swin_deploy.batches import BatchRange
@@ -45,12 +44,7 @@ class EagerRunner:
         self._runner = TorchRunner(load_model(self.config, self.path, self.seed)).__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._runner = None
 
     def prepare(self, images: FloatArray) -> FloatArray:

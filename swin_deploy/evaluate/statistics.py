@@ -82,12 +82,11 @@ def mcnemar(only_a: int, only_b: int) -> float:
         only_a: Images that the first alone gets right.
         only_b: Images that the second alone gets right.
     """
-    total, term, tail = only_a + only_b, 1, 0
-    for successes in range(min(only_a, only_b) + 1):
-        tail += term  # term is total over successes
-        term = term * (total - successes) // (successes + 1)
-    share: float = 2 * tail / 2**total  # whole numbers of any size; only the quotient is rounded
-    return min(1.0, share)
+    from scipy.stats import binomtest
+
+    if not only_a + only_b:
+        return 1.0  # no image tells them apart
+    return float(binomtest(only_a, only_a + only_b).pvalue)
 
 
 def paired_interval(only_a: int, only_b: int, images: int) -> tuple[float, float]:

@@ -6,7 +6,6 @@ import os
 import queue
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -91,12 +90,7 @@ class OpenVinoRunner:
             self._free.put(self._compiled.create_infer_request())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._compiled = None
         self._free = queue.LifoQueue()
 

@@ -7,7 +7,6 @@ import importlib
 import queue
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,14 +138,9 @@ class TensorRtRunner:
             self._free.put(index)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         cuda.use_device()
-        if self._cache is not None and kind is None:
+        if self._cache is not None and error[0] is None:
             kept = self._cache.serialize()
             if kept is not None and bytes(kept) != self._cached:
                 self._note(write_kernel_cache(self._cache_file, bytes(kept)))

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from swin_deploy.files import Recorded
@@ -46,12 +45,7 @@ class PlaceWorker:
         self._opened = replace(self._probe, source=self._graph.copy_to(Path(folder)))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def do(self, item: str) -> Effect:

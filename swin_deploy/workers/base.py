@@ -10,7 +10,6 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from swin_deploy.errors import InputError, UnsafeError
@@ -35,12 +34,7 @@ class Worker(Protocol[Item, Result]):
     def __enter__(self) -> Self:
         """Open what all items need."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def do(self, item: Item) -> Result:
         """The result of one item."""
