@@ -21,16 +21,11 @@ from swin_deploy.cli.main import run
 from swin_deploy.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.records import decode
-from swin_deploy.report.page import reading
-from swin_deploy.report.page.gather import ReportData, gather
-from swin_deploy.report.page.headline import make_headline
-from swin_deploy.report.page.markdown import render_markdown
-from swin_deploy.report.page.pages import make_report, render_html
-from swin_deploy.report.page.reading import read_content, recognise
-from swin_deploy.report.page.section import Section
-from swin_deploy.report.page.tables import make_table, number, significant, text
-from swin_deploy.report.page.verdict import best_timing
-from swin_deploy.report.page.write import write_report
+from swin_deploy.report.gather import KINDS, ReportData, gather, read_content, recognise
+from swin_deploy.report.headline import best_timing, make_headline
+from swin_deploy.report.page import make_report, render_html, render_markdown, write_report
+from swin_deploy.report.sections_run import Section
+from swin_deploy.report.tables import make_table, number, significant, text
 from swin_deploy.verify.comparison import ComparisonRow
 
 SCRIPT = "<script>alert(1)</script>"
@@ -453,11 +448,9 @@ def test_the_version_before_is_read_too(tmp_path: Path) -> None:
         ("bench.json", report_files.bench()),
         ("checks.json", report_files.checks()),
     ):
-        (kind,) = (kind for kind in reading.KINDS if kind.name == name)
+        (kind,) = (kind for kind in KINDS if kind.name == name)
         found = [
-            reading.read_content(
-                write(tmp_path / name, content | {"schema_version": version}), kind
-            )
+            read_content(write(tmp_path / name, content | {"schema_version": version}), kind)
             for version in kind.schemas
         ]
         assert len(found) == 2
@@ -538,7 +531,8 @@ def test_sensitivity_is_shown_with_its_suggestion(run_copy: Path) -> None:
     rows = [[cell.text for cell in row] for row in section.tables[0].rows]
     place = "layers.0.blocks.1.attn"
     assert rows[0] == [place, "attention", "50.0", "30.2", "95.0", "FP16"]
-    assert [row[3] for row in rows] == ["30.2", "45.5", "equal"]
+    assert [row[3] for row in rows] == ["30.2", "45.5", "equal", "45.5"]
+    assert rows[-1][0] == "all of them"
     assert "40 dB on the worst image: 1 of 3 places stay in FP16; 41.5 dB" in section.words[1]
     assert section.commands == (("", f"swin-deploy export --int8-keep {place}"),)
 

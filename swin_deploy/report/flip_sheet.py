@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from swin_deploy.data.images import FORMATS
 from swin_deploy.errors import InputError
 from swin_deploy.files import atomic_path
-from swin_deploy.report.evaluate_tables import class_text
+from swin_deploy.report.measured_tables import class_text
 
 MOST = 60  # images on a sheet
 _COLUMNS, _SIDE, _EDGE, _GAP, _LINE, _FONT = 6, 160, 4, 14, 17, 13  # pixels, but for columns
@@ -77,7 +77,7 @@ def _sheet(report: dict[str, Any], pair: dict[str, Any], photos: Path) -> Image.
         colour = _COLOURS[flip["change"]]
         pen.rectangle((left, top, left + cell - 1, top + cell - 1), outline=colour, width=_EDGE)
         sheet.paste(_thumbnail(photos / flip["image"]), (left + _EDGE, top + _EDGE))
-        named = {key: class_text(report, flip[key]) for key in ("label", "a", "b")}
+        named = {key: class_text(report["class_names"], flip[key]) for key in ("label", "a", "b")}
         captions = [
             (f"label: {named['label']}", colour),
             (f"A: {named['a']}", _INK),

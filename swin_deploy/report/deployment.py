@@ -11,34 +11,11 @@ from typing import Any
 from swin_deploy.interface import Interface
 from swin_deploy.precisions import PRECISIONS
 from swin_deploy.records import Count, Rows, Text, decode, finite
-from swin_deploy.report.describe import describe_stage, describe_weights
+from swin_deploy.report.run_tables import DeployedFile, describe_weights, list_files
 from swin_deploy.run.finished import Run
 from swin_deploy.run.manifest import Weights
 from swin_deploy.run.names import MANIFEST
 from swin_deploy.variants import VARIANTS
-
-_BESIDE = {".kernels.json": "its kernels", ".log": "what its compiler said"}  # an engine
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeployedFile:
-    """A file that the manifest lists.
-
-    Attributes:
-        stage: That made it.
-        path: In the run folder.
-        size_bytes: None where the file is not there any more.
-        sha256: As it was recorded.
-        what: What the stage found out.
-        seconds: That the stage took.
-    """
-
-    stage: Text
-    path: Text
-    size_bytes: Count | None
-    sha256: Text
-    what: Text
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +23,6 @@ class Deployment:
     """A run.
 
     Attributes:
-        network: Its name.
-        parameters: How many.
         image_size: Height and width, pixels.
         batch: Lowest and highest.
         weights: Where they came from, in words.
@@ -56,7 +31,6 @@ class Deployment:
         interface: Ends of the graphs.
         compilers: Module and version of each engine's.
         files: In the order in which they were made.
-        notes: What the user has to know.
         settings: Name -> value of what else the manifest says of the network and its images.
         folder: Of the run, as it was named.
         command: Exports it again.
@@ -81,14 +55,9 @@ class Deployment:
 
 
 def read_deployment(run: Run, folder: Path) -> Deployment:
-    """What the manifest says.
+    """What the manifest says; ``folder`` is that of the run as commands shall name it.
 
-    Args:
-        run: Whose.
-        folder: Of the run, as commands shall name it.
-
-    Raises:
-        InputError: Something of it is longer than a report shows.
+    What is longer than a report shows is refused.
     """
     header = run.header
     command, lacks = _export_command(run, folder)
@@ -105,7 +74,7 @@ def read_deployment(run: Run, folder: Path) -> Deployment:
         outputs=run.outputs,
         interface=_interface(run.interface),
         compilers=tuple(dict.fromkeys(compilers)),
-        files=tuple(_files(run)),
+        files=tuple(list_files(run.manifest.stages, run.path)),
         notes=header.notes,
         settings={name: _plain(value) for name, value in about.items()},
         folder=as_text(folder),
@@ -134,22 +103,6 @@ def _interface(found: Interface) -> str:
     parts += ["softmax"] if found.softmax else []
     parts += [f"the best {found.topk}"] if found.topk else []
     return ", ".join(parts)
-
-
-def _files(run: Run) -> list[DeployedFile]:
-    return [
-        DeployedFile(
-            stage=stage,
-            path=path,
-            size_bytes=(run.path / path).stat().st_size if (run.path / path).is_file() else None,
-            sha256=value,
-            what=_BESIDE.get("".join(Path(path).suffixes), "")
-            or describe_stage(stage, run.manifest.stages),
-            seconds=record.seconds,
-        )
-        for stage, record in run.manifest.stages.items()
-        for path, value in record.outputs.items()
-    ]
 
 
 def _export_command(run: Run, folder: Path) -> tuple[str, tuple[str, ...]]:
