@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.lines import Line2D
+
+    from swin_deploy.verify.report import BisectionReport
 
 FORMATS = (".svg", ".png")
 WIDTH_INCHES = 4.6  # of the page: the width of a telephone, so that the text keeps its size there
@@ -127,9 +130,7 @@ def _canvas(inches: tuple[float, float], style: dict[Any, Any]) -> Iterator[Canv
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
-    with ExitStack() as stack:
-        stack.enter_context(mpl.rc_context(_STYLE | style))
-        stack.enter_context(warnings.catch_warnings())
+    with mpl.rc_context(_STYLE | style), warnings.catch_warnings():
         # The font that measures the text may lack a letter of a name; the page's own draws it.
         warnings.filterwarnings("ignore", "Glyph", UserWarning)
         yield Canvas(figsize=inches, layout="constrained")
@@ -228,7 +229,7 @@ def plain_ticks(axes: Axes) -> None:
             axis.set_minor_formatter(NullFormatter())
 
 
-def curve(axes: Axes, index: int, x: Sequence[float], y: Sequence[float]) -> Artist:
+def curve(axes: Axes, index: int, x: Sequence[float], y: Sequence[float]) -> Line2D:
     """The ``index``-th curve, of its own colour and marker."""
     round_, place = divmod(index, len(SERIES))
     colour, marker = SERIES[place], MARKERS[(place + round_) % len(MARKERS)]
@@ -237,6 +238,21 @@ def curve(axes: Axes, index: int, x: Sequence[float], y: Sequence[float]) -> Art
     (line,) = axes.plot(x, y, marker=marker, color=colour, linewidth=width, markersize=size)
     line.set_linestyle(("-", "--", ":")[round_ % 3])
     return line
+
+
+def depth_curves(
+    axes: Axes, pairs: Sequence[BisectionReport], columns: Sequence[str], nothing_db: float = 0.0
+) -> list[Line2D]:
+    """Signal to noise along the depth, a curve a pair, with its floor."""
+    lines = []
+    for index, pair in enumerate(pairs):
+        own = [row for row in pair.rows if row.tensor in columns]
+        heights = [decibel_place(row.sqnr_db, not row.reason, nothing_db) for row in own]
+        line = curve(axes, index, [columns.index(row.tensor) for row in own], heights)
+        if pair.floor_db is not None:
+            axes.axhline(pair.floor_db, color=line.get_color(), linestyle="--", linewidth=0.9)
+        lines.append(line)
+    return lines
 
 
 def bars(axes: Axes, index: int, starts: Sequence[float], widths: Sequence[float]) -> Artist:

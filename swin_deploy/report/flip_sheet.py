@@ -27,13 +27,6 @@ def draw_flips(report: dict[str, Any], folder: Path) -> list[Path]:
 
     Images that only the first gets right come first, framed in red; then those that only the other
     gets right, in green; then those that both get wrong, in grey.
-
-    Args:
-        report: What ``evaluate_artifacts`` gave.
-        folder: Made if need be.
-
-    Raises:
-        InputError: A photo is not there any more.
     """
     data = Path(report["data"])
     photos = data if data.is_dir() else data.parent

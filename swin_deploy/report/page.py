@@ -12,37 +12,17 @@ from markupsafe import Markup
 
 import swin_deploy
 from swin_deploy.files import atomic_path, require_writable, write_json
+from swin_deploy.report import sections_measured, sections_run
 from swin_deploy.report.figures import require_matplotlib
 from swin_deploy.report.gather import ReportData, gather
 from swin_deploy.report.headline import Headline, make_headline
-from swin_deploy.report.sections_measured import (
-    accuracy_section,
-    agreement_section,
-    compare_section,
-    cost_section,
-    depth_section,
-    scaling_section,
-    sensitivity_section,
-    speed_section,
-)
-from swin_deploy.report.sections_run import (
-    Section,
-    deployed_section,
-    missing_section,
-    provenance_section,
-    reproduce_section,
-    warnings_section,
-)
+from swin_deploy.report.sections_run import Section
 from swin_deploy.report.tables import escape
 from swin_deploy.run.finished import find_run
 
 PAGE, MARKDOWN, DATA = "report.html", "report.md", "report.json"
 _HERE = Path(__file__).parent
-_SECTIONS = (
-    *(compare_section, speed_section, agreement_section, accuracy_section, depth_section),
-    *(sensitivity_section, cost_section, scaling_section, deployed_section, provenance_section),
-    *(warnings_section, missing_section, reproduce_section),
-)
+_SECTIONS = (*sections_measured.SECTIONS, *sections_run.SECTIONS)
 
 
 @dataclass(frozen=True, slots=True)

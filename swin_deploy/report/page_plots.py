@@ -8,30 +8,9 @@ from typing import TYPE_CHECKING
 
 from swin_deploy.bench.statistics import Measurement
 from swin_deploy.engine.purpose import PURPOSES
+from swin_deploy.report import figures
 from swin_deploy.report.cost_tables import EngineCost, PurposeCost
-from swin_deploy.report.figures import (
-    FAINT,
-    MARKERS,
-    MAX_ROWS,
-    PAPER,
-    SERIES,
-    TEXT,
-    Figure,
-    bars,
-    curve,
-    decibel_axis,
-    decibel_place,
-    draw,
-    from_zero,
-    height,
-    legend,
-    legend_of_markers,
-    more,
-    name_rows,
-    plain_ticks,
-    scale,
-    short,
-)
+from swin_deploy.report.figures import FAINT, MARKERS, MAX_ROWS, PAPER, SERIES, TEXT, Figure, draw
 from swin_deploy.report.tables import significant
 from swin_deploy.scaling.report import ScalingReport
 from swin_deploy.verify.comparison import ComparisonRow
@@ -57,14 +36,16 @@ def plot_latency(rows: Sequence[Timing]) -> Figure:
             for index, value in enumerate(values):
                 axes.plot(value, place, MARKERS[index], color=colour, markersize=6 - 0.6 * index,
                           markerfacecolor=colour if index == 0 else PAPER)  # fmt: skip
-        name_rows(axes, [*map(_title, shown)], [f"{significant(t.p50_ms)} ms" for _, t in shown])
+        figures.name_rows(
+            axes, [*map(_title, shown)], [f"{significant(t.p50_ms)} ms" for _, t in shown]
+        )
         every = [getattr(timing, key) for _, timing in shown for _, key in _PERCENTILES]
-        scale(axes, every)
+        figures.scale(axes, every)
         axes.set_xlabel("latency of a call, host to host (ms)")
-        legend_of_markers(axes, [name for name, _ in _PERCENTILES])
+        figures.legend_of_markers(axes, [name for name, _ in _PERCENTILES])
 
-    caption = "Latency of a call: median and tail of every runner; left is faster." + more(rows)
-    return draw("latency", caption, height(len(shown), 1), paint)
+    caption = "Latency of a call: median and tail of every runner; left is faster."
+    return draw("latency", caption + figures.more(rows), figures.height(len(shown), 1), paint)
 
 
 def plot_speedups(rows: Sequence[Timing]) -> Figure:
@@ -77,18 +58,18 @@ def plot_speedups(rows: Sequence[Timing]) -> Figure:
                       color=_colour(timing), linewidth=1.8, markersize=8)  # fmt: skip
             axes.plot(timing.speedup, place, "o", color=_colour(timing), markersize=6)
         axes.axvline(1, color=TEXT, linewidth=1, linestyle="--", zorder=1)
-        name_rows(
+        figures.name_rows(
             axes, [*map(_title, shown)], [f"{significant(t.speedup)} times" for _, t in shown]
         )
         ends = [end for _, timing in shown for end in (timing.speedup_low, timing.speedup_high)]
-        scale(axes, [1.0, *ends])
+        figures.scale(axes, [1.0, *ends])
         axes.set_xlabel("speed-up over eager PyTorch (times), 95 % interval")
 
     caption = (
         "Speed-up over the eager network, with its interval; right of the dashed line is faster."
-        + more(rows)
+        + figures.more(rows)
     )
-    return draw("speedup", caption, height(len(shown)), paint)
+    return draw("speedup", caption, figures.height(len(shown)), paint)
 
 
 def plot_throughput(rows: Sequence[Timing]) -> Figure:
@@ -100,7 +81,7 @@ def plot_throughput(rows: Sequence[Timing]) -> Figure:
         for index, name in enumerate(names):
             own = sorted((t for called, t in rows if called == name), key=lambda t: t.batch)
             x, y = [t.batch for t in own], [t.images_per_s for t in own]
-            lines.append(curve(axes, index, x, y))
+            lines.append(figures.curve(axes, index, x, y))
         batches = sorted({timing.batch for _, timing in rows})
         axes.set_xscale("log", base=2)
         ticks = batches[:: -(-len(batches) // _TICKS)]
@@ -108,11 +89,11 @@ def plot_throughput(rows: Sequence[Timing]) -> Figure:
         axes.minorticks_off()
         if len(batches) == 1:
             axes.set_xlim(batches[0] / 2, batches[0] * 2)
-        from_zero(axes, [timing.images_per_s for _, timing in rows])
+        figures.from_zero(axes, [timing.images_per_s for _, timing in rows])
         axes.set_xlabel("batch (images per call)")
         axes.set_ylabel("throughput (images/s)")
         axes.grid()
-        legend(axes, lines, names)
+        figures.legend(axes, lines, names)
 
     caption = "Throughput against the batch; higher is faster."
     return draw("throughput", caption, 2.9 + 0.17 * len(names), paint)
@@ -132,15 +113,15 @@ def plot_scaling(sources: Sequence[tuple[str, ScalingReport]]) -> Figure:
 
     def paint(axes: Axes) -> None:
         lines = [
-            curve(axes, index, [p.area for p in points], [p.time_ms for p in points])
+            figures.curve(axes, index, [p.area for p in points], [p.time_ms for p in points])
             for index, (_, points) in enumerate(shown)
         ]
         axes.set(xscale="log", yscale="log")
-        plain_ticks(axes)
+        figures.plain_ticks(axes)
         axes.set_xlabel("image area (pixels)")
         axes.set_ylabel("time of a call (ms)")
         axes.grid()
-        legend(axes, lines, [name for name, _ in shown])
+        figures.legend(axes, lines, [name for name, _ in shown])
 
     caption = "Time of a call against the image's area, both axes logarithmic."
     return draw("scaling", caption, 2.9 + 0.17 * len(shown), paint)
@@ -162,52 +143,46 @@ def plot_agreement(rows: Sequence[tuple[str, ComparisonRow]]) -> Figure:
 
     def paint(axes: Axes) -> None:
         for place, (_, row) in enumerate(shown):
-            reached = decibel_place(row.sqnr_db, row.passed)
+            reached = figures.decibel_place(row.sqnr_db, row.passed)
             colour = SERIES[0] if row.passed else SERIES[1]
             axes.plot([0, reached], [place] * 2, color=colour, linewidth=1.6)
             axes.plot(reached, place, "o" if row.passed else "X",
                       color=colour, markersize=6 if row.passed else 8)  # fmt: skip
             if row.floor_db is not None:
                 axes.plot(row.floor_db, place, "|", color=TEXT, markersize=13, markeredgewidth=2)
-        name_rows(axes, [name for name, _ in shown])
-        decibel_axis(axes.set_xticks, axes.set_xlim)
+        figures.name_rows(axes, [name for name, _ in shown])
+        figures.decibel_axis(axes.set_xticks, axes.set_xlim)
         axes.set_xlabel("signal to noise against eager FP32 (dB)")
         marks = [
             Line2D([], [], color=SERIES[0], marker="o", linewidth=1.6),
             Line2D([], [], color=SERIES[1], marker="X", linewidth=1.6),
             Line2D([], [], color=TEXT, marker="|", linestyle="", markersize=11, markeredgewidth=2),
         ]
-        legend(axes, marks, ["passed", "failed", "floor"], 3)
+        figures.legend(axes, marks, ["passed", "failed", "floor"], 3)
 
     caption = (
         "Signal to noise of the worst image of every candidate; it has to reach the mark of its "
-        "floor." + more(rows)
+        "floor." + figures.more(rows)
     )
-    return draw("agreement", caption, height(len(shown), 1), paint)
+    return draw("agreement", caption, figures.height(len(shown), 1), paint)
 
 
 def plot_depth(pairs: Sequence[tuple[str, BisectionReport]]) -> Figure:
     """SQNR after every block, a curve a pair."""
     shown = [(name, pair) for name, pair in pairs if pair.rows][: len(SERIES)]
     longest = max((pair for _, pair in shown), key=lambda pair: len(pair.rows)).rows
-    columns = {tensor.tensor: place for place, tensor in enumerate(longest)}
 
     def paint(axes: Axes) -> None:
-        lines = []
-        for index, (_, pair) in enumerate(shown):
-            own = [tensor for tensor in pair.rows if tensor.tensor in columns]
-            places = [columns[tensor.tensor] for tensor in own]
-            heights = [decibel_place(tensor.sqnr_db, not tensor.reason) for tensor in own]
-            lines.append(curve(axes, index, places, heights))
-            if pair.floor_db is not None:
-                axes.axhline(pair.floor_db, color=SERIES[index], linestyle="--", linewidth=0.9)
-        decibel_axis(axes.set_yticks, axes.set_ylim)
+        lines = figures.depth_curves(
+            axes, [pair for _, pair in shown], [row.tensor for row in longest]
+        )
+        figures.decibel_axis(axes.set_yticks, axes.set_ylim)
         middles = _middles([tensor.stage for tensor in longest])
-        axes.set_xticks(list(middles.values()), list(map(short, middles)))
+        axes.set_xticks(list(middles.values()), list(map(figures.short, middles)))
         axes.set_xlabel("depth: the tensor after each block, stage by stage")
         axes.set_ylabel("signal to noise (dB)")
         axes.grid()
-        legend(axes, lines, [name for name, _ in shown])
+        figures.legend(axes, lines, [name for name, _ in shown])
 
     caption = "Error along the depth: signal to noise after every block; dashed lines are floors."
     return draw("depth", caption, 3.2 + 0.17 * len(shown), paint)
@@ -270,11 +245,15 @@ def _stack(
         ends, parts = [0.0] * len(table), []
         for purpose in used:
             widths = [row.get(purpose, 0.0) for row in table]
-            parts.append(bars(axes, PURPOSES.index(purpose), ends, widths))
+            parts.append(figures.bars(axes, PURPOSES.index(purpose), ends, widths))
             ends = [end + width for end, width in zip(ends, widths, strict=True)]
-        name_rows(axes, [title for title, _ in shown], [f"{show(end)} {unit}" for end in ends])
+        figures.name_rows(
+            axes, [title for title, _ in shown], [f"{show(end)} {unit}" for end in ends]
+        )
         axes.set_xlim(0, 1.04 * max(ends))
         axes.set_xlabel(label)
-        legend(axes, parts, used, 3)
+        figures.legend(axes, parts, used, 3)
 
-    return draw(name, caption + more(engines), height(len(shown), -(-len(used) // 3)), paint)
+    return draw(
+        name, caption + figures.more(engines), figures.height(len(shown), -(-len(used) // 3)), paint
+    )

@@ -11,15 +11,16 @@ from swin_deploy.records import decode
 from swin_deploy.report.cost_tables import exponent_interval, threads_text
 from swin_deploy.report.figures import (
     EQUAL_DB,
-    MARKERS,
     SERIES,
+    curve,
     decibel_place,
+    depth_curves,
     draw_file,
     plain_ticks,
 )
 from swin_deploy.scaling.report import FitRow, PointRow, ScalingReport
 from swin_deploy.sensitivity.report import Place, SensitivityReport
-from swin_deploy.verify.report import BisectionReport, ChecksReport, DepthRow
+from swin_deploy.verify.report import BisectionReport, ChecksReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 _NOTHING_DB = -5.0  # where tensors are drawn that hold NaN, or have another shape
-_CURVES = len(SERIES) - 2  # colours that are seen well as lines
 # Cost -> title of its panel, unit, and how many of the report's units are one of those.
 PANELS = {
     "flops": ("FLOPs of the graph", "GFLOP", 1e9),
@@ -53,14 +53,18 @@ def plot_depth(content: dict[str, Any], path: Path) -> None:
     def paint(canvas: Canvas) -> None:
         axes = canvas.add_subplot()
         _draw_stages(axes, list(columns.values()))
-        for index, pair in enumerate(report.bisections):
-            _draw_pair(axes, pair, list(columns), index)
+        lines = depth_curves(axes, report.bisections, list(columns), _NOTHING_DB)
+        for line, pair in zip(lines, report.bisections, strict=True):
+            line.set_label(f"{pair.candidate} against {pair.reference}")
+            _mark_first(axes, pair, list(columns), line.get_color())
         axes.set_xticks(range(len(columns)), [_block(name) for name in columns], fontsize=7)
         axes.tick_params(axis="x", labelrotation=90 if len(columns) > 16 else 0)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(_NOTHING_DB - 5, EQUAL_DB + 20)
         ticks: dict[float, str] = {step: str(step) for step in range(0, 141, 20)}
-        if any(_height(row) == _NOTHING_DB for pair in report.bisections for row in pair.rows):
+        rows = [row for pair in report.bisections for row in pair.rows]
+        heights = {decibel_place(row.sqnr_db, not row.reason, _NOTHING_DB) for row in rows}
+        if _NOTHING_DB in heights:
             del ticks[0]
             ticks[_NOTHING_DB] = "none"
         ticks[EQUAL_DB] = "equal"
@@ -74,25 +78,15 @@ def plot_depth(content: dict[str, Any], path: Path) -> None:
     draw_file(path, (max(7.5, 2 + 0.3 * len(columns)), 4.2), 8, paint)
 
 
-def _height(row: DepthRow) -> float:
-    return decibel_place(row.sqnr_db, not row.reason, _NOTHING_DB)
-
-
-def _draw_pair(axes: Axes, pair: BisectionReport, columns: list[str], index: int) -> None:
-    rows = [row for row in pair.rows if row.tensor in columns]
-    places, heights = [columns.index(row.tensor) for row in rows], [_height(row) for row in rows]
-    colour, marker = SERIES[index % _CURVES], MARKERS[index % _CURVES]
-    name = f"{pair.candidate} against {pair.reference}"
-    axes.plot(places, heights, color=colour, marker=marker, markersize=4, linewidth=1.4, label=name)
-    if pair.floor_db is not None:
-        axes.axhline(pair.floor_db, color=colour, linestyle="--", linewidth=0.9)
-    wrong = next((i for i, row in enumerate(rows) if row.reason), None)
-    if wrong is not None and pair.first is not None:
-        axes.plot(
-            places[wrong], heights[wrong], marker="X", markersize=11, color="black", zorder=5,
-            markerfacecolor=colour, linestyle="",
-            label=f"first below its floor: {pair.first.tensor}",
-        )  # fmt: skip
+def _mark_first(axes: Axes, pair: BisectionReport, columns: list[str], colour: Any) -> None:
+    """Where the pair leaves its floor, named by the tensor, which may be inside a block."""
+    wrong = next((row for row in pair.rows if row.reason and row.tensor in columns), None)
+    if wrong is None or pair.first is None:
+        return
+    height = decibel_place(wrong.sqnr_db, right=False, nothing_db=_NOTHING_DB)
+    axes.plot(columns.index(wrong.tensor), height, marker="X", markersize=11, color="black",
+              zorder=5, linestyle="", markerfacecolor=colour,
+              label=f"first below its floor: {pair.first.tensor}")  # fmt: skip
 
 
 def _draw_stages(axes: Axes, stages: list[str]) -> None:
@@ -222,14 +216,12 @@ def _draw_panel(
         ends.append(values[-1])
         fit = fits[network, cost]
         areas = [point.area for point in own]
-        colour, marker = SERIES[index % _CURVES], MARKERS[index % _CURVES]
-        label = f"{network}: {fit.exponent:.2f} ({exponent_interval(fit) or '-'})"
-        (line,) = axes.plot(areas, values, label=label, color=colour, marker=marker, zorder=3)
-        line.set(linewidth=1.8, markersize=5)
+        line = curve(axes, index, areas, values)
+        line.set(label=f"{network}: {fit.exponent:.2f} ({exponent_interval(fit) or '-'})", zorder=3)
         curves.append(line)
         if cost == "time_ms":
             low, high = [p.time_low_ms for p in own], [p.time_high_ms for p in own]
-            axes.vlines(areas, low, high, color=colour, linewidth=1)
+            axes.vlines(areas, low, high, color=line.get_color(), linewidth=1)
     axes.set(xscale="log", yscale="log", ylabel=unit, title=title)
     axes.title.set_fontsize(9.5)
     guides = _guide(axes, sorted({point.area for point in points}), starts, max(ends))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from swin_deploy.report import page_plots as plots
 from swin_deploy.report.cost_tables import fits_table, purposes_table
 from swin_deploy.report.gather import ReportData
 from swin_deploy.report.headline import agreement, best_timing, evaluated, tone_of
@@ -14,16 +15,6 @@ from swin_deploy.report.measured_tables import (
     sensitivity_words,
     suggestion_words,
     timings_table,
-)
-from swin_deploy.report.page_plots import (
-    plot_agreement,
-    plot_bytes,
-    plot_depth,
-    plot_kernels,
-    plot_latency,
-    plot_scaling,
-    plot_speedups,
-    plot_throughput,
 )
 from swin_deploy.report.run_tables import comparisons_table, decibels_cell
 from swin_deploy.report.sections_run import Section
@@ -99,10 +90,10 @@ def speed_section(data: ReportData) -> Section:
     ]
     timings.sort(key=lambda row: row[1].batch)
     compared = [row for row in timings if row[1].role != "baseline"]
-    figures = [plot_speedups(compared)] if compared else []
+    figures = [plots.plot_speedups(compared)] if compared else []
     if len({row.batch for _, row in timings}) > 1:  # one batch size makes no curve
-        figures.append(plot_throughput(timings))
-    figures.append(plot_latency(timings))
+        figures.append(plots.plot_throughput(timings))
+    figures.append(plots.plot_latency(timings))
     words = tuple(
         data.named(
             source, f"{bench.threads} threads of {bench.machine.cores} cores of "
@@ -121,7 +112,9 @@ def scaling_section(data: ReportData) -> Section:
     return Section(
         name="scaling",
         title="Growth with the image",
-        figures=(plot_scaling([(s.label, scaling) for s, scaling in found]),) if found else (),
+        figures=(plots.plot_scaling([(s.label, scaling) for s, scaling in found]),)
+        if found
+        else (),
         tables=(fits_table(rows),) if rows else (),
     )
 
@@ -150,7 +143,7 @@ def agreement_section(data: ReportData) -> Section:
     return Section(
         name="agreement",
         title="Agreement with eager PyTorch",
-        figures=(plot_agreement(nearest),) if nearest else (),
+        figures=(plots.plot_agreement(nearest),) if nearest else (),
         tables=(*_failed_checks(data), *((table,) if rows else ())),
     )
 
@@ -222,7 +215,7 @@ def depth_section(data: ReportData) -> Section:
     return Section(
         name="depth",
         title="Error along the depth",
-        figures=(plot_depth(curves),),
+        figures=(plots.plot_depth(curves),),
         tables=(tabulate("Tensors inside", columns, rows),),
     )
 
@@ -274,7 +267,9 @@ def cost_section(data: ReportData) -> Section:
     ]
     if any(cost.moved_bytes is None for _, engine in shown for cost in engine.purposes):
         words.append("Bytes depend on the batch where it is dynamic, and are not shown there.")
-    figures = tuple(f for f in (plot_bytes(shown), plot_kernels(shown)) if f is not None)
+    figures = tuple(
+        f for f in (plots.plot_bytes(shown), plots.plot_kernels(shown)) if f is not None
+    )
     return Section(
         name="cost",
         title="Kernels and bytes",
@@ -282,3 +277,9 @@ def cost_section(data: ReportData) -> Section:
         figures=figures,
         tables=(purposes_table(data.rows(lambda source: source.costs, iter)),),
     )
+
+
+SECTIONS = (
+    *(compare_section, speed_section, agreement_section, accuracy_section, depth_section),
+    *(sensitivity_section, cost_section, scaling_section),
+)

@@ -215,3 +215,7 @@ def _verify(checks: ChecksReport, folder: str) -> str:
         words = ["--images", _PHOTOS]
     words += ["--bisect"] if checks.bisections else []
     return shell("swin-deploy", "verify", folder, *words)
+
+
+SECTIONS = (deployed_section, provenance_section, warnings_section, missing_section,
+            reproduce_section)  # fmt: skip
