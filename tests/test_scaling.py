@@ -22,7 +22,7 @@ from swin_deploy.engine.traffic import GraphCost, cost_graph
 from swin_deploy.errors import ConfigError, FileAccessError, InputError, VerificationError
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.report.console import show
-from swin_deploy.report.cost_tables import scaling_summary
+from swin_deploy.report.measured_tables import scaling_summary
 from swin_deploy.report.plots import plot_scaling
 from swin_deploy.scaling import graphs as graphs_module
 from swin_deploy.scaling import measure, run

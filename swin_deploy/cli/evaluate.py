@@ -97,8 +97,7 @@ def evaluate(
     from swin_deploy.evaluate.request import EvaluateRequest
     from swin_deploy.evaluate.run import evaluate_artifacts
     from swin_deploy.report.console import Progress, show
-    from swin_deploy.report.flip_sheet import draw_flips
-    from swin_deploy.report.measured_tables import evaluation_summary
+    from swin_deploy.report.evaluation_tables import draw_flips, evaluation_summary
 
     request = EvaluateRequest(
         artifacts=artifacts,

@@ -96,8 +96,8 @@ def scaling(
     on them. Every turn is a process of its own; a run that was killed goes on where it was.
     """
     from swin_deploy.report.console import Progress, show
-    from swin_deploy.report.cost_tables import scaling_summary
     from swin_deploy.report.figures import require_plot
+    from swin_deploy.report.measured_tables import scaling_summary
     from swin_deploy.report.plots import plot_scaling
     from swin_deploy.scaling.request import NETWORKS, SIZES, ScalingRequest
 

@@ -1,14 +1,12 @@
-"""What the compiler made of a run, kernel by kernel, and how costs grow with image and batch."""
+"""What the compiler made of a run, kernel by kernel, alone and beside another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from swin_deploy.engine.purpose import PURPOSES
-from swin_deploy.records import decode
 from swin_deploy.report.run_tables import batch_text
 from swin_deploy.report.tables import (
     Cell,
@@ -17,23 +15,11 @@ from swin_deploy.report.tables import (
     Table,
     alone,
     make_table,
-    measure,
     number,
-    significant,
     tabulate,
     text,
 )
 from swin_deploy.run.finished import Run
-from swin_deploy.scaling.report import FitRow, PointRow, ScalingReport
-
-_COSTS = {
-    "flops": "FLOPs",
-    "activation_bytes": "activations, node by node",
-    "compiled_bytes": "activations, compiled",
-    "time_ms": "time",
-    "cpu_ms": "CPU time",
-    "working_bytes": "working memory",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,24 +253,30 @@ def _comparison(
     yield make_table("", ("", ">this", ">other", ">difference", ">in %"), rows)
     yield ""
     nothing = {"kernels": 0, "activation_bytes": 0, "weight_bytes": 0, "flops": 0}
-    rows = []
-    for name in (purpose for purpose in PURPOSES if purpose in difference["purposes"]):
-        ours = _purpose(name, engine["purposes"].get(name, nothing))
-        theirs = _purpose(name, other["purposes"].get(name, nothing))
-        rows.append((
-            name,
-            str(ours.kernels),
-            str(theirs.kernels),
-            bytes_cell(ours.activation_bytes),
-            bytes_cell(theirs.activation_bytes),
-            _change(ours.activation_bytes, theirs.activation_bytes, bytes_cell)[0],
-            bytes_cell(ours.weight_bytes),
-            bytes_cell(theirs.weight_bytes),
-        ))  # fmt: skip
-    columns = ("purpose", ">kernels", ">other", ">activations (MB)", ">other", ">difference",
-               ">weights (MB)", ">other")  # fmt: skip
-    yield make_table("by purpose", columns, rows)
+    pairs = [
+        (
+            _purpose(name, engine["purposes"].get(name, nothing)),
+            _purpose(name, other["purposes"].get(name, nothing)),
+        )
+        for name in PURPOSES
+        if name in difference["purposes"]
+    ]
+    columns: Columns[tuple[PurposeCost, PurposeCost]] = (
+        ("purpose", lambda pair: pair[0].purpose),
+        (">kernels", lambda pair: str(pair[0].kernels)),
+        (">other", lambda pair: str(pair[1].kernels)),
+        (">activations (MB)", lambda pair: bytes_cell(pair[0].activation_bytes)),
+        (">other", lambda pair: bytes_cell(pair[1].activation_bytes)),
+        (">difference", lambda pair: _change_of_bytes(*pair)),
+        (">weights (MB)", lambda pair: bytes_cell(pair[0].weight_bytes)),
+        (">other", lambda pair: bytes_cell(pair[1].weight_bytes)),
+    )
+    yield tabulate("by purpose", columns, alone(pairs))
     yield from (f"warning, {other['name']}: {warning}" for warning in other["warnings"])
+
+
+def _change_of_bytes(ours: PurposeCost, theirs: PurposeCost) -> str:
+    return _change(ours.activation_bytes, theirs.activation_bytes, bytes_cell)[0]
 
 
 def _change(ours: Any, theirs: Any, show: Callable[[Any], Cell]) -> tuple[str, str]:
@@ -293,70 +285,3 @@ def _change(ours: Any, theirs: Any, show: Callable[[Any], Cell]) -> tuple[str, s
     sign = "+" if ours >= theirs else "-"
     percent = f"{100 * (ours - theirs) / theirs:+.0f}" if theirs else ""
     return sign + show(abs(ours - theirs)).text, percent
-
-
-def _grows_with(fit: FitRow) -> str:
-    return f"area, batch {fit.batch}" if fit.axis == "area" else f"batch, {fit.area:,} pixels"
-
-
-_FITS: Columns[FitRow] = (
-    ("network", lambda fit: fit.network),
-    ("cost", lambda fit: _COSTS.get(fit.cost, fit.cost)),
-    ("grows with", _grows_with),
-    (">points", lambda fit: number(fit.points, "d")),
-    (">exponent", lambda fit: number(fit.exponent)),
-    (">95 % interval", lambda fit: exponent_interval(fit) or "-"),
-    (">of the two largest", lambda fit: number(fit.largest)),
-)
-
-
-def fits_table(rows: Iterable[tuple[str, FitRow]]) -> Table:
-    """A row per network and cost."""
-    return tabulate("Exponents: 1 is linear, 2 is quadratic", _FITS, rows)
-
-
-def exponent_interval(fit: FitRow) -> str:
-    """Two points have none: ""."""
-    return "" if fit.low is None or fit.high is None else f"{fit.low:.2f} to {fit.high:.2f}"
-
-
-def _memory(value: int | None) -> Cell:
-    return text("not known") if value is None else bytes_cell(value)
-
-
-_POINTS: Columns[PointRow] = (
-    ("network", lambda row: row.network),
-    ("image", lambda row: "x".join(map(str, row.image_size))),
-    (">batch", lambda row: number(row.batch, "d")),
-    (">GFLOPs", lambda row: _scaled(row.flops, 1e9)),
-    (">activations (MB)", lambda row: bytes_cell(row.activation_bytes)),
-    (">compiled (MB)", lambda row: measure(None if (b := row.compiled_bytes) is None else b / 1e6)),
-    (">ms", lambda row: measure(row.time_ms)),
-    (">range", lambda row: f"{significant(row.time_low_ms)}-{significant(row.time_high_ms)}"),
-    (">CPU ms", lambda row: measure(row.cpu_ms)),
-    (">working (MB)", lambda row: _memory(row.working_bytes)),
-    (">with network (MB)", lambda row: _memory(row.peak_bytes)),
-)
-
-
-def threads_text(report: ScalingReport) -> str:
-    """How many there were."""
-    return "1 thread" if report.threads == 1 else f"{report.threads} threads"
-
-
-def scaling_summary(content: dict[str, Any], path: Path) -> Iterator[Part]:
-    """What was measured at every point, and the exponents."""
-    report = decode(ScalingReport, content, "report", newer=True)
-    yield (
-        f"FLOPs and bytes of the exported FP32 graph; time and memory of {report.runtime}, "
-        f"{threads_text(report)}, {report.rounds} rounds, on {report.machine.cores} cores of "
-        f"{report.machine.processor}"
-    )
-    yield ""
-    yield tabulate("", _POINTS, alone(report.points))
-    yield ""
-    for axis in ("area", "batch"):
-        if fits := [fit for fit in report.fits if fit.axis == axis]:
-            yield fits_table(alone(fits))
-            yield ""
-    yield f"report: {path}"

@@ -74,13 +74,7 @@ _WIDE = 12  # largest over smallest value, from where an axis is logarithmic
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of the page.
-
-    Attributes:
-        name: Its id.
-        caption: What is to be seen.
-        svg: Elements, with no reference to anything outside.
-    """
+    """A figure of the page, by its id; the SVG has no reference to anything outside."""
 
     name: str
     caption: str

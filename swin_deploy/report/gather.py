@@ -30,13 +30,11 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A file that a report reads.
+    """A file that a report reads, by its name in a run folder.
 
     Attributes:
-        name: Of the file in a run folder.
         schemas: Its versions that are read alike; another one is refused.
         keys: That tell it from the others.
-        content: What becomes of it.
         command: Makes it of a run.
         wanted: What a report lacks without it; "" where few have it.
         part: Of the content, that may be empty; nothing is lacking where it has rows.
@@ -122,14 +120,9 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One run, or one file of another machine: a column where several are compared.
+    """One run, or one file of another machine, which has no deployment.
 
-    Attributes:
-        label: What tables and plots call it.
-        path: As it was named.
-        deployment: What was made and from what; None of a single file.
-        costs: A row per engine whose kernels are listed.
-        missing: What is not there. The others are the files by their names.
+    ``label`` is what tables and plots call it; parts are called as their files are.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""What was measured: times, accuracy, INT8 place by place, and what fine-tuning gave."""
+"""What was measured: times, INT8 place by place, growth with the image, what fine-tuning gave."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from swin_deploy.bench.report import BenchReport
 from swin_deploy.bench.statistics import Measurement
-from swin_deploy.evaluate.report import Effort, Evaluated, EvaluateReport, Pair, Right
 from swin_deploy.records import decode
 from swin_deploy.report.cost_tables import bytes_cell
 from swin_deploy.report.run_tables import decibels_cell, fold_outputs
@@ -27,14 +26,21 @@ from swin_deploy.report.tables import (
     text,
     within,
 )
+from swin_deploy.scaling.report import FitRow, PointRow, ScalingReport
 from swin_deploy.sensitivity.report import Accuracy, Costs, Figures, Mixed, Place, SensitivityReport
 
 if TYPE_CHECKING:
     from swin_deploy.qat.run import QatResult
 
 VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad"}
-_CONFUSED = 3  # pairs of classes that have room in a line
-_SHOWN = 5  # images that flipped
+_COSTS = {
+    "flops": "FLOPs",
+    "activation_bytes": "activations, node by node",
+    "compiled_bytes": "activations, compiled",
+    "time_ms": "time",
+    "cpu_ms": "CPU time",
+    "working_bytes": "working memory",
+}
 
 
 def _speed_verdict(row: Measurement) -> Cell:
@@ -77,7 +83,7 @@ def timings_table(
 
 def bench_summary(content: dict[str, Any]) -> Iterator[Part]:
     """Times, then what was compared, warnings, and a verdict per engine."""
-    report = decode(BenchReport, content, "report", newer=True)
+    report = decode(BenchReport, content, "report", own=True)
     machine = report.machine
     yield (
         f"{report.network} on {machine.processor}, {report.threads} threads of {machine.cores} "
@@ -111,81 +117,6 @@ def _compared(row: Measurement, baseline: str) -> str:
     if row.verdict == "slower":
         return f"is slower than {baseline}: {row.speedup:.2f} times as fast ({interval})"
     return f"is not reliably faster than {baseline} ({interval})"
-
-
-def _share(found: Right | None) -> Cell:
-    if found is None:
-        return text("")
-    low, high = found.interval
-    return within(100 * found.share, 100 * low, 100 * high, "{:.2f}".format)
-
-
-_EVALUATED: Columns[Evaluated] = (
-    ("artifact", lambda row: row.name),
-    (">top-1 (%, 95 % interval)", lambda row: _share(row.top1)),
-    (">top-5 (%, 95 % interval)", lambda row: _share(row.top5)),
-    (">right", lambda row: number(row.top1.right, ",d")),
-)
-_PAIRS: Columns[Pair] = (
-    ("artifact", lambda pair: pair.b),
-    ("beside", lambda pair: pair.a),
-    (
-        ">top-1 lost (points, 95 % interval)",
-        lambda pair: within(pair.drop_points, *pair.interval_points, "{:+.2f}".format),
-    ),
-    (">worse", lambda pair: number(pair.only_a_right, ",d")),
-    (">better", lambda pair: number(pair.only_b_right, ",d")),
-    (">named differently", lambda pair: number(pair.disagreements, ",d")),
-    (">McNemar p", lambda pair: number(pair.p_value, ".2g")),
-)
-
-
-def accuracy_tables(
-    caption: str, reports: Iterable[tuple[str, EvaluateReport]]
-) -> tuple[Table, ...]:
-    """A row per artifact, and one for each of the others beside the first."""
-    found = list(reports)
-    single = [(label, row) for label, report in found for row in report.artifacts]
-    pairs = [(label, pair) for label, report in found for pair in report.pairs]
-    tables = [tabulate(caption, _EVALUATED, single)] if single else []
-    tables += [tabulate("Image by image", _PAIRS, pairs)] if pairs else []
-    return tuple(tables)
-
-
-def evaluation_summary(content: dict[str, Any]) -> Iterator[Part]:
-    """Accuracy, what flipped, and who did the work."""
-    report = decode(EvaluateReport, content, "report", newer=True)
-    for table in accuracy_tables(f"{report.images} images of {report.data}", alone([report])):
-        yield table
-        yield ""
-    names = report.class_names
-    for pair in report.pairs:
-        if pair.confusion:
-            most = "; ".join(
-                f"{class_text(names, row.a)} as {class_text(names, row.b)} {row.images}"
-                for row in pair.confusion[:_CONFUSED]
-            )
-            yield f"{pair.b} names most often another class: {most}"
-        for flip in pair.flips[:_SHOWN]:
-            label, a, b = (class_text(names, one) for one in (flip.label, flip.a, flip.b))
-            yield f"  {flip.change}: {flip.image} is {label}, was named {a} and is named {b}"
-        if len(pair.flips) > _SHOWN:
-            yield f"  and {len(pair.flips) - _SHOWN} more, in the report"
-    work = report.work
-    rate = f", {work.images_per_s:.0f} images/s" if work.images_per_s else ""
-    yield f"{work.images} images by {_workers(work)} in {work.seconds:.1f} s{rate}"
-    yield f"report: {report.report}"
-
-
-def class_text(names: tuple[str, ...] | list[str], index: int) -> str:
-    """The name of a class, or its number where names are not known."""
-    return "none" if index < 0 else names[index] if names else str(index)
-
-
-def _workers(work: Effort) -> str:
-    if work.by == "one process":
-        return work.by
-    return f"{work.workers} {'workers on Ray' if work.by == 'ray' else 'processes'}"
 
 
 def list_places(report: SensitivityReport, most: int | None = None) -> list[tuple[Figures, str]]:
@@ -231,7 +162,7 @@ def suggestion_words(mixed: Mixed, places: int) -> str:
 
 def sensitivity_summary(content: dict[str, Any], path: Path) -> Iterator[Part]:
     """A row per place, the most sensitive first, and what the search found."""
-    report = decode(SensitivityReport, content, "report", newer=True)
+    report = decode(SensitivityReport, content, "report", own=True)
     yield f"{report.network}: {sensitivity_words(report)}"
     yield ""
     yield places_table(
@@ -278,8 +209,78 @@ def _compiled(costs: Costs) -> Table:
 
 
 def _accuracy(row: Accuracy | Figures) -> str:
-    low, high = row.interval or (0.0, 1.0)
+    if row.accuracy is None or row.interval is None:
+        return "not known"
+    low, high = row.interval
     return f"{row.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})"
+
+
+def _grows_with(fit: FitRow) -> str:
+    fixed = f"batch {fit.batch}" if fit.axis == "area" else f"{fit.area} pixels"
+    return f"{fit.axis}, {fixed}"
+
+
+_FITS: Columns[FitRow] = (
+    ("network", lambda fit: fit.network),
+    ("cost", lambda fit: _COSTS.get(fit.cost, fit.cost)),
+    ("grows with", _grows_with),
+    (">points", lambda fit: number(fit.points, "d")),
+    (">exponent", lambda fit: number(fit.exponent)),
+    (">95 % interval", lambda fit: exponent_interval(fit) or "-"),
+    (">of the two largest", lambda fit: number(fit.largest)),
+)
+
+
+def fits_table(rows: Iterable[tuple[str, FitRow]]) -> Table:
+    """A row per network and cost."""
+    return tabulate("Exponents: 1 is linear, 2 is quadratic", _FITS, rows)
+
+
+def exponent_interval(fit: FitRow) -> str:
+    """Two points have none: ""."""
+    return "" if fit.low is None or fit.high is None else f"{fit.low:.2f} to {fit.high:.2f}"
+
+
+def _memory(value: int | None) -> Cell:
+    return text("not known") if value is None else bytes_cell(value)
+
+
+_POINTS: Columns[PointRow] = (
+    ("network", lambda row: row.network),
+    ("image", lambda row: "x".join(map(str, row.image_size))),
+    (">batch", lambda row: number(row.batch, "d")),
+    (">GFLOPs", lambda row: number(row.flops / 1e9)),
+    (">activations (MB)", lambda row: bytes_cell(row.activation_bytes)),
+    (">compiled (MB)", lambda row: "" if (b := row.compiled_bytes) is None else bytes_cell(b)),
+    (">ms", lambda row: measure(row.time_ms)),
+    (">range", lambda row: f"{significant(row.time_low_ms)}-{significant(row.time_high_ms)}"),
+    (">CPU ms", lambda row: measure(row.cpu_ms)),
+    (">working (MB)", lambda row: _memory(row.working_bytes)),
+    (">with network (MB)", lambda row: _memory(row.peak_bytes)),
+)
+
+
+def threads_text(report: ScalingReport) -> str:
+    """How many there were."""
+    return "1 thread" if report.threads == 1 else f"{report.threads} threads"
+
+
+def scaling_summary(content: dict[str, Any], path: Path) -> Iterator[Part]:
+    """What was measured at every point, and the exponents."""
+    report = decode(ScalingReport, content, "report", own=True)
+    yield (
+        f"FLOPs and bytes of the exported FP32 graph; time and memory of {report.runtime}, "
+        f"{threads_text(report)}, {report.rounds} rounds, on {report.machine.cores} cores of "
+        f"{report.machine.processor}"
+    )
+    yield ""
+    yield tabulate("", _POINTS, alone(report.points))
+    yield ""
+    for axis in ("area", "batch"):
+        if fits := [fit for fit in report.fits if fit.axis == axis]:
+            yield fits_table(alone(fits))
+            yield ""
+    yield f"report: {path}"
 
 
 def qat_summary(result: QatResult) -> Iterator[Part]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_deploy.records import decode
-from swin_deploy.report.cost_tables import exponent_interval, threads_text
 from swin_deploy.report.figures import (
     EQUAL_DB,
     SERIES,
@@ -18,6 +17,7 @@ from swin_deploy.report.figures import (
     draw_file,
     plain_ticks,
 )
+from swin_deploy.report.measured_tables import exponent_interval, threads_text
 from swin_deploy.scaling.report import FitRow, PointRow, ScalingReport
 from swin_deploy.sensitivity.report import Place, SensitivityReport
 from swin_deploy.verify.report import BisectionReport, ChecksReport
@@ -46,7 +46,7 @@ _HATCH = "////"
 
 def plot_depth(content: dict[str, Any], path: Path) -> None:
     """Draw the bisections of ``check_run``: a curve a pair, with its floor and what is below."""
-    report = decode(ChecksReport, content, "report", newer=True)
+    report = decode(ChecksReport, content, "report", own=True)
     longest = max(report.bisections, key=lambda pair: len(pair.rows)).rows
     columns = {row.tensor: row.stage for row in longest}  # in the order of the depth
 
@@ -113,7 +113,7 @@ def _block(name: str) -> str:
 
 def plot_sensitivity(content: dict[str, Any], path: Path) -> None:
     """Draw a bar a place of ``measure_sensitivity``: the shorter, the more sensitive."""
-    report = decode(SensitivityReport, content, "report", newer=True)
+    report = decode(SensitivityReport, content, "report", own=True)
     places = sorted(report.places, key=lambda place: place.order)
 
     def paint(canvas: Canvas) -> None:
@@ -177,7 +177,7 @@ def _draw_marks(axes: Axes, report: SensitivityReport) -> list[Artist]:
 
 def plot_scaling(content: dict[str, Any], path: Path) -> None:
     """Draw a panel per cost of ``measure_scaling``, a curve per network, of the smallest batch."""
-    report = decode(ScalingReport, content, "report", newer=True)
+    report = decode(ScalingReport, content, "report", own=True)
     batch = min(point.batch for point in report.points)
     points = [point for point in report.points if point.batch == batch]
     area = [fit for fit in report.fits if fit.axis == "area" and fit.batch == batch]

@@ -1,27 +1,23 @@
-"""A run: its files, how it compares with eager PyTorch, and where networks part."""
+"""A run: what was made, how it compares with eager PyTorch, and where networks part."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.precisions import HALF_PRECISIONS
-from swin_deploy.records import Count, Text, decode
+from swin_deploy.records import decode
+from swin_deploy.report.deployment import NEVER_RUN, describe_weights, files_table, list_files
 from swin_deploy.report.tables import (
     Cell,
     Columns,
     Part,
     Table,
     alone,
-    code,
     number,
     tabulate,
     text,
 )
-from swin_deploy.run.manifest import StageRecord
 from swin_deploy.verify.comparison import ComparisonRow
 from swin_deploy.verify.report import BisectionReport, ChecksReport, DepthRow
 
@@ -29,132 +25,12 @@ if TYPE_CHECKING:
     from swin_deploy.pipeline.recommend import Recommendation
     from swin_deploy.pipeline.run import RunResult
 
-NEVER_RUN = "NEVER RUN"  # an engine that no machine has run
 ABOVE_ALL = 1e9  # how equal results are sorted
-_HASH = 12  # characters of a sha256 that tables show; report.json has all
-_BESIDE = {".kernels.json": "its kernels: swin-deploy cost", ".log": "what its compiler said"}
 _TITLES = {
     "outputs": "outputs",
     "slots": "one image in every slot of a batch, against itself alone",
     "saved": "outputs that were saved, against those of this machine",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeployedFile:
-    """A file that the manifest lists.
-
-    Attributes:
-        size_bytes: None where the file is not there any more.
-        sha256: As it was recorded.
-        what: What the stage found out.
-        seconds: That the stage took.
-    """
-
-    stage: Text
-    path: Text
-    size_bytes: Count | None
-    sha256: Text
-    what: Text
-    seconds: float
-
-
-def list_files(stages: Mapping[str, StageRecord], folder: Path) -> list[DeployedFile]:
-    """In the order in which they were made."""
-    return [
-        DeployedFile(
-            stage=stage,
-            path=path,
-            size_bytes=(folder / path).stat().st_size if (folder / path).is_file() else None,
-            sha256=value,
-            what=_BESIDE.get("".join(Path(path).suffixes), "") or describe_stage(stage, stages),
-            seconds=record.seconds,
-        )
-        for stage, record in stages.items()
-        for path, value in record.outputs.items()
-    ]
-
-
-def files_table(
-    caption: str,
-    files: Iterable[tuple[str, DeployedFile]],
-    current: Collection[str] = (),
-    without: Collection[str] = (),
-) -> Table:
-    """A row a file; ``current`` are stages that did not have to run."""
-
-    def seconds(file: DeployedFile) -> Cell:
-        if "".join(Path(file.path).suffixes) in _BESIDE:
-            return text("")  # its engine has them
-        return text("current") if file.stage in current else number(file.seconds, ",.1f")
-
-    columns: Columns[DeployedFile] = (
-        ("stage", lambda file: file.stage.partition(":")[0]),
-        ("file", lambda file: code(file.path)),
-        (">MB", lambda file: number(_mega(file.size_bytes))),
-        ("what", lambda file: file.what),
-        ("sha256", lambda file: code(file.sha256[:_HASH])),
-        (">seconds", seconds),
-    )
-    return tabulate(caption, columns, files, without)
-
-
-def _mega(size: int | None) -> float | None:
-    return None if size is None else size / 1e6
-
-
-def describe_weights(weights: Mapping[str, Any]) -> str:
-    """Where the weights came from, by what the manifest has of them."""
-    if weights["source"] == "random":
-        return (
-            f"RANDOM (seed {weights['seed']}): good for timing and for proving the conversion, "
-            "not for predictions"
-        )
-    origin = weights.get("repository") or weights.get("name")
-    origin = f"{weights['source']}:{origin} at {weights['revision'][:12]}, " if origin else ""
-    return f"{origin}{weights['file']} ({weights['dialect']}), sha256 {weights['sha256'][:12]}"
-
-
-def never_run(stages: Mapping[str, StageRecord]) -> dict[str, str]:
-    """Stage of an engine that nothing has run -> why; the gate knows it as "engine NAME"."""
-    left = stages["verify"].details.get("not_run", {}) if "verify" in stages else {}
-    return {name.replace("engine ", "engine:", 1): reason for name, reason in left.items()}
-
-
-def describe_stage(stage: str, stages: Mapping[str, StageRecord]) -> str:
-    """What a stage of a run found out, in a few words."""
-    details = stages[stage].details
-    if stage == "weights":
-        return f"{details['tensors']} tensors, {details['dropped']} others left out"
-    if stage == "export":
-        return f"{details['nodes']} nodes"
-    if stage == "simplify":
-        kept = " (kept as exported)" if details["failure"] else ""
-        return f"{details['nodes_before']} -> {details['nodes_after']} nodes{kept}"
-    if stage == "interface":
-        ends = {**details["inputs"], **details["outputs"]}
-        return ", ".join(f"{name} {dtype}" for name, (dtype, _) in ends.items())
-    if stage in HALF_PRECISIONS:
-        kept = f", {len(details['fp32_nodes'])} nodes in FP32" if details["fp32_nodes"] else ""
-        return f"{details['weights']} tensors, largest {details['largest']:.4g}{kept}"
-    if stage == "calibrate":
-        return f"{details['images']} of {details['found']} images, {details['tensors']} tensors"
-    if stage.startswith("int8:"):
-        agreement = details["agreement"]
-        words = (
-            f"{details['method']}: {len(details['gemms'])} products, {len(details['attentions'])} "
-            f"attentions; {agreement['sqnr_db']:.1f} dB on {agreement['inputs']}"
-        )
-        if (accuracy := details["accuracy"]) is not None:
-            own, full = accuracy["int8"]["top1"], accuracy["fp32"]["top1"]
-            words += f", top-1 {own:.2f} % of {accuracy['images']} (FP32 {full:.2f} %)"
-        return words
-    if stage == "verify":
-        return f"{details['comparisons']} comparisons passed"
-    words = f"{details['module']} {details['version']}"
-    if details["kernels"] is not None:
-        words += f": {details['kernels']} kernels, {details['fused_attentions']} fused attentions"
-    return f"{NEVER_RUN}, {words}" if stage in never_run(stages) else words
 
 
 def run_summary(result: RunResult) -> Iterator[Part]:
@@ -211,9 +87,11 @@ def decibels_cell(sqnr_db: float | None, floor_db: float | None, right: bool) ->
 
 
 def _verdict(row: ComparisonRow) -> Cell:
-    if not row.passed:
-        return text(f"FAILED: {row.reason}", "bad")
-    return text("ok", "good") if row.judged else text("not judged")
+    return text("ok", "good") if row.passed else text(f"FAILED: {row.reason}", "bad")
+
+
+def _verdict_of_verify(row: ComparisonRow) -> Cell:
+    return _verdict(row) if row.judged or not row.passed else text("not judged")
 
 
 _COMPARED: Columns[ComparisonRow] = (
@@ -234,10 +112,14 @@ def _percent(share: float | None) -> float | None:
 
 
 def comparisons_table(
-    caption: str, rows: Iterable[tuple[str, ComparisonRow]], without: Collection[str] = ()
+    caption: str,
+    rows: Iterable[tuple[str, ComparisonRow]],
+    without: Collection[str] = (),
+    verdict: Callable[[ComparisonRow], Cell] = _verdict,
 ) -> Table:
     """A row a comparison, of the export or of ``verify``."""
-    return tabulate(caption, _COMPARED, rows, without)
+    columns = [(title, verdict if title == "verdict" else cell) for title, cell in _COMPARED]
+    return tabulate(caption, columns, rows, without)
 
 
 def fold_outputs(rows: Iterable[ComparisonRow]) -> list[tuple[ComparisonRow, int]]:
@@ -261,27 +143,32 @@ def fold_outputs(rows: Iterable[ComparisonRow]) -> list[tuple[ComparisonRow, int
 
 def comparisons_summary(comparisons: list[dict[str, Any]]) -> Iterator[Part]:
     """Those of ``verify.json``: of several outputs the worst, or those that failed."""
-    rows = decode(tuple[ComparisonRow, ...], comparisons, "comparisons", newer=True)
+    rows = decode(tuple[ComparisonRow, ...], comparisons, "comparisons", own=True)
     yield _folded(rows, "against eager PyTorch fp32", ["reference"])
 
 
-def _folded(rows: Iterable[ComparisonRow], caption: str, without: Collection[str] = ()) -> Table:
+def _folded(
+    rows: Iterable[ComparisonRow],
+    caption: str,
+    without: Collection[str] = (),
+    verdict: Callable[[ComparisonRow], Cell] = _verdict,
+) -> Table:
     folded = fold_outputs(rows)
     several = any(outputs > 1 for _, outputs in folded)
     caption += ": of each, the worst output" if several else ""
     without = [*without, *([] if several else ["output"])]
-    return comparisons_table(caption, alone(row for row, _ in folded), without).ending_with(
-        "verdict"
-    )
+    shown = alone(row for row, _ in folded)
+    return comparisons_table(caption, shown, without, verdict).ending_with("verdict")
 
 
 def verify_summary(content: dict[str, Any]) -> Iterator[Part]:
     """What was compared, where two sides part, what did not run, and the verdict."""
-    report = decode(ChecksReport, content, "report", newer=True)
+    report = decode(ChecksReport, content, "report", own=True)
     for kind, title in _TITLES.items():
         rows = [row for row in report.checks if row.kind == kind]
         if rows:
-            yield _folded(_worst_of_slots(rows) if kind == "slots" else rows, title)
+            shown = _worst_of_slots(rows) if kind == "slots" else rows
+            yield _folded(shown, title, verdict=_verdict_of_verify)
             yield ""
     yield from dict.fromkeys(row.reason for row in report.checks if not row.judged)
     for found in report.bisections:

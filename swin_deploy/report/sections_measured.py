@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swin_deploy.report import page_plots as plots
-from swin_deploy.report.cost_tables import fits_table, purposes_table
+from swin_deploy.report.cost_tables import purposes_table
+from swin_deploy.report.evaluation_tables import accuracy_tables
 from swin_deploy.report.gather import ReportData
 from swin_deploy.report.headline import agreement, best_timing, evaluated, tone_of
 from swin_deploy.report.measured_tables import (
-    accuracy_tables,
+    fits_table,
     list_places,
     places_table,
     sensitivity_words,

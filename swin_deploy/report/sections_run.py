@@ -8,10 +8,9 @@ from pathlib import PurePath
 from swin_deploy.bench.report import BenchReport
 from swin_deploy.evaluate.eager import EagerRunner
 from swin_deploy.evaluate.report import EvaluateReport
-from swin_deploy.report.deployment import Deployment, shell
+from swin_deploy.report.deployment import NEVER_RUN, Deployment, files_table, shell
 from swin_deploy.report.figures import Figure
 from swin_deploy.report.gather import ReportData, Source
-from swin_deploy.report.run_tables import NEVER_RUN, files_table
 from swin_deploy.report.tables import Table, code, make_table
 from swin_deploy.verify.report import ChecksReport
 
@@ -36,15 +35,9 @@ _PLAIN = {  # what a manifest calls it -> what people do
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of the report.
+    """A part of the report, by its id on the page; the page shows what it has in this order.
 
-    Attributes:
-        name: Its id on the page.
-        title: Its heading.
-        words: Paragraphs.
-        figures: Above the tables.
-        commands: Caption and shell lines.
-        notes: A list, at the end.
+    Commands are shell lines, each behind its caption.
     """
 
     name: str
