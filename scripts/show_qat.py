@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
 
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
@@ -27,8 +26,10 @@ from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import SwinDeployError
 from swin_deploy.qat.request import QatRequest, Training
 from swin_deploy.qat.run import run_qat
-from swin_deploy.report.console import Progress, make_table
-from swin_deploy.report.qat_tables import accuracy_cells
+from swin_deploy.report.console import Progress
+from swin_deploy.report.console import show as show_parts
+from swin_deploy.report.measured_tables import accuracy_cells
+from swin_deploy.report.tables import make_table
 from train_pocket import VARIANT, find_data
 
 USUAL_RATE, COARSE_RATE = 1e-5, 1e-3  # the more there is to mend, the farther weights have to go
@@ -114,16 +115,17 @@ class Quiet:
 
 
 def show(usual: dict[str, Any], coarse: dict[str, Any]) -> None:
-    table = make_table("", "swin_pocket", "top-1", "95 % interval", ">right", ">place dB", ">dB")
+    columns = ("swin_pocket", ">top-1 (%, 95 % interval)", ">right", ">place dB", ">dB")
     rows = [("FP32", usual["accuracy"]["before"]["fp32"], None)]
     for name, report in (("usual", usual), ("coarse", coarse)):
         rows.append((f"INT8, {name}, calibrated", report["accuracy"]["before"]["int8"], None))
         rows.append((f"INT8, {name}, fine-tuned", report["accuracy"]["after"]["int8"], report))
+    cells = []
     for name, found, report in rows:
         agreement = None if report is None else report["agreement"]
         levels = ("", "") if agreement is None else (agreement["place_db"], agreement["logits_db"])
-        table.add_row(name, *accuracy_cells(found), *map(str, levels))
-    Console(width=120, highlight=False).print(table)
+        cells.append((name, *accuracy_cells(found), *map(str, levels)))
+    show_parts([make_table("", columns, cells)])
     print(
         "place dB: INT8 graph in ONNX Runtime against training, where they agree least, from one\n"
         "place to the next; dB: from image to logits, the median image"

@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.plain_files import open_plain
@@ -145,6 +145,7 @@ def decode(
     key: str = "",
     *,
     newer: bool = False,
+    own: bool = False,
 ) -> T:
     """A value of ``parse_json`` as a dataclass, with every type in it checked.
 
@@ -157,14 +158,20 @@ def decode(
         hint: What to try where it does not fit.
         key: Its place in the file, for messages.
         newer: Pass over keys that the dataclasses have not: a newer version may have added them.
+        own: It was made by this program just now: the same, and it may be of any size.
 
     Raises:
         InputError: It does not fit; names the key, what is there and what should be.
     """
     try:
-        return typing.cast(T, _decode(kind, value, key, newer))
+        return typing.cast(T, _decode(kind, value, key, _How(newer or own, own)))
     except _MisfitError as error:
         raise InputError(f"{where}: {error}", hint) from error
+
+
+class _How(NamedTuple):
+    newer: bool
+    own: bool
 
 
 class _MisfitError(Exception):
@@ -173,31 +180,29 @@ class _MisfitError(Exception):
         super().__init__(f"{key or 'it'} is {_show(found)}, not {wanted}")
 
 
-def _decode(kind: Any, value: object, key: str, newer: bool) -> object:
+def _decode(kind: Any, value: object, key: str, how: _How) -> object:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
     if origin is Annotated:
-        return _decode_within(arguments, value, key, newer)
+        return _decode_within(arguments, value, key, how)
     if origin in (typing.Union, types.UnionType):
-        return _decode_union(arguments, value, key, newer)
+        return _decode_union(arguments, value, key, how)
     if origin is typing.Literal:
         # By type too: True equals 1.
         if any(value == one and type(value) is type(one) for one in arguments):
             return value
         raise _MisfitError(key, value, f"one of {', '.join(map(repr, arguments))}")
     if is_dataclass(kind):
-        return _decode_dataclass(kind, value, key, newer)
+        return _decode_dataclass(kind, value, key, how)
     if origin in (tuple, list):
-        return _decode_array(origin, arguments, value, key, newer)
+        return _decode_array(origin, arguments, value, key, how)
     if origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise _MisfitError(key, value, "an object")
         of, inner = arguments
         return {
-            _decode(of, name, f"a key of {key}", newer): _decode(
-                inner, one, _join(key, name), newer
-            )
+            _decode(of, name, f"a key of {key}", how): _decode(inner, one, _join(key, name), how)
             for name, one in value.items()
         }
     if kind is float and type(value) is int:
@@ -218,10 +223,10 @@ _NAMES: dict[Any, str] = {
 }
 
 
-def _decode_within(arguments: tuple[Any, ...], value: object, key: str, newer: bool) -> object:
+def _decode_within(arguments: tuple[Any, ...], value: object, key: str, how: _How) -> object:
     kind, *metadata = arguments
-    found: Any = _decode(kind, value, key, newer)
-    for bound in metadata:
+    found: Any = _decode(kind, value, key, how)
+    for bound in () if how.own else metadata:
         size, of = (found, "") if isinstance(found, int | float) else (len(found), " entries")
         if not bound.low <= size <= bound.high:
             of = " characters" if isinstance(found, str) else of
@@ -229,11 +234,11 @@ def _decode_within(arguments: tuple[Any, ...], value: object, key: str, newer: b
     return found
 
 
-def _decode_union(kinds: tuple[Any, ...], value: object, key: str, newer: bool) -> object:
+def _decode_union(kinds: tuple[Any, ...], value: object, key: str, how: _How) -> object:
     problems = []
     for kind in kinds:
         try:
-            return _decode(kind, value, key, newer)
+            return _decode(kind, value, key, how)
         except _MisfitError as error:
             # What was meant is told by the keys that are there; and by how far it could be read:
             # within it, rather than not null.
@@ -249,7 +254,7 @@ def _known_keys(kind: Any, value: object) -> int:
 
 
 def _decode_array(
-    origin: Any, kinds: tuple[Any, ...], value: object, key: str, newer: bool
+    origin: Any, kinds: tuple[Any, ...], value: object, key: str, how: _How
 ) -> object:
     if not isinstance(value, list):
         raise _MisfitError(key, value, "an array")
@@ -260,7 +265,7 @@ def _decode_array(
     else:
         raise _MisfitError(key, value, f"an array of {len(kinds)}")
     found = (
-        _decode(kind, one, f"{key}[{i}]", newer)
+        _decode(kind, one, f"{key}[{i}]", how)
         for i, (kind, one) in enumerate(zip(each, value, strict=True))
     )
     return origin(found)
@@ -277,16 +282,16 @@ def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
     }
 
 
-def _decode_dataclass(kind: Any, value: object, key: str, newer: bool) -> object:
+def _decode_dataclass(kind: Any, value: object, key: str, how: _How) -> object:
     if not isinstance(value, dict):
         raise _MisfitError(key, value, "an object")
     known = _fields_of(kind)
-    if not newer and (unknown := sorted(value.keys() - known.keys())):
+    if not how.newer and (unknown := sorted(value.keys() - known.keys())):
         raise _MisfitError(_join(key, unknown[0]), value[unknown[0]], "a key of this version")
     read = {}
     for name, (hint, needed) in known.items():
         if name in value:
-            read[name] = _decode(hint, value[name], _join(key, name), newer)
+            read[name] = _decode(hint, value[name], _join(key, name), how)
         elif needed:
             raise _MisfitError(_join(key, name), "missing", "there")
     try:

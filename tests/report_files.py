@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from swin_deploy.records import decode
-from swin_deploy.report.page.costs import EngineCost, PurposeCost
-from swin_deploy.report.page.gather import ReportData
-from swin_deploy.report.page.reading import KINDS
+from swin_deploy.report.cost_tables import EngineCost, PurposeCost
+from swin_deploy.report.gather import KINDS, ReportData
 
 PLOTS = ("speedup", "throughput", "latency", "agreement", "depth", "bytes", "kernels", "scaling")
 MACHINE = {

@@ -56,7 +56,7 @@ from swin_deploy.graph.dress import dress_graph
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import wilson_interval
 from swin_deploy.pipeline.run import run_export
-from swin_deploy.report.flip_sheet import draw_flips
+from swin_deploy.report.evaluation_tables import draw_flips
 from swin_deploy.run.finished import require_run
 from swin_deploy.workers.base import ATTEMPTS, software
 from swin_deploy.workers.cluster import WorkerActor, room_for, run_on_ray

@@ -35,7 +35,7 @@ from swin_deploy.interface import Interface
 from swin_deploy.pipeline import engines, gate, stages
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.pipeline.stages import Stage
-from swin_deploy.report.describe import describe_stage
+from swin_deploy.report.deployment import describe_stage
 from swin_deploy.run.finished import require_run
 from swin_deploy.run.manifest import read_manifest
 from swin_deploy.run.names import STATISTICS

@@ -19,7 +19,7 @@ from swin_deploy.graph import ranges
 from swin_deploy.graph.ranges import find_large, match_nodes, measure_peaks
 from swin_deploy.model.build import build_model
 from swin_deploy.pipeline.run import RunResult, run_export
-from swin_deploy.report.describe import describe_stage
+from swin_deploy.report.deployment import describe_stage
 
 # An MLP whose hidden layer is beyond FP16, behind an LayerNormalization that brings it back.
 GRAPH = """

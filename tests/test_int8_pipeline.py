@@ -33,8 +33,9 @@ from swin_deploy.interface import Interface
 from swin_deploy.pipeline.int8 import int8_problems
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.precisions import Precision
-from swin_deploy.report.bench_tables import print_bench
-from swin_deploy.report.run_tables import print_comparisons
+from swin_deploy.report.console import show
+from swin_deploy.report.measured_tables import bench_summary
+from swin_deploy.report.run_tables import comparisons_summary
 from swin_deploy.runners.ends import BEFORE
 
 CPU, GPU = "model.int8.cpu.onnx", "model.int8.onnx"
@@ -94,7 +95,7 @@ def test_graphs_and_engines_are_quantised_and_agree(int8_run: RunResult) -> None
 def test_a_row_without_a_floor_is_printed(int8_run: RunResult) -> None:
     rows = [row | {"floor_db": None} for row in int8_run.verification["comparisons"]]
     console = Console(file=io.StringIO(), width=160)
-    print_comparisons(rows, console)
+    show(comparisons_summary(rows), console)
     assert "engine cpu-int8" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -265,7 +266,7 @@ def test_bench_measures_an_int8_engine(int8_run: RunResult) -> None:
     floors = {c["candidate"]: c["floor_db"] for c in report["checks"]}
     assert floors == {"engine cpu-fp32": 110, "engine cpu-int8": None}
     console = Console(file=io.StringIO(), width=160)
-    print_bench(report, console)
+    show(bench_summary(report), console)
     assert "engine cpu-int8 gives numbers" in console.file.getvalue()  # type: ignore[attr-defined]
 
 

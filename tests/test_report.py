@@ -21,16 +21,23 @@ from swin_deploy.cli.main import run
 from swin_deploy.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.records import decode
-from swin_deploy.report.page import reading
-from swin_deploy.report.page.gather import ReportData, gather
-from swin_deploy.report.page.headline import make_headline
-from swin_deploy.report.page.markdown import render_markdown
-from swin_deploy.report.page.pages import make_report, render_html
-from swin_deploy.report.page.reading import read_content, recognise
-from swin_deploy.report.page.section import Section
-from swin_deploy.report.page.tables import make_table, number, significant, text
-from swin_deploy.report.page.verdict import best_timing
-from swin_deploy.report.page.write import write_report
+from swin_deploy.report.console import show
+from swin_deploy.report.gather import KINDS, ReportData, gather, read_content, recognise
+from swin_deploy.report.headline import best_timing, make_headline
+from swin_deploy.report.measured_tables import bench_summary
+from swin_deploy.report.page import make_report, render_html, render_markdown, write_report
+from swin_deploy.report.sections_run import Section
+from swin_deploy.report.tables import (
+    Columns,
+    Tone,
+    alone,
+    make_table,
+    measure,
+    number,
+    significant,
+    tabulate,
+    text,
+)
 from swin_deploy.verify.comparison import ComparisonRow
 
 SCRIPT = "<script>alert(1)</script>"
@@ -453,11 +460,9 @@ def test_the_version_before_is_read_too(tmp_path: Path) -> None:
         ("bench.json", report_files.bench()),
         ("checks.json", report_files.checks()),
     ):
-        (kind,) = (kind for kind in reading.KINDS if kind.name == name)
+        (kind,) = (kind for kind in KINDS if kind.name == name)
         found = [
-            reading.read_content(
-                write(tmp_path / name, content | {"schema_version": version}), kind
-            )
+            read_content(write(tmp_path / name, content | {"schema_version": version}), kind)
             for version in kind.schemas
         ]
         assert len(found) == 2
@@ -538,7 +543,8 @@ def test_sensitivity_is_shown_with_its_suggestion(run_copy: Path) -> None:
     rows = [[cell.text for cell in row] for row in section.tables[0].rows]
     place = "layers.0.blocks.1.attn"
     assert rows[0] == [place, "attention", "50.0", "30.2", "95.0", "FP16"]
-    assert [row[3] for row in rows] == ["30.2", "45.5", "equal"]
+    assert [row[3] for row in rows] == ["30.2", "45.5", "equal", "45.5"]
+    assert rows[-1][0] == "all of them"
     assert "40 dB on the worst image: 1 of 3 places stay in FP16; 41.5 dB" in section.words[1]
     assert section.commands == (("", f"swin-deploy export --int8-keep {place}"),)
 
@@ -658,3 +664,42 @@ def test_extremes_are_drawn(tmp_path: Path) -> None:
     page = render_html(make_report(gather([write(tmp_path / "bench.json", content)], silent)))
     assert page.count("<figure") == 3
     assert "The first 18 of 104; the table has all." in page
+
+
+def test_a_terminal_shows_what_was_just_measured_at_any_size(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Bounds are for files that anyone may have written."""
+    content = report_files.bench()
+    for row in content["measurements"]:
+        row["name"] *= 1000
+    content["machine"]["packages"] |= {"torch": "2.9.0", "onnxruntime": "1.23.0"}
+    content["warnings"] = ["x" * 5000]
+    with pytest.raises(InputError, match="4000"):
+        report_files.parse("bench.json", content)
+    show(bench_summary(content))
+    assert "x" * 5000 in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tone", ["good", "bad"])
+def test_one_table_is_for_terminal_page_and_markdown(
+    tone: Tone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns: Columns[tuple[str, float]] = (
+        ("place", lambda row: row[0]),
+        ("verdict", lambda row: text("[bold]ok", tone)),
+        (">p50 (ms)", lambda row: measure(row[1])),
+        (">p99 (ms)", lambda row: number(None)),
+    )
+    table = tabulate("Times", columns, [("here", ("a|b", 1.0)), ("there", ("c", 2.5))])
+    assert table.columns == ("run", "place", "verdict", ">p50 (ms)")  # nothing has a p99
+    assert tabulate("", columns, alone([("a", 1.0)]), ["verdict"]).columns == ("place", ">p50 (ms)")
+    assert table.ending_with("verdict").columns[-1] == "verdict"
+    show([table, "said"])
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert printed[-3:] == [
+        ["here", "a|b", "[bold]ok", "1.00"],
+        ["there", "c", "[bold]ok", "2.50"],
+        ["said"],
+    ]
+    assert "| here | a\\|b | \\[bold\\]ok | 1.00 |" in list(table.to_markdown())

@@ -13,8 +13,8 @@ import pytest
 
 import report_files
 from swin_deploy.pipeline.run import RunResult
-from swin_deploy.report.page.gather import gather
-from swin_deploy.report.page.pages import make_report, render_html
+from swin_deploy.report.gather import gather
+from swin_deploy.report.page import make_report, render_html
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

@@ -21,9 +21,9 @@ from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.traffic import GraphCost, cost_graph
 from swin_deploy.errors import ConfigError, FileAccessError, InputError, VerificationError
 from swin_deploy.preprocessing import Preprocessing
-from swin_deploy.report.console import stdout
-from swin_deploy.report.scaling_plot import plot_scaling
-from swin_deploy.report.scaling_tables import print_scaling
+from swin_deploy.report.console import show
+from swin_deploy.report.measured_tables import scaling_summary
+from swin_deploy.report.plots import plot_scaling
 from swin_deploy.scaling import graphs as graphs_module
 from swin_deploy.scaling import measure, run
 from swin_deploy.scaling.fit import fit_power_law
@@ -420,12 +420,12 @@ def test_the_command_from_end_to_end(
     assert flops["exponent"] == pytest.approx(1, abs=0.02)
     assert flops["low"] is None
 
-    print_scaling(report, out / "scaling.json", stdout())
+    show(scaling_summary(report, out / "scaling.json"))
     printed = capsys.readouterr().out
-    head, *rows = [re.split(r"  +", line.strip()) for line in printed.splitlines()[2:5]]
+    head, *rows = [re.split(r"  +", line.strip()) for line in printed.splitlines()[3:6]]
     assert head[0] == "network"
     assert [len(row) for row in rows] == [len(head)] * 2  # a figure for every column
-    assert "activation bytes, node by node" in printed
+    assert "node by node" in printed
     svg = tmp_path / "curves.svg"
     plot_scaling(report, svg)
     first = svg.read_bytes()

@@ -46,7 +46,7 @@ from swin_deploy.graph.int8.sensitivity import (
 from swin_deploy.metrics import mean_sqnr_db, sqnr_db, wilson_interval
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.records import decode
-from swin_deploy.report.sensitivity_plot import plot_sensitivity
+from swin_deploy.report.plots import plot_sensitivity
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.sensitivity import run as sensitivity_run
 from swin_deploy.sensitivity.figures import effect_of, effect_row

@@ -19,7 +19,7 @@ from swin_deploy.engine.traffic import GraphCost
 from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.evaluate.run import evaluate_artifacts
 from swin_deploy.pipeline.run import RunResult
-from swin_deploy.report.page.reading import KINDS, read_content
+from swin_deploy.report.gather import KINDS, read_content
 from swin_deploy.scaling import run as scaling
 from swin_deploy.scaling.report import Compiled, Turn
 from swin_deploy.scaling.request import ScalingRequest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from swin_deploy.data.inputs import make_noise
 from swin_deploy.errors import VerificationError
 from swin_deploy.metrics import FloatArray, mean_power
 from swin_deploy.model.build import build_model
-from swin_deploy.report.outputs import fold_outputs
+from swin_deploy.report.run_tables import fold_outputs
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.torch_eager import TorchRunner
 from swin_deploy.verify import (
@@ -23,6 +24,7 @@ from swin_deploy.verify import (
     compare_outputs,
     compare_runners,
 )
+from swin_deploy.verify.comparison import ComparisonRow
 
 LOGITS = np.random.default_rng(0).standard_normal((3, 10)).astype(np.float32)
 
@@ -133,14 +135,19 @@ def test_every_output_is_compared_and_none_may_be_missing() -> None:
 
 
 def test_a_table_shows_the_worst_output_or_all_that_failed() -> None:
-    def row(inputs: str, output: str, sqnr_db: float | None, passed: bool) -> dict[str, object]:
-        of = {"candidate": "x", "inputs": inputs, "output": output}
-        return of | {"sqnr_db": sqnr_db, "passed": passed}
+    def row(inputs: str, output: str, sqnr_db: float | None, passed: bool) -> ComparisonRow:
+        rest: dict[str, Any] = dict.fromkeys(
+            ("cosine", "max_abs_error", "floor_db", "top1_agreement")
+        )
+        return ComparisonRow(
+            candidate="x", inputs=inputs, output=output, sqnr_db=sqnr_db, passed=passed,
+            reason="", **rest,
+        )  # fmt: skip
 
     fine = [row("a", "stage1", None, True), row("a", "stage2", 120.0, True)]
     bad = [row("b", "stage1", 30.0, False), row("b", "stage2", 5.0, False)]
     folded = fold_outputs([*fine, *bad, row("b", "stage3", 120.0, True)])
-    assert [(f["inputs"], f["output"], f["outputs"]) for f in folded] == [
+    assert [(shown.inputs, shown.output, outputs) for shown, outputs in folded] == [
         ("a", "stage2", 2),
         ("b", "stage1", 3),
         ("b", "stage2", 3),

@@ -32,7 +32,7 @@ from swin_deploy.model.outputs import output_names, with_outputs
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.precisions import Precision
-from swin_deploy.report.depth_plot import plot_depth
+from swin_deploy.report.plots import plot_depth
 from swin_deploy.run import finished
 from swin_deploy.run.finished import Run, require_run
 from swin_deploy.run.manifest import Header, Manifest, StageRecord, Weights

@@ -26,7 +26,7 @@ from swin_deploy.evaluate.shards import misfit
 from swin_deploy.graph.calibration_cache import Calibration, read_cache, write_cache
 from swin_deploy.graph.tensor_statistics import measure_tensor
 from swin_deploy.records import load_json
-from swin_deploy.report.page.reading import read_content, recognise
+from swin_deploy.report.gather import read_content, recognise
 from swin_deploy.verify import saved
 
 _IDENTITY: dict[str, Any] = {"graph": "x", "tensors": ["t"]}

@@ -113,8 +113,8 @@ def bench(
     if (path is None) == (engine is None):
         raise click.UsageError("name one run, engine or ONNX file, as PATH or with --engine")
     from swin_deploy.bench.run import BenchRequest, bench_engine, require_speed
-    from swin_deploy.report.bench_tables import print_bench
-    from swin_deploy.report.console import Progress, stdout
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.measured_tables import bench_summary
 
     request = BenchRequest(
         engine=engine or cast(Path, path),
@@ -130,6 +130,6 @@ def bench(
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        print_bench(report, stdout())
+        show(bench_summary(report))
     if fail_below is not None:
         require_speed(report, fail_below)

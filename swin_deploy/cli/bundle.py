@@ -69,7 +69,7 @@ def bundle(
     The same run gives the same bytes. An archive that exists is not overwritten.
     """
     from swin_deploy.bundle.make import BundleRequest, make_bundle
-    from swin_deploy.report.console import Progress, stdout
+    from swin_deploy.report.console import Progress, show
 
     request = BundleRequest(
         run=run,
@@ -88,10 +88,11 @@ def bundle(
         click.echo(json.dumps(made.as_dict(), indent=2))
         return
     signed = "signed" if made.signed else "not signed"
-    stdout().print(
-        f"{made.path}: {made.network} for {made.target} in {', '.join(made.precisions)}, "
-        f"{len(made.files)} files, {made.size_bytes / 1e6:.1f} MB, {signed}\n"
-        f"sha256 {made.sha256}\n"
-        f"sha256 {made.bundle_sha256} of its bundle.json, which build prints on the device",
-        soft_wrap=True,
+    show(
+        [
+            f"{made.path}: {made.network} for {made.target} in {', '.join(made.precisions)}, "
+            f"{len(made.files)} files, {made.size_bytes / 1e6:.1f} MB, {signed}\n"
+            f"sha256 {made.sha256}\n"
+            f"sha256 {made.bundle_sha256} of its bundle.json, which build prints on the device",
+        ]
     )

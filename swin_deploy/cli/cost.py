@@ -49,8 +49,8 @@ def cost(
     caches aside. --gpu gives a lower bound, not a measurement.
     """
     from swin_deploy.cost.report import CostRequest, report_cost
-    from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.cost_tables import print_cost
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.cost_tables import cost_summary
 
     request = CostRequest(path=path, compare=compare, gpu=gpu)
     with Progress().shown() as progress:
@@ -58,4 +58,4 @@ def cost(
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        print_cost(report, stdout(), blocks, kernels)
+        show(cost_summary(report, blocks, kernels))

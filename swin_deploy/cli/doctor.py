@@ -38,19 +38,15 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
             )
         )
     else:
-        from swin_deploy.report.console import make_table, stdout
+        from swin_deploy.report.console import show
+        from swin_deploy.report.tables import make_table
 
-        console = stdout()
-        console.print(
+        head = (
             f"{machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB; "
-            f"{machine.system}",
-            soft_wrap=True,
+            f"{machine.system}"
         )
-        table = make_table("", "", "what", "state", "advice")
-        for finding in findings:
-            mark = "ok" if finding.ok else "--"
-            table.add_row(mark, finding.name, finding.state, finding.advice)
-        console.print(table)
-        console.print("export works here" if ok else "export cannot work here")
+        rows = [("ok" if one.ok else "--", one.name, one.state, one.advice) for one in findings]
+        table = make_table("", ("", "what", "state", "advice"), rows)
+        show([head, table, "export works here" if ok else "export cannot work here"])
     if not ok:
         ctx.exit(4)

@@ -96,9 +96,8 @@ def evaluate(
     """
     from swin_deploy.evaluate.request import EvaluateRequest
     from swin_deploy.evaluate.run import evaluate_artifacts
-    from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.evaluate_tables import print_evaluation
-    from swin_deploy.report.flip_sheet import draw_flips
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.evaluation_tables import draw_flips, evaluation_summary
 
     request = EvaluateRequest(
         artifacts=artifacts,
@@ -126,7 +125,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(report, indent=2))
         return
-    print_evaluation(report, stdout())
+    show(evaluation_summary(report))
     for sheet in sheets:
         click.echo(f"drawn: {sheet}")
     if flips is not None and not sheets:

@@ -273,8 +273,8 @@ def export(
     from swin_deploy.cli.weights import fetch_network, load_options_of
     from swin_deploy.pipeline.inputs import missing_inputs
     from swin_deploy.pipeline.run import run_export
-    from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.run_tables import print_recommendations, print_run
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.run_tables import recommendation_words, run_summary
 
     said: dict[str, Any] = {}
     if weights is not None:
@@ -304,8 +304,8 @@ def export(
         more = {"recommendations": list(map(asdict, recommendations))} if recommendations else {}
         click.echo(json.dumps(result.as_dict() | more, indent=2))
     else:
-        print_run(result, stdout())
-        print_recommendations(recommendations, stdout())
+        show(run_summary(result))
+        show(recommendation_words(recommendations))
 
 
 def _int8_options(

@@ -52,7 +52,7 @@ def inspect(
     """
     from swin_deploy.checkpoints.source import with_hints
     from swin_deploy.cli.weights import fetch_source, load_options_of
-    from swin_deploy.report.console import stdout
+    from swin_deploy.report.console import show
 
     options = load_options_of(resolve_network(variant, config), image, window, ema)
     source = fetch_source(weights, variant)
@@ -82,9 +82,8 @@ def inspect(
         }
         click.echo(json.dumps(facts, indent=2))
         return
-    for name, value in _lines(source, found).items():
-        stdout().print(f"{name:9} {value}", soft_wrap=True)
-    stdout().print(f"{'next':9} {next_command}", soft_wrap=True)
+    lines = _lines(source, found) | {"next": next_command}
+    show(f"{name:9} {value}" for name, value in lines.items())
 
 
 def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:

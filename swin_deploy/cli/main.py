@@ -89,7 +89,7 @@ def _invoke(arguments: list[str]) -> int:
 
 def _show(error: SwinDeployError) -> None:
     if "verification" in error.details:
-        from swin_deploy.report.console import stderr
-        from swin_deploy.report.run_tables import print_comparisons
+        from swin_deploy.report.console import show, stderr
+        from swin_deploy.report.run_tables import comparisons_summary
 
-        print_comparisons(error.details["verification"]["comparisons"], stderr())
+        show(comparisons_summary(error.details["verification"]["comparisons"]), stderr())

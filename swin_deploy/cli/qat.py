@@ -171,7 +171,7 @@ def qat(
     from swin_deploy.checkpoints.hub import require_source
     from swin_deploy.cli.weights import fetch_network, load_options_of
     from swin_deploy.qat.request import QatOptions, QatRequest, Training
-    from swin_deploy.report.console import Progress, stdout
+    from swin_deploy.report.console import Progress, show
 
     network = resolve_network(variant, config)
     options = QatOptions(
@@ -195,7 +195,7 @@ def qat(
     load = load_options_of(network, image, window, ema)
     network, source, load = fetch_network(weights, variant, network, load)
     from swin_deploy.qat.run import run_qat
-    from swin_deploy.report.qat_tables import print_qat
+    from swin_deploy.report.measured_tables import qat_summary
 
     request = QatRequest(
         variant=network,
@@ -210,4 +210,4 @@ def qat(
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
     else:
-        print_qat(result, stdout())
+        show(qat_summary(result))

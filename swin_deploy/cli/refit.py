@@ -49,8 +49,8 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
     from swin_deploy.cli.weights import fetch_network
     from swin_deploy.data.inputs import require_photos
     from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
-    from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.run_tables import print_run
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.run_tables import run_summary
 
     found = find_refittable(engine)
     photos = () if images is None else caught(require_photos, images)
@@ -62,4 +62,4 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
     else:
-        print_run(result, stdout())
+        show(run_summary(result))

@@ -34,7 +34,7 @@ def report(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     .json file of another machine is a column beside the runs. Needs the extra report.
     """
     from swin_deploy.report.console import Progress
-    from swin_deploy.report.page.write import write_report
+    from swin_deploy.report.page import write_report
 
     with Progress().shown() as progress:
         written = write_report(runs, out, progress.started)

@@ -95,9 +95,10 @@ def scaling(
     of each in the image's area: 1 is linear, 2 is quadratic. Weights are random, no cost depends
     on them. Every turn is a process of its own; a run that was killed goes on where it was.
     """
-    from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.scaling_plot import plot_scaling, require_plot
-    from swin_deploy.report.scaling_tables import print_scaling
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.figures import require_plot
+    from swin_deploy.report.measured_tables import scaling_summary
+    from swin_deploy.report.plots import plot_scaling
     from swin_deploy.scaling.request import NETWORKS, SIZES, ScalingRequest
 
     sizes = sizes or SIZES
@@ -128,4 +129,4 @@ def scaling(
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        print_scaling(report, out / REPORT, stdout())
+        show(scaling_summary(report, out / REPORT))

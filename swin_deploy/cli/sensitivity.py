@@ -121,8 +121,9 @@ def sensitivity(
     where it was. The names that --max-drop and
     --min-sqnr find go to export --int8-keep.
     """
-    from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.sensitivity_plot import plot_sensitivity, require_plot
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.figures import require_plot
+    from swin_deploy.report.plots import plot_sensitivity
     from swin_deploy.sensitivity.request import SensitivityRequest
 
     request = SensitivityRequest(
@@ -144,7 +145,7 @@ def sensitivity(
         out=out,
     )
     raise_all(chain(request.missing(), () if plot is None else caught(require_plot, plot)))
-    from swin_deploy.report.sensitivity_tables import print_sensitivity
+    from swin_deploy.report.measured_tables import sensitivity_summary
     from swin_deploy.sensitivity.run import measure_sensitivity
 
     with Progress().shown() as progress:
@@ -154,4 +155,4 @@ def sensitivity(
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        print_sensitivity(report, request.report, stdout())
+        show(sensitivity_summary(report, request.report))

@@ -42,28 +42,31 @@ def targets(as_json: bool) -> None:
         }
         click.echo(json.dumps(rows, indent=2))
         return
-    from swin_deploy.report.console import make_table, stdout
+    from swin_deploy.report.console import show
+    from swin_deploy.report.tables import make_table
 
-    table = make_table(
-        "", "", "target", "kind", "runtime", "here", "precisions", "batch", "builds on"
-    )
-    for name, target in TARGETS.items():
-        here = (versions[name] or "installed") if target.installed else "missing"
-        table.add_row(
+    columns = ("", "target", "kind", "runtime", "here", "precisions", "batch", "builds on")
+    lines = [
+        (
             "*" if target.by_default else "",
             name,
             target.kind,
             target.module,
-            here,
+            (versions[name] or "installed") if target.installed else "missing",
             ",".join(target.precisions),
             BATCHES[target.batch],
             built_on(target),
         )
-    console = stdout()
-    console.print(table)
-    console.print("swin-deploy doctor says how to install what is missing")
-    console.print("* built where no --target is given")
-    console.print(f"here, as --target too: {this}")
+        for name, target in TARGETS.items()
+    ]
+    show(
+        [
+            make_table("", columns, lines),
+            "swin-deploy doctor says how to install what is missing",
+            "* built where no --target is given",
+            f"here, as --target too: {this}",
+        ]
+    )
 
 
 def built_on(target: Target) -> str:

@@ -23,20 +23,21 @@ def variants(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({name: asdict(v) for name, v in VARIANTS.items()}, indent=2))
         return
-    from swin_deploy.report.console import make_table, stdout
+    from swin_deploy.report.console import show
+    from swin_deploy.report.tables import make_table
 
-    table = make_table(
-        "", "variant", ">image", ">window", ">channels", "depths", "heads", ">parameters"
-    )
+    columns = ("variant", ">image", ">window", ">channels", "depths", "heads", ">parameters")
+    rows = []
     for name, variant in VARIANTS.items():
-        config, summary = variant.config, summarise(variant.config)
-        table.add_row(
+        summary = summarise(variant.config)
+        row = (
             name,
-            str(config.image_size[0]),
+            str(variant.config.image_size[0]),
             summary.window,
             str(summary.channels),
             " ".join(map(str, summary.depths)),
             " ".join(map(str, summary.heads)),
             f"{variant.parameters:,}",
         )
-    stdout().print(table)
+        rows.append(row)
+    show([make_table("", columns, rows)])

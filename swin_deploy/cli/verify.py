@@ -104,10 +104,10 @@ def verify(
     On seeded noise of several batch sizes, on photos, on black, white, saturated and noisy pixels,
     and with one image in every slot of a batch. Exit code 5 if anything that is judged fails.
     """
-    from swin_deploy.report.console import Progress, stdout
-    from swin_deploy.report.depth_plot import plot_depth
-    from swin_deploy.report.sensitivity_plot import require_plot
-    from swin_deploy.report.verify_tables import print_verify
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.figures import require_plot
+    from swin_deploy.report.plots import plot_depth
+    from swin_deploy.report.run_tables import verify_summary
     from swin_deploy.verify.request import VerifyRequest
 
     request = VerifyRequest(
@@ -134,7 +134,7 @@ def verify(
     if plot is not None and report["bisections"]:
         plot_depth(report, plot)
     if not as_json:
-        print_verify(report, stdout())
+        show(verify_summary(report))
     require_passed(report)
     if as_json:
         click.echo(json.dumps(report, indent=2))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich import progress
 from rich.console import Console
-from rich.table import Table
+
+from swin_deploy.report.tables import STYLES, Cell, Part, Table
 
 _PIPE_WIDTH = 120  # a pipe has no width; 80 would fold the tables
 
@@ -25,14 +26,16 @@ def stderr() -> Console:
     return Console(file=sys.stderr, width=width, highlight=False, markup=False)
 
 
-def make_table(title: str, *columns: str) -> Table:
-    """A plain table; columns that start with ">" are set to the right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(
-            column.removeprefix(">"), justify="right" if column.startswith(">") else "left"
-        )
-    return table
+def show(parts: Iterable[Part], console: Console | None = None) -> None:
+    """Print sentences, which are never folded, and tables, on standard output if on no other."""
+    console = stdout() if console is None else console
+    for part in parts:
+        if isinstance(part, Table):
+            console.print(part.to_rich())
+        elif isinstance(part, Cell):
+            console.print(part.text, style=STYLES[part.tone], soft_wrap=True)
+        else:
+            console.print(part, soft_wrap=True)
 
 
 class Progress:

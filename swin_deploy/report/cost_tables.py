@@ -1,77 +1,175 @@
-"""The tables that ``cost`` prints."""
+"""What the compiler made of a run, kernel by kernel, alone and beside another."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from swin_deploy.engine.purpose import PURPOSES
-from swin_deploy.report.console import make_table
-from swin_deploy.report.cost_comparison import print_comparison
-from swin_deploy.report.cost_figures import (
-    add_known,
-    batch_text,
-    giga,
-    megabytes,
-    micro,
-    moved,
-    scaled,
+from swin_deploy.report.run_tables import batch_text
+from swin_deploy.report.tables import (
+    Cell,
+    Columns,
+    Part,
+    Table,
+    alone,
+    make_table,
+    number,
+    tabulate,
+    text,
+)
+from swin_deploy.run.finished import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurposeCost:
+    """What the kernels of one purpose cost; sizes are None where the batch is dynamic."""
+
+    purpose: str
+    kernels: int
+    activation_bytes: int | None
+    weight_bytes: int | None
+    flops: int | None
+
+    @property
+    def moved_bytes(self) -> int | None:
+        """Activations and weights."""
+        return _add((self.activation_bytes, self.weight_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCost:
+    """An engine whose runtime lists its kernels."""
+
+    name: str
+    compiler: str
+    batch: tuple[int, int]
+    attentions: int
+    fused_attentions: int
+    purposes: tuple[PurposeCost, ...]
+    warnings: tuple[str, ...]
+
+
+def read_costs(run: Run, gone: Sequence[str] = ()) -> tuple[tuple[EngineCost, ...], str]:
+    """The engines of a run, or none and the reason; ``gone`` are files that are not there.
+
+    The listings are those that the export kept.
+    """
+    if not any(name.endswith(".kernels.json") for name in run.files):
+        return (), "no engine of this run has a runtime that lists its kernels"
+    if needed := [name for name in gone if name.endswith((".kernels.json", ".onnx"))]:
+        return (), f"{needed[0]} is missing"
+    from swin_deploy.cost.report import CostRequest, report_cost
+
+    report = report_cost(CostRequest(path=run.path), lambda _: None)
+    return tuple(
+        EngineCost(
+            name=engine["name"],
+            compiler=engine["compiler"],
+            batch=(engine["batch"]["low"], engine["batch"]["high"]),
+            attentions=engine["attentions"],
+            fused_attentions=engine["fused_attentions"],
+            purposes=tuple(_purposes(engine)),
+            warnings=tuple(engine["warnings"]),
+        )
+        for engine in report["engines"]
+    ), ""
+
+
+def _purposes(engine: dict[str, Any]) -> list[PurposeCost]:
+    rows = engine["purposes"]
+    return [_purpose(name, rows[name]) for name in PURPOSES if name in rows]
+
+
+def _purpose(name: str, row: dict[str, Any]) -> PurposeCost:
+    sizes = {key: row[key] for key in ("kernels", "activation_bytes", "weight_bytes", "flops")}
+    return PurposeCost(purpose=name, **sizes)
+
+
+def _add(values: Iterable[int | None]) -> int | None:
+    """The sum; None if any is not known."""
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
+
+
+def bytes_cell(value: int | None) -> Cell:
+    """MB of what was counted; not known where the batch is dynamic."""
+    return _scaled(value, 1e6)
+
+
+def _scaled(value: float | None, unit: float, form: str = ",.2f") -> Cell:
+    return text("dynamic") if value is None else number(value / unit, form)
+
+
+_PURPOSES: Columns[PurposeCost] = (
+    ("purpose", lambda cost: cost.purpose),
+    (">kernels", lambda cost: number(cost.kernels, "d")),
+    (">activations (MB)", lambda cost: bytes_cell(cost.activation_bytes)),
+    (">weights (MB)", lambda cost: bytes_cell(cost.weight_bytes)),
+    (">GFLOPs", lambda cost: _scaled(cost.flops, 1e9)),
 )
 
 
-def print_cost(report: dict[str, Any], console: Console, blocks: bool, kernels: bool) -> None:
-    """A summary by purpose of every engine, and what was asked for beside it."""
+def purposes_table(engines: Iterable[tuple[str, EngineCost]]) -> Table:
+    """A row per engine and purpose."""
+    rows = [
+        (label, one.name, *(cell(cost) for _, cell in _PURPOSES))
+        for label, one in engines
+        for cost in one.purposes
+    ]
+    columns = ("run", "engine", *(title for title, _ in _PURPOSES))
+    return make_table("What the compiler made, by purpose", columns, rows)
+
+
+def cost_summary(report: dict[str, Any], blocks: bool, kernels: bool) -> Iterator[Part]:
+    """By purpose of every engine, and what was asked for beside it."""
+    gpu = report["gpu"]
     for index, engine in enumerate(report["engines"]):
         if index:
-            console.print()
-        _print_engine(engine, report["gpu"], console)
+            yield ""
+        yield from _engine(engine, gpu)
         if blocks:
-            console.print()
-            _print_blocks(engine, console)
+            yield ""
+            yield _blocks(engine)
         if kernels and not report["comparisons"]:
-            console.print()
-            _print_kernels(engine, report["gpu"], console)
+            yield ""
+            yield "every kernel, in the order in which they run; FLOPs in millions"
+            yield _kernels(engine, gpu)
     for comparison in report["comparisons"]:
-        console.print()
-        print_comparison(report["engines"][0], comparison, report["gpu"], console)
+        yield ""
+        yield from _comparison(report["engines"][0], comparison, gpu)
         if kernels:
-            console.print()
-            console.print(comparison["kernel_diff"] or "no kernel differs", soft_wrap=True)
+            yield ""
+            yield comparison["kernel_diff"] or "no kernel differs"
 
 
-def _print_engine(engine: dict[str, Any], gpu: dict[str, Any] | None, console: Console) -> None:
+def _engine(engine: dict[str, Any], gpu: dict[str, Any] | None) -> Iterator[Part]:
     totals = engine["totals"]
-    console.print(
-        f"{engine['name']}, batch {batch_text(engine)}, compiled by {engine['compiler']}",
-        soft_wrap=True,
-    )
-    console.print()
-    table = make_table(
-        "", "purpose", ">kernels", ">activation MB", ">weight MB", ">GFLOPs", ">share of bytes",
-        *([">us at least"] if gpu else []),
-    )  # fmt: skip
-    for name in (purpose for purpose in PURPOSES if purpose in engine["purposes"]):
-        row = engine["purposes"][name]
-        table.add_row(name, *_figures(row, gpu), _share(row, totals), *_time(row, gpu))
-    table.add_row("total", *_figures(totals, gpu), _share(totals, totals), *_time(totals, gpu))
-    console.print(table)
-    console.print(
-        f"fused attentions: {engine['fused_attentions']} of {engine['attentions']}; "
-        + _intensity(totals),
-        soft_wrap=True,
-    )
+    yield f"{engine['name']}, batch {batch_text(engine['batch'])}, compiled by {engine['compiler']}"
+    yield ""
+    whole = _purpose("total", totals)
+    columns: list[tuple[str, Callable[[PurposeCost], Cell | str]]] = [
+        *_PURPOSES,
+        (">share of bytes", lambda cost: _share(cost.moved_bytes, whole.moved_bytes)),
+    ]
+    if gpu:
+        sums = engine["purposes"] | {"total": totals}
+        columns.append(
+            (">us at least", lambda cost: _scaled(sums[cost.purpose]["estimate_s"], 1e-6, ",.1f"))
+        )
+    yield tabulate("", columns, alone([*_purposes(engine), whole]))
+    rate = "bytes and FLOPs depend on the batch, which is dynamic"
+    if totals["flops_per_byte"] is not None:
+        rate = f"{totals['flops_per_byte']:.1f} FLOP per byte moved"
+    yield f"fused attentions: {engine['fused_attentions']} of {engine['attentions']}; {rate}"
     if gpu is not None:
-        console.print(_estimate(engine, gpu), soft_wrap=True)
-    for warning in engine["warnings"]:
-        console.print(f"warning: {warning}", soft_wrap=True)
+        yield _estimate(engine, gpu)
+    yield from (f"warning: {warning}" for warning in engine["warnings"])
 
 
-def _intensity(totals: dict[str, Any]) -> str:
-    if totals["flops_per_byte"] is None:
-        return "bytes and FLOPs depend on the batch, which is dynamic"
-    return f"{totals['flops_per_byte']:.1f} FLOP per byte moved"
+def _share(part: int | None, whole: int | None) -> str:
+    return "-" if part is None or not whole else f"{part / whole:.0%}"
 
 
 def _estimate(engine: dict[str, Any], gpu: dict[str, Any]) -> str:
@@ -86,69 +184,104 @@ def _estimate(engine: dict[str, Any], gpu: dict[str, Any]) -> str:
     )
 
 
-def _print_blocks(engine: dict[str, Any], console: Console) -> None:
-    inner = [
-        p for p in PURPOSES if any(p in row for b, row in engine["blocks"].items() if b[0] != "(")
-    ]
-    table = make_table(
-        "MB moved in each block, weights included",
-        "block", ">kernels", *(f">{purpose}" for purpose in inner), ">total", ">GFLOPs",
-    )  # fmt: skip
-    for block, row in engine["blocks"].items():
-        cells = [megabytes(moved(row[p])) if p in row else "" for p in inner]
-        table.add_row(
+def _blocks(engine: dict[str, Any]) -> Table:
+    own = engine["blocks"]
+    inner = [p for p in PURPOSES if any(p in row for name, row in own.items() if name[0] != "(")]
+    rows = []
+    for block, found in own.items():
+        costs = {purpose: _purpose(purpose, row) for purpose, row in found.items()}
+        moved = (bytes_cell(costs[p].moved_bytes) if p in costs else "" for p in inner)
+        rows.append((
             block,
-            str(sum(part["kernels"] for part in row.values())),
-            *cells,
-            megabytes(add_known(moved(part) for part in row.values())),
-            giga(add_known(part["flops"] for part in row.values())),
-        )
-    console.print(table)
+            str(sum(cost.kernels for cost in costs.values())),
+            *moved,
+            bytes_cell(_add(cost.moved_bytes for cost in costs.values())),
+            _scaled(_add(cost.flops for cost in costs.values()), 1e9),
+        ))  # fmt: skip
+    columns = ("block", ">kernels", *(f">{purpose}" for purpose in inner), ">total", ">GFLOPs")
+    return make_table("MB moved in each block, weights included", columns, rows)
 
 
-def _print_kernels(engine: dict[str, Any], gpu: dict[str, Any] | None, console: Console) -> None:
-    console.print("every kernel, in the order in which they run; FLOPs in millions", soft_wrap=True)
-    table = make_table(
-        "", ">#", "purpose", "block", "kind", "dtype", ">act kB", ">weight kB", ">MFLOPs",
-        *([">us"] if gpu else []), "ONNX nodes",
-    )  # fmt: skip
-    for number, kernel in enumerate(engine["kernels"]):
-        purpose = kernel["purpose"] + ("+permute" if kernel["permutes"] else "")
-        nodes = ", ".join(_short(node, kernel["block"]) for node in kernel["onnx_nodes"])
-        table.add_row(
-            str(number),
-            purpose,
-            kernel["block"],
-            "fused mha" if kernel["fused_attention"] else kernel["kind"],
-            kernel["dtype"],
-            scaled(kernel["activation_bytes"], 1e3),
-            scaled(kernel["weight_bytes"], 1e3),
-            scaled(kernel["flops"], 1e6),
-            *_time(kernel, gpu),
-            Text(nodes, no_wrap=True, overflow="ellipsis"),  # what fits; --json has all of it
-        )
-    for column in table.columns[:-1]:
-        column.no_wrap = True
-    console.print(table)
-
-
-def _figures(row: dict[str, Any], gpu: dict[str, Any] | None) -> list[str]:
-    return [
-        str(row["kernels"]),
-        megabytes(row["activation_bytes"]),
-        megabytes(row["weight_bytes"]),
-        giga(row["flops"]),
+def _kernels(engine: dict[str, Any], gpu: dict[str, Any] | None) -> Table:
+    columns: list[tuple[str, Callable[[tuple[int, Any]], Cell | str]]] = [
+        (">#", lambda row: str(row[0])),
+        ("purpose", lambda row: row[1]["purpose"] + ("+permute" if row[1]["permutes"] else "")),
+        ("block", lambda row: row[1]["block"]),
+        ("kind", lambda row: "fused mha" if row[1]["fused_attention"] else row[1]["kind"]),
+        ("dtype", lambda row: row[1]["dtype"]),
+        (">act kB", lambda row: _scaled(row[1]["activation_bytes"], 1e3, ",.1f")),
+        (">weight kB", lambda row: _scaled(row[1]["weight_bytes"], 1e3, ",.1f")),
+        (">MFLOPs", lambda row: _scaled(row[1]["flops"], 1e6, ",.1f")),
+        (">us", lambda row: _scaled(row[1]["estimate_s"], 1e-6, ",.1f") if gpu else ""),
+        ("ONNX nodes", lambda row: _nodes(row[1])),  # what fits; --json has all of it
     ]
+    return replace(tabulate("", columns, alone(enumerate(engine["kernels"]))), cut=True)
 
 
-def _share(row: dict[str, Any], totals: dict[str, Any]) -> str:
-    part, whole = moved(row), moved(totals)
-    return "-" if part is None or not whole else f"{part / whole:.0%}"
+def _nodes(kernel: dict[str, Any]) -> str:
+    block = kernel["block"]
+    return ", ".join(
+        node.removeprefix(block).lstrip("./") if block else node for node in kernel["onnx_nodes"]
+    )
 
 
-def _time(row: dict[str, Any], gpu: dict[str, Any] | None) -> list[str]:
-    return [] if gpu is None else [micro(row["estimate_s"])]
+def _comparison(
+    engine: dict[str, Any], comparison: dict[str, Any], gpu: dict[str, Any] | None
+) -> Iterator[Part]:
+    """Totals, and bytes by purpose, with what this engine has more or less than the other."""
+    other, difference = comparison["other"], comparison["difference"]
+    yield (
+        f"{engine['name']} (batch {batch_text(engine['batch'])}) beside {other['name']} (batch "
+        f"{batch_text(other['batch'])}, compiled by {other['compiler']})"
+    )
+    yield ""
+    figures: list[tuple[str, str, Callable[[Any], Cell]]] = [
+        ("kernels", "kernels", lambda value: number(value, "d")),
+        ("activations (MB)", "activation_bytes", bytes_cell),
+        ("weights (MB)", "weight_bytes", bytes_cell),
+        ("GFLOPs", "flops", lambda value: _scaled(value, 1e9)),
+    ]
+    figures += (
+        [("us at least", "estimate_s", lambda value: _scaled(value, 1e-6, ",.1f"))] if gpu else []
+    )
+    rows: list[tuple[Cell | str, ...]] = []
+    for title, key, show in figures:
+        ours, theirs = engine["totals"][key], other["totals"][key]
+        rows.append((title, show(ours), show(theirs), *_change(ours, theirs, show)))
+    fused = [f"{e['fused_attentions']} of {e['attentions']}" for e in (engine, other)]
+    rows.append(("fused attentions", *fused, f"{difference['fused_attentions']:+d}", ""))
+    yield make_table("", ("", ">this", ">other", ">difference", ">in %"), rows)
+    yield ""
+    nothing = {"kernels": 0, "activation_bytes": 0, "weight_bytes": 0, "flops": 0}
+    pairs = [
+        (
+            _purpose(name, engine["purposes"].get(name, nothing)),
+            _purpose(name, other["purposes"].get(name, nothing)),
+        )
+        for name in PURPOSES
+        if name in difference["purposes"]
+    ]
+    columns: Columns[tuple[PurposeCost, PurposeCost]] = (
+        ("purpose", lambda pair: pair[0].purpose),
+        (">kernels", lambda pair: str(pair[0].kernels)),
+        (">other", lambda pair: str(pair[1].kernels)),
+        (">activations (MB)", lambda pair: bytes_cell(pair[0].activation_bytes)),
+        (">other", lambda pair: bytes_cell(pair[1].activation_bytes)),
+        (">difference", lambda pair: _change_of_bytes(*pair)),
+        (">weights (MB)", lambda pair: bytes_cell(pair[0].weight_bytes)),
+        (">other", lambda pair: bytes_cell(pair[1].weight_bytes)),
+    )
+    yield tabulate("by purpose", columns, alone(pairs))
+    yield from (f"warning, {other['name']}: {warning}" for warning in other["warnings"])
 
 
-def _short(node: str, block: str) -> str:
-    return node.removeprefix(block).lstrip("./") if block else node
+def _change_of_bytes(ours: PurposeCost, theirs: PurposeCost) -> str:
+    return _change(ours.activation_bytes, theirs.activation_bytes, bytes_cell)[0]
+
+
+def _change(ours: Any, theirs: Any, show: Callable[[Any], Cell]) -> tuple[str, str]:
+    if ours is None or theirs is None:
+        return "-", ""
+    sign = "+" if ours >= theirs else "-"
+    percent = f"{100 * (ours - theirs) / theirs:+.0f}" if theirs else ""
+    return sign + show(abs(ours - theirs)).text, percent

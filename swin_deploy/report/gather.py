@@ -1,39 +1,118 @@
-"""Run folders and files of other machines -> one object that has all that a report says."""
+"""Run folders and JSON files of other machines -> one object that has all that a page says."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import swin_deploy
 from swin_deploy.bench.report import BenchReport
 from swin_deploy.errors import ConfigError, InputError, caught, raise_all
 from swin_deploy.evaluate.report import EvaluateReport
+from swin_deploy.files import refuse_impostors
 from swin_deploy.machine import Machine
-from swin_deploy.report.page.costs import EngineCost, read_costs
-from swin_deploy.report.page.deployment import Deployment, as_text, read_deployment, shell
-from swin_deploy.report.page.reading import KINDS, read_content, recognise
+from swin_deploy.records import decode, load_json
+from swin_deploy.report.cost_tables import EngineCost, read_costs
+from swin_deploy.report.deployment import Deployment, as_text, read_deployment, shell
 from swin_deploy.run.finished import Run, require_run
 from swin_deploy.scaling.report import ScalingReport
 from swin_deploy.sensitivity.report import SensitivityReport
 from swin_deploy.verify.comparison import VerifyReport
 from swin_deploy.verify.report import ChecksReport
 
+S = TypeVar("S")
+T = TypeVar("T")
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A file that a report reads, by its name in a run folder.
+
+    Attributes:
+        schemas: Its versions that are read alike; another one is refused.
+        keys: That tell it from the others.
+        command: Makes it of a run.
+        wanted: What a report lacks without it; "" where few have it.
+        part: Of the content, that may be empty; nothing is lacking where it has rows.
+    """
+
+    name: str
+    schemas: tuple[int, ...]
+    keys: tuple[str, ...]
+    content: type[Any]
+    command: str
+    wanted: str = ""
+    part: str = ""
+
+    def lacks(self, content: object | None) -> bool:
+        """Whether a content has not what is wanted of it; None is no file."""
+        return content is None or (bool(self.part) and not getattr(content, self.part))
+
+
+KINDS = (
+    Kind(
+        *("verify.json", (2, 3), ("comparisons", "reference"), VerifyReport),
+        "swin-deploy export --out {run}",
+    ),
+    Kind(
+        *("bench.json", (3, 4), ("measurements", "rounds"), BenchReport),
+        *("swin-deploy bench --engine {run}", "latency and throughput"),
+    ),
+    Kind(
+        *("evaluate.json", (1,), ("artifacts", "pairs"), EvaluateReport),
+        *("swin-deploy evaluate {run} --data PHOTOS", "accuracy on labelled photos"),
+    ),
+    Kind(
+        *("checks.json", (1, 2), ("bisections",), ChecksReport),
+        *("swin-deploy verify {run} --bisect", "error along the depth", "bisections"),
+    ),
+    Kind(
+        "scaling.json", (1,), ("points", "fits"), ScalingReport, "swin-deploy scaling --out {run}"
+    ),
+    Kind(
+        *("sensitivity.json", (1,), ("places", "mixed"), SensitivityReport),
+        "swin-deploy sensitivity {run} --calibration PHOTOS",
+    ),
+)
 _FIELDS = {kind.name: kind.name.removesuffix(".json") for kind in KINDS}  # of Source
+
+
+def read_content(path: Path, kind: Kind) -> Any:
+    """The content of a file that should be of that kind, and of a version that is read."""
+    again = kind.command.format(run="RUN")
+    found = _read(path, again)
+    version = decode(int, found.get("schema_version"), path, again, "schema_version")
+    if version not in kind.schemas:
+        raise InputError(
+            f"{path} has schema version {version}, this version of swin-deploy reads "
+            f"{' or '.join(map(str, kind.schemas))}",
+            f"{again}, with the same version",
+        )
+    return decode(kind.content, found, path, again, newer=True)
+
+
+def recognise(path: Path) -> Kind:
+    """Which kind a JSON file is of, told by its keys."""
+    hint = ", ".join(kind.name for kind in KINDS) + " of any machine, or a run folder"
+    found = _read(path, hint)
+    for kind in KINDS:
+        if all(key in found for key in kind.keys):
+            return kind
+    raise InputError(f"{path} is no report of swin-deploy", hint)
+
+
+def _read(path: Path, hint: str) -> dict[str, Any]:
+    refuse_impostors(path, "a report in JSON")
+    return load_json(path, hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """What a report could say and cannot.
-
-    Attributes:
-        part: What is missing.
-        command: That makes it.
-    """
+    """What a report could say and cannot, and the command that makes it."""
 
     part: str
     command: str
@@ -41,14 +120,9 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One run, or one file of another machine: a column where several are compared.
+    """One run, or one file of another machine, which has no deployment.
 
-    Attributes:
-        label: What tables and plots call it.
-        path: As it was named.
-        deployment: What was made and from what; None of a single file.
-        costs: A row per engine whose kernels are listed.
-        missing: What is not there. The others are the files by their names.
+    ``label`` is what tables and plots call it; parts are called as their files are.
     """
 
     label: str
@@ -65,7 +139,7 @@ class Source:
 
     @property
     def network(self) -> str:
-        """Its name; "" where the file does not say."""
+        """Its name; "" where no file says."""
         named = self.deployment or self.bench or self.checks or self.sensitivity
         return "" if named is None else named.network
 
@@ -88,6 +162,28 @@ class ReportData:
 
     sources: tuple[Source, ...]
 
+    def having(self, part: Callable[[Source], T | None]) -> Iterator[tuple[Source, T]]:
+        """The sources that have a part, with it."""
+        for source in self.sources:
+            if (found := part(source)) is not None:
+                yield source, found
+
+    def label(self, source: Source) -> str:
+        """Which source it is, where there are several."""
+        return source.label if len(self.sources) > 1 else ""
+
+    def named(self, source: Source, name: str) -> str:
+        """A name in a figure: with its source, where there are several."""
+        return f"{source.label}, {name}" if len(self.sources) > 1 else name
+
+    def rows(
+        self, part: Callable[[Source], S | None], of: Callable[[S], Iterable[T]]
+    ) -> list[tuple[str, T]]:
+        """What all sources have of a part, each behind the label of its source."""
+        return [
+            (self.label(source), row) for source, found in self.having(part) for row in of(found)
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON object."""
         return {
@@ -98,16 +194,9 @@ class ReportData:
 
 
 def gather(paths: Sequence[Path], progress: Callable[[str], None]) -> ReportData:
-    """Read everything.
+    """Read run folders, and JSON files that this tool wrote on any machine.
 
-    Args:
-        paths: Run folders, and JSON files that this tool wrote, on any machine.
-        progress: Told what is being read.
-
-    Raises:
-        ConfigError: One is named twice.
-        InputError: One is no run and no report, or of another version.
-        UnsafeError: A file that a run's manifest lists is not the one that was recorded.
+    A file that a run's manifest lists and that is not the one that was recorded is refused.
     """
     twice = [path for path, count in Counter(p.absolute() for p in paths).items() if count > 1]
     if twice:
@@ -132,11 +221,7 @@ def _is_file(path: Path) -> bool:
 
 
 def require_run_folder(path: Path) -> Run:
-    """The run at ``path``.
-
-    Raises:
-        InputError: It is none.
-    """
+    """The run at ``path``."""
     if not path.is_dir():
         problem = "is no folder" if path.exists() else "does not exist"
         raise InputError(f"{path} {problem}", "a run folder, or a .json file of one")

@@ -1,23 +1,26 @@
-"""What a manifest says of a run, as a report shows it, and the commands that make it again."""
+"""What a manifest says of a run: files, stages and weights in words; the command for it again."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from swin_deploy.interface import Interface
-from swin_deploy.precisions import PRECISIONS
+from swin_deploy.precisions import HALF_PRECISIONS, PRECISIONS
 from swin_deploy.records import Count, Rows, Text, decode, finite
-from swin_deploy.report.describe import describe_stage, describe_weights
+from swin_deploy.report.tables import Cell, Columns, Table, code, number, tabulate, text
 from swin_deploy.run.finished import Run
-from swin_deploy.run.manifest import Weights
+from swin_deploy.run.manifest import StageRecord, Weights
 from swin_deploy.run.names import MANIFEST
 from swin_deploy.variants import VARIANTS
 
-_BESIDE = {".kernels.json": "its kernels", ".log": "what its compiler said"}  # an engine
+NEVER_RUN = "NEVER RUN"  # an engine that no machine has run
+_HASH = 12  # characters of a sha256 that tables show; report.json has all
+_BESIDE = {".kernels.json": "its kernels: swin-deploy cost", ".log": "what its compiler said"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +28,6 @@ class DeployedFile:
     """A file that the manifest lists.
 
     Attributes:
-        stage: That made it.
-        path: In the run folder.
         size_bytes: None where the file is not there any more.
         sha256: As it was recorded.
         what: What the stage found out.
@@ -41,26 +42,117 @@ class DeployedFile:
     seconds: float
 
 
+def list_files(stages: Mapping[str, StageRecord], folder: Path) -> list[DeployedFile]:
+    """In the order in which they were made."""
+    return [
+        DeployedFile(
+            stage=stage,
+            path=path,
+            size_bytes=(folder / path).stat().st_size if (folder / path).is_file() else None,
+            sha256=value,
+            what=_BESIDE.get("".join(Path(path).suffixes), "") or describe_stage(stage, stages),
+            seconds=record.seconds,
+        )
+        for stage, record in stages.items()
+        for path, value in record.outputs.items()
+    ]
+
+
+def files_table(
+    caption: str,
+    files: Iterable[tuple[str, DeployedFile]],
+    current: Collection[str] = (),
+    without: Collection[str] = (),
+) -> Table:
+    """A row a file; ``current`` are stages that did not have to run."""
+
+    def seconds(file: DeployedFile) -> Cell:
+        if "".join(Path(file.path).suffixes) in _BESIDE:
+            return text("")  # its engine has them
+        return text("current") if file.stage in current else number(file.seconds, ",.1f")
+
+    columns: Columns[DeployedFile] = (
+        ("stage", lambda file: file.stage.partition(":")[0]),
+        ("file", lambda file: code(file.path)),
+        (">MB", lambda file: number(_mega(file.size_bytes))),
+        ("what", lambda file: file.what),
+        ("sha256", lambda file: code(file.sha256[:_HASH])),
+        (">seconds", seconds),
+    )
+    return tabulate(caption, columns, files, without)
+
+
+def _mega(size: int | None) -> float | None:
+    return None if size is None else size / 1e6
+
+
+def describe_weights(weights: Mapping[str, Any]) -> str:
+    """Where the weights came from, by what the manifest has of them."""
+    if weights["source"] == "random":
+        return (
+            f"RANDOM (seed {weights['seed']}): good for timing and for proving the conversion, "
+            "not for predictions"
+        )
+    origin = weights.get("repository") or weights.get("name")
+    origin = f"{weights['source']}:{origin} at {weights['revision'][:12]}, " if origin else ""
+    return f"{origin}{weights['file']} ({weights['dialect']}), sha256 {weights['sha256'][:12]}"
+
+
+def never_run(stages: Mapping[str, StageRecord]) -> dict[str, str]:
+    """Stage of an engine that nothing has run -> why; the gate knows it as "engine NAME"."""
+    left = stages["verify"].details.get("not_run", {}) if "verify" in stages else {}
+    return {name.replace("engine ", "engine:", 1): reason for name, reason in left.items()}
+
+
+def describe_stage(stage: str, stages: Mapping[str, StageRecord]) -> str:
+    """What a stage of a run found out, in a few words."""
+    details = stages[stage].details
+    if stage == "weights":
+        return f"{details['tensors']} tensors, {details['dropped']} others left out"
+    if stage == "export":
+        return f"{details['nodes']} nodes"
+    if stage == "simplify":
+        kept = " (kept as exported)" if details["failure"] else ""
+        return f"{details['nodes_before']} -> {details['nodes_after']} nodes{kept}"
+    if stage == "interface":
+        ends = {**details["inputs"], **details["outputs"]}
+        return ", ".join(f"{name} {dtype}" for name, (dtype, _) in ends.items())
+    if stage in HALF_PRECISIONS:
+        kept = f", {len(details['fp32_nodes'])} nodes in FP32" if details["fp32_nodes"] else ""
+        return f"{details['weights']} tensors, largest {details['largest']:.4g}{kept}"
+    if stage == "calibrate":
+        return f"{details['images']} of {details['found']} images, {details['tensors']} tensors"
+    if stage.startswith("int8:"):
+        agreement = details["agreement"]
+        words = (
+            f"{details['method']}: {len(details['gemms'])} products, {len(details['attentions'])} "
+            f"attentions; {agreement['sqnr_db']:.1f} dB on {agreement['inputs']}"
+        )
+        if (accuracy := details["accuracy"]) is not None:
+            own, full = accuracy["int8"]["top1"], accuracy["fp32"]["top1"]
+            words += f", top-1 {own:.2f} % of {accuracy['images']} (FP32 {full:.2f} %)"
+        return words
+    if stage == "verify":
+        return f"{details['comparisons']} comparisons passed"
+    words = f"{details['module']} {details['version']}"
+    if details["kernels"] is not None:
+        words += f": {details['kernels']} kernels, {details['fused_attentions']} fused attentions"
+    return f"{NEVER_RUN}, {words}" if stage in never_run(stages) else words
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A run.
 
     Attributes:
-        network: Its name.
-        parameters: How many.
-        image_size: Height and width, pixels.
         batch: Lowest and highest.
         weights: Where they came from, in words.
         random: Whether they predict nothing.
-        outputs: "logits" or "stages".
         interface: Ends of the graphs.
         compilers: Module and version of each engine's.
-        files: In the order in which they were made.
-        notes: What the user has to know.
         settings: Name -> value of what else the manifest says of the network and its images.
-        folder: Of the run, as it was named.
-        command: Exports it again.
-        command_lacks: What the manifest does not have of it.
+        folder: As it was named.
+        command: Exports it again; ``command_lacks`` is what the manifest does not have of it.
     """
 
     network: Text
@@ -81,14 +173,9 @@ class Deployment:
 
 
 def read_deployment(run: Run, folder: Path) -> Deployment:
-    """What the manifest says.
+    """What the manifest says; ``folder`` is that of the run as commands shall name it.
 
-    Args:
-        run: Whose.
-        folder: Of the run, as commands shall name it.
-
-    Raises:
-        InputError: Something of it is longer than a report shows.
+    What is longer than a report shows is refused.
     """
     header = run.header
     command, lacks = _export_command(run, folder)
@@ -105,7 +192,7 @@ def read_deployment(run: Run, folder: Path) -> Deployment:
         outputs=run.outputs,
         interface=_interface(run.interface),
         compilers=tuple(dict.fromkeys(compilers)),
-        files=tuple(_files(run)),
+        files=tuple(list_files(run.manifest.stages, run.path)),
         notes=header.notes,
         settings={name: _plain(value) for name, value in about.items()},
         folder=as_text(folder),
@@ -134,22 +221,6 @@ def _interface(found: Interface) -> str:
     parts += ["softmax"] if found.softmax else []
     parts += [f"the best {found.topk}"] if found.topk else []
     return ", ".join(parts)
-
-
-def _files(run: Run) -> list[DeployedFile]:
-    return [
-        DeployedFile(
-            stage=stage,
-            path=path,
-            size_bytes=(run.path / path).stat().st_size if (run.path / path).is_file() else None,
-            sha256=value,
-            what=_BESIDE.get("".join(Path(path).suffixes), "")
-            or describe_stage(stage, run.manifest.stages),
-            seconds=record.seconds,
-        )
-        for stage, record in run.manifest.stages.items()
-        for path, value in record.outputs.items()
-    ]
 
 
 def _export_command(run: Run, folder: Path) -> tuple[str, tuple[str, ...]]:

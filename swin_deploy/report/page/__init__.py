@@ -1,1 +1,0 @@
-"""The report of runs: one page, with its Markdown and its JSON."""
