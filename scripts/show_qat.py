@@ -20,11 +20,12 @@ from PIL import Image
 from rich.console import Console
 
 from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import Int8Options, LoadOptions
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import SwinDeployError
+from swin_deploy.pipeline.request import Int8Options
 from swin_deploy.qat.request import QatRequest, Training
 from swin_deploy.qat.run import run_qat
 from swin_deploy.report.console import Progress, make_table

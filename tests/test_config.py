@@ -8,8 +8,8 @@ import pytest
 
 from conftest import CIFAR, POCKET
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import ExportRequest, read_config
 from swin_deploy.errors import ConfigError
+from swin_deploy.pipeline.request import ExportRequest, read_config
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from swin_deploy.build_options import HARDWARE_COMPATIBLE, BuildOptions
+from swin_deploy.engine.options import HARDWARE_COMPATIBLE, BuildOptions
 from swin_deploy.engine.timing_cache import NONE, default_folder
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.build_options import BuildOptions
 from swin_deploy.cli.build_options import build_options
 from swin_deploy.cli.types import (
     BatchType,
@@ -27,18 +26,13 @@ from swin_deploy.cli.types import (
     network_options,
     resolve_network,
 )
-from swin_deploy.config import (
-    CALIBRATION_METHODS,
-    CalibrationMethod,
-    ExportOptions,
-    ExportRequest,
-    Int8Options,
-    values_of,
-)
+from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
 from swin_deploy.errors import ConfigError, caught, raise_all
+from swin_deploy.graph.methods import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.interface import IOS, LOGITS, OUTPUTS, Interface, Io, Outputs
 from swin_deploy.narrow import present
+from swin_deploy.pipeline.request import ExportOptions, ExportRequest, Int8Options, values_of
 from swin_deploy.precisions import DEFAULT_PRECISIONS, PRECISIONS, Precision
 from swin_deploy.preprocessing import Size
 

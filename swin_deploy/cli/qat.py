@@ -22,8 +22,9 @@ from swin_deploy.cli.types import (
     network_options,
     resolve_network,
 )
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod, Int8Options, values_of
 from swin_deploy.errors import caught, raise_all
+from swin_deploy.graph.methods import CALIBRATION_METHODS, CalibrationMethod
+from swin_deploy.pipeline.request import Int8Options, values_of
 from swin_deploy.preprocessing import Size
 
 

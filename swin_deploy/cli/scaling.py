@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from swin_deploy.cli.types import FolderType, ImageType, ListType, PathType, json_option
-from swin_deploy.config import read_config
 from swin_deploy.errors import caught, raise_all
+from swin_deploy.pipeline.request import read_config
 from swin_deploy.variants import VARIANTS, find_variant
 
 _SIZE = ImageType()

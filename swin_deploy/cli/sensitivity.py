@@ -10,8 +10,8 @@ from typing import Literal
 import click
 
 from swin_deploy.cli.types import FiniteType, PathType, json_option, worker_options
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.errors import caught, raise_all
+from swin_deploy.graph.methods import CALIBRATION_METHODS, CalibrationMethod
 
 
 @click.command()

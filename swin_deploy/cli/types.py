@@ -11,8 +11,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import read_config
 from swin_deploy.errors import ConfigError
+from swin_deploy.pipeline.request import read_config
 from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS, Variant, find_variant

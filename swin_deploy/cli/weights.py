@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from swin_deploy.checkpoints.hub import resolve_source
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.source import Source, with_hints
-from swin_deploy.config import LoadOptions
 from swin_deploy.interrupts import import_torch
 from swin_deploy.preprocessing import Size
 from swin_deploy.report.console import Downloads

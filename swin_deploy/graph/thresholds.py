@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.errors import ConfigError
 from swin_deploy.graph.magnitudes import PER_OCTAVE, Counts, bin_edges
+from swin_deploy.graph.methods import CALIBRATION_METHODS, CalibrationMethod
 
 LEVELS = 127  # on each side of zero
 PERCENTILE = 99.99

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from swin_deploy.config import ExportOptions
 from swin_deploy.data.inputs import require_photos
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.sample import require_images
@@ -14,6 +13,7 @@ from swin_deploy.engine.targets import find_target
 from swin_deploy.errors import SwinDeployError, caught, raise_all
 from swin_deploy.files import require_outside
 from swin_deploy.pipeline.plan import built_elsewhere, make_plan
+from swin_deploy.pipeline.request import ExportOptions
 from swin_deploy.variants import Variant
 
 _OUT = "--out with a folder elsewhere"

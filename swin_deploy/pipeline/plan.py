@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_deploy.config import ExportOptions
 from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_targets
 from swin_deploy.engine.timing_cache import default_folder
 from swin_deploy.errors import ConfigError, EnvironmentMissingError
 from swin_deploy.export_form.choice import PRIORITY, FormName
+from swin_deploy.pipeline.request import ExportOptions
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.cuda import device_problem
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
@@ -20,6 +19,7 @@ from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import target_notes
 from swin_deploy.pipeline.inputs import require_inputs
 from swin_deploy.pipeline.plan import make_plan
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.stages import Stage, plan_stages
 from swin_deploy.records import decode, load_json
 from swin_deploy.run.details import ExportDetails, VerifyDetails, WeightsDetails

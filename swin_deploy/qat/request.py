@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import Int8Options, LoadOptions
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.sample import require_images
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
@@ -17,6 +17,7 @@ from swin_deploy.files import require_outside
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.narrow import present
 from swin_deploy.networks import require_size
+from swin_deploy.pipeline.request import Int8Options
 from swin_deploy.variants import Variant
 
 

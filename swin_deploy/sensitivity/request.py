@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.counts import wrong_counts
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.sample import require_count, require_images
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.graph.methods import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.run.finished import require_run
 
 

@@ -14,57 +14,18 @@ from typing import Any, Literal
 
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import ONE_IMAGE, BatchRange
-from swin_deploy.build_options import DEFAULT_OPTIONS, BuildOptions
+from swin_deploy.checkpoints.options import LoadOptions
+from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.errors import ConfigError, InputError, SwinDeployError, caught, raise_all
 from swin_deploy.foreign import reading
+from swin_deploy.graph.methods import CalibrationMethod
 from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outputs
-from swin_deploy.networks import NetworkConfig, require_size
+from swin_deploy.networks import require_size
 from swin_deploy.plain_files import read_plain
 from swin_deploy.precisions import DEFAULT_PRECISIONS, HALF_PRECISIONS, Precision
 from swin_deploy.preprocessing import Preprocessing, Size
 from swin_deploy.variants import Variant
 from swin_deploy.vit_architecture import VitConfig
-
-CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
-CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "entropy", "mse")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hints:
-    """What the tensors of a checkpoint do not tell, from elsewhere; None where it is not known.
-
-    Attributes:
-        image_size: (height, width) that the network was trained for, in pixels.
-        window_size: Side of its windows, in tokens.
-        pretrained_window_sizes: As in ``SwinConfig``.
-    """
-
-    image_size: Size | None = None
-    window_size: int | None = None
-    pretrained_window_sizes: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadOptions:
-    """What the user says about a checkpoint.
-
-    Attributes:
-        image_size: To run at; None for the size that it was trained for.
-        window: To run with, which resizes what depends on it; None for that of the training.
-        ema: Take the exponential moving average of the weights.
-        wanted: The network that the checkpoint has to be; None for what its tensors say.
-        hints: What is said of it where it lies.
-        rules: The fields of the semantics of ``wanted`` that go before those of its library.
-        stated: Fields of ``wanted`` that the user wrote, so that the tensors have to agree.
-    """
-
-    image_size: Size | None = None
-    window: int | None = None
-    ema: bool = False
-    wanted: NetworkConfig | None = None
-    hints: Hints = Hints()
-    rules: tuple[str, ...] = ()
-    stated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +182,7 @@ class ExportRequest(ExportOptions):
     variant: Variant
     out: Path
     weights: Path | None = None
-    load: LoadOptions = LoadOptions()
+    load: LoadOptions = field(default_factory=LoadOptions)
     provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
     labels: tuple[str, ...] = ()
 
