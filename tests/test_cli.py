@@ -41,7 +41,7 @@ def test_a_bug_of_ours_keeps_its_traceback_and_is_still_an_object(
     def broken(name: str) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("swin_deploy.cli.types.find_variant", broken)
+    monkeypatch.setattr("swin_deploy.cli.options.find_variant", broken)
     with pytest.raises(ZeroDivisionError):
         cli.run(["export", "--variant", "swin_t", "--json"])
     error = json.loads(capsys.readouterr().out)["error"]

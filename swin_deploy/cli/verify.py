@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
-from swin_deploy.cli.types import ListType, PathType, json_option
+from swin_deploy.cli.options import json_option, plot_option, print_json, report_option
+from swin_deploy.cli.types import FILE, PATH, ListType
 from swin_deploy.errors import ConfigError, caught, raise_all
 from swin_deploy.interrupts import import_torch
 
@@ -31,7 +31,7 @@ class PairType(click.ParamType[tuple[str, str]]):
 
 
 @click.command()
-@click.argument("run", type=PathType(path_type=Path), metavar="RUN")
+@click.argument("run", type=PATH, metavar="RUN")
 @click.option(
     "--between",
     type=PairType(),
@@ -42,7 +42,7 @@ class PairType(click.ParamType[tuple[str, str]]):
 )
 @click.option(
     "--images",
-    type=PathType(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="A folder of photos. Without it INT8 is reported, not judged.",
 )
@@ -55,44 +55,24 @@ class PairType(click.ParamType[tuple[str, str]]):
     "both ends and 3 between, drawn anew every time.",
 )
 @click.option("--bisect", is_flag=True, help="Name the first tensor inside that leaves its floor.")
-@click.option(
-    "--plot",
-    type=PathType(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Draw error along the depth into an .svg or .png, with --bisect; needs the extra report.",
+@plot_option(
+    help="Draw error along the depth into an .svg or .png, with --bisect; needs the extra report."
 )
 @click.option(
     "--save",
-    type=PathType(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Keep inputs and outputs in an .npz, for another machine.",
 )
 @click.option(
     "--against",
-    type=PathType(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Compare what another machine saved with what this one gives for the same images.",
 )
-@click.option(
-    "--out",
-    type=PathType(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The report. Default: RUN/checks.json.",
-)
+@report_option(help="The report. Default: RUN/checks.json.")
 @json_option
-def verify(
-    run: Path,
-    between: tuple[tuple[str, str], ...],
-    images: Path | None,
-    limit: int | None,
-    batches: tuple[int, ...] | None,
-    bisect: bool,
-    plot: Path | None,
-    save: Path | None,
-    against: Path | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def verify(plot: Path | None, as_json: bool, **options: Any) -> None:
     """Compare any two of eager, ONNX graphs and engines, and find where they part.
 
     \b
@@ -110,18 +90,8 @@ def verify(
     from swin_deploy.report.verify_tables import print_verify
     from swin_deploy.verify.request import VerifyRequest
 
-    request = VerifyRequest(
-        run=run,
-        between=between,
-        images=images,
-        limit=limit,
-        batches=batches,
-        bisect=bisect,
-        save=save,
-        against=against,
-        out=out,
-    )
-    if plot is not None and not bisect:
+    request = VerifyRequest(**options)
+    if plot is not None and not request.bisect:
         raise ConfigError("--plot draws what --bisect finds", "--bisect")
     raise_all(chain(request.missing(), () if plot is None else caught(require_plot, plot)))
     import_torch()
@@ -137,4 +107,4 @@ def verify(
         print_verify(report, stdout())
     require_passed(report)
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        print_json(report)

@@ -124,7 +124,7 @@ def int8_spec(
         "images": seen,
         "batch": str(request.batch),
         "labelled": labelled and labelled.identity(config.image_size, steps),
-        "max_drop": request.int8.max_drop,
+        "max_drop": request.int8.allowed_drop,
         **interface_spec(request),
     }
 

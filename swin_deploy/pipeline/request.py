@@ -27,6 +27,8 @@ from swin_deploy.preprocessing import Preprocessing, Size
 from swin_deploy.variants import Variant
 from swin_deploy.vit_architecture import VitConfig
 
+MAX_DROP = 0.5  # percentage points of top-1 that INT8 may lose
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Options:
@@ -41,7 +43,7 @@ class Int8Options:
         also: Products that are not quantised otherwise: the patch embedding, the head.
         labelled: Class folders or a list with labels, on which the accuracy of INT8 is judged in
             place of its distance from FP32.
-        max_drop: Percentage points of top-1 that INT8 may lose on them.
+        max_drop: Percentage points of top-1 that INT8 may lose on them; None for ``MAX_DROP``.
 
     Raises:
         ConfigError: A number means nothing.
@@ -54,10 +56,17 @@ class Int8Options:
     keep: tuple[str, ...] = ()
     also: tuple[Literal["embed", "head"], ...] = ()
     labelled: Path | None = None
-    max_drop: float = 0.5
+    max_drop: float | None = None
+
+    @property
+    def allowed_drop(self) -> float:
+        """``max_drop``, or what it is where nobody says."""
+        return MAX_DROP if self.max_drop is None else self.max_drop
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_drop <= 100:
+        if self.max_drop is not None and self.labelled is None:
+            raise ConfigError("--max-drop is of labelled images, and none are given", "--labelled")
+        if not 0 <= self.allowed_drop <= 100:
             raise ConfigError(f"max_drop = {self.max_drop} is not from 0 to 100 points")
         if self.images < 1 or self.seed < 0:
             raise ConfigError(
