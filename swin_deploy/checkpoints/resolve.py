@@ -55,11 +55,6 @@ def resolve_variant(
             checkpoint.
         options: From ``with_hints``.
         listener: Hears what was taken from beside the weights.
-
-    Raises:
-        InputError: As ``load_source``.
-        ConfigError: The same.
-        UnsafeError: The same.
     """
     checkpoint = load_source(source, options)
     config, preprocessing = checkpoint.config, source.preprocessing

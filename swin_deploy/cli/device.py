@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from swin_deploy.cli.options import json_option, print_json
+from swin_deploy.cli.options import file_option, json_option, print_json, source_option
 from swin_deploy.cli.types import FILE, FOLDER, PATH, NamesType, complete_from
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.precisions import PRECISIONS
@@ -22,12 +22,7 @@ from swin_deploy.precisions import PRECISIONS
     shell_complete=complete_from(TARGETS),
     help="Of the device. See: swin-deploy targets.",
 )
-@click.option(
-    "--out",
-    type=FILE,
-    metavar="FILE",
-    help="The archive. Default: NETWORK-TARGET.zip beside the run.",
-)
+@file_option("--out", help="The archive. Default: NETWORK-TARGET.zip beside the run.")
 @click.option(
     "--precision",
     "precisions",
@@ -35,10 +30,8 @@ from swin_deploy.precisions import PRECISIONS
     metavar="LIST",
     help="Of the graphs. Default: all that the run has for this target.",
 )
-@click.option(
+@source_option(
     "--calibration",
-    type=PATH,
-    metavar="SOURCE",
     help="Where the images lie that INT8 was calibrated on: engines are verified on some.",
 )
 @click.option("--sign", type=FILE, metavar="KEY", help="Sign with this Ed25519 key, a PEM file.")

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from swin_deploy.cli.options import (
+    file_option,
     json_option,
     network_options,
     print_json,
-    report_option,
     resolve_network,
+    source_option,
     worker_options,
 )
 from swin_deploy.cli.types import FILE, FOLDER, PATH
@@ -24,9 +25,8 @@ from swin_deploy.interrupts import import_torch
 
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=PATH, metavar="ARTIFACT...")
-@click.option(
+@source_option(
     "--data",
-    type=PATH,
     required=True,
     metavar="SRC",
     help="Labelled photos: class folders, or a text list of paths and labels.",
@@ -37,11 +37,8 @@ from swin_deploy.interrupts import import_torch
     metavar="LIST",
     help="Photos in the folder --data with their labels, one a line.",
 )
-@click.option(
-    "--class-map",
-    type=FILE,
-    metavar="FILE",
-    help="What labels are called, by class: LOC_synset_mapping.txt, for example.",
+@file_option(
+    "--class-map", help="What labels are called, by class: LOC_synset_mapping.txt, for example."
 )
 @click.option("--sorted-folders", is_flag=True, help="Class folders count in sorted order.")
 @click.option("--eager", is_flag=True, help="The eager network of the first run too, before all.")
@@ -49,7 +46,7 @@ from swin_deploy.interrupts import import_torch
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that sample.")
 @click.option("--batch", type=int, default=16, show_default=True, help="Images at a time.")
 @worker_options
-@report_option(help="The report. Default: evaluate.json in the first run.")
+@file_option("--out", help="The report. Default: evaluate.json in the first run.")
 @click.option(
     "--flips",
     type=FOLDER,

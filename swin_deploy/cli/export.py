@@ -25,7 +25,7 @@ from swin_deploy.cli.options import (
     source_option,
     wait_option,
 )
-from swin_deploy.cli.types import PATH, FiniteType, FolderType, ListType, NamesType, complete_from
+from swin_deploy.cli.types import FiniteType, FolderType, ListType, NamesType, complete_from
 from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
 from swin_deploy.errors import ConfigError
@@ -141,9 +141,7 @@ if TYPE_CHECKING:
     help=f"Engine to build; repeatable. Default: {', '.join(t.name for t in DEFAULT_TARGETS)}, as "
     "far as this machine can.",
 )
-@click.option(
-    "--images", type=PATH, metavar="DIR", help="Photos to verify on, beside seeded noise."
-)
+@source_option("--images", metavar="DIR", help="Photos to verify on, beside seeded noise.")
 @click.option(
     "--weights",
     metavar="SOURCE",
@@ -209,7 +207,7 @@ def export(
     options["targets"] = options["targets"] or None
     records = nested(options, interface=Interface, int8=Int8Options, build=BuildOptions)
     asked = ExportOptions(seed=seed or 0, **records)
-    from swin_deploy.pipeline.inputs import missing_inputs
+    from swin_deploy.pipeline.plan import missing_inputs
     from swin_deploy.pipeline.run import run_export
     from swin_deploy.report.console import Progress, stdout
     from swin_deploy.report.run_tables import print_recommendations, print_run

@@ -55,12 +55,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 # One option: a command adds the help that says what it means there.
 batch_option = partial(
-    click.option,
-    "--batch",
-    type=BatchType(),
-    default="1",
-    show_default=True,
-    metavar="N|LOW:HIGH",
+    click.option, "--batch", type=BatchType(), default="1", show_default=True, metavar="N|LOW:HIGH"
 )
 image_option = partial(click.option, "--image", type=ImageType(), metavar="SIZE")
 int8_keep_option = partial(
@@ -76,8 +71,7 @@ kind_option = partial(
     default="tensorrt",
     show_default=True,
 )
-plot_option = partial(click.option, "--plot", type=FILE, metavar="FILE")
-report_option = partial(click.option, "--out", type=FILE, metavar="FILE")
+file_option = partial(click.option, type=FILE, metavar="FILE")
 source_option = partial(click.option, type=PATH, metavar="SOURCE")
 wait_option = partial(
     click.option, "--wait", "wait_s", type=FiniteType(), default=0.0, metavar="SECONDS"

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from swin_deploy.cli.options import (
+    file_option,
     int8_also_option,
     json_option,
     kind_option,
-    plot_option,
     print_json,
-    report_option,
+    source_option,
     worker_options,
 )
 from swin_deploy.cli.types import PATH, REAL_FILE, FiniteType, FolderType, ImageType, ListType
@@ -26,9 +26,8 @@ from swin_deploy.variants import VARIANTS, find_variant
 
 @click.command()
 @click.argument("run", type=PATH, metavar="RUN")
-@click.option(
+@source_option(
     "--calibration",
-    type=PATH,
     required=True,
     metavar="SRC",
     help="Images to take the ranges from: a folder, a text list, an .npy or .npz.",
@@ -42,15 +41,11 @@ from swin_deploy.variants import VARIANTS, find_variant
     show_default=True,
     help="How a range becomes a threshold.",
 )
-@click.option(
-    "--images",
-    type=PATH,
-    metavar="SRC",
-    help="Images to measure on. Default: those of the calibration.",
+@source_option(
+    "--images", metavar="SRC", help="Images to measure on. Default: those of the calibration."
 )
-@click.option(
+@source_option(
     "--labelled",
-    type=PATH,
     metavar="SRC",
     help="Labelled photos to measure on: a folder of class folders, or a text list with labels.",
 )
@@ -75,8 +70,8 @@ from swin_deploy.variants import VARIANTS, find_variant
     help="The same without labels: for DB of signal to noise on the worst image.",
 )
 @worker_options
-@report_option(help="The report. Default: RUN/sensitivity.json.")
-@plot_option(help="Draw it into an .svg or .png; needs the extra report.")
+@file_option("--out", help="The report. Default: RUN/sensitivity.json.")
+@file_option("--plot", help="Draw it into an .svg or .png; needs the extra report.")
 @json_option
 def sensitivity(plot: Path | None, as_json: bool, **options: Any) -> None:
     """Measure what every place loses in INT8, and which to leave in FP16.
@@ -156,7 +151,7 @@ _SIZE = ImageType()
     show_default=True,
     help="Folder that gets scaling.json.",
 )
-@plot_option(help="Draw the curves into an .svg or .png; needs the extra report.")
+@file_option("--plot", help="Draw the curves into an .svg or .png; needs the extra report.")
 @json_option
 def scaling(
     networks: tuple[str, ...] | None,

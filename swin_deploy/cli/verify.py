@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from swin_deploy.cli.options import json_option, plot_option, print_json, report_option
-from swin_deploy.cli.types import FILE, PATH, ListType
+from swin_deploy.cli.options import file_option, json_option, print_json, source_option
+from swin_deploy.cli.types import PATH, ListType
 from swin_deploy.errors import ConfigError, caught, raise_all
 from swin_deploy.interrupts import import_torch
 
@@ -40,11 +40,8 @@ class PairType(click.ParamType[tuple[str, str]]):
     help="Compare B with A; repeatable. Names: eager, raw, onnx, fp16, bf16, int8, int8-cpu, "
     "engines like cpu-fp32, or an .onnx file. Default: eager with all that runs here.",
 )
-@click.option(
-    "--images",
-    type=PATH,
-    metavar="DIR",
-    help="A folder of photos. Without it INT8 is reported, not judged.",
+@source_option(
+    "--images", metavar="DIR", help="A folder of photos. Without it INT8 is reported, not judged."
 )
 @click.option("--limit", type=int, metavar="N", help="At most N of them. Default: all.")
 @click.option(
@@ -55,22 +52,16 @@ class PairType(click.ParamType[tuple[str, str]]):
     "both ends and 3 between, drawn anew every time.",
 )
 @click.option("--bisect", is_flag=True, help="Name the first tensor inside that leaves its floor.")
-@plot_option(
-    help="Draw error along the depth into an .svg or .png, with --bisect; needs the extra report."
+@file_option(
+    "--plot",
+    help="Draw error along the depth into an .svg or .png, with --bisect; needs the extra report.",
 )
-@click.option(
-    "--save",
-    type=FILE,
-    metavar="FILE",
-    help="Keep inputs and outputs in an .npz, for another machine.",
-)
-@click.option(
+@file_option("--save", help="Keep inputs and outputs in an .npz, for another machine.")
+@file_option(
     "--against",
-    type=FILE,
-    metavar="FILE",
     help="Compare what another machine saved with what this one gives for the same images.",
 )
-@report_option(help="The report. Default: RUN/checks.json.")
+@file_option("--out", help="The report. Default: RUN/checks.json.")
 @json_option
 def verify(plot: Path | None, as_json: bool, **options: Any) -> None:
     """Compare any two of eager, ONNX graphs and engines, and find where they part.

@@ -19,8 +19,9 @@ from swin_deploy.cli.options import (
     network_options,
     print_json,
     resolve_network,
+    source_option,
 )
-from swin_deploy.cli.types import PATH, REAL_FILE, FolderType
+from swin_deploy.cli.types import REAL_FILE, FolderType
 from swin_deploy.errors import caught
 from swin_deploy.networks import summarise
 from swin_deploy.preprocessing import Size
@@ -135,9 +136,7 @@ def _summary(dropped: tuple[str, ...]) -> str:
     metavar="DIR",
     help="The new run folder. Default: beside the old one, with the name of the checkpoint.",
 )
-@click.option(
-    "--images", type=PATH, metavar="DIR", help="Photos to verify on, beside seeded noise."
-)
+@source_option("--images", metavar="DIR", help="Photos to verify on, beside seeded noise.")
 @json_option
 def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_json: bool) -> None:
     """Put the weights of a fine-tuned checkpoint into an engine, in seconds.

@@ -79,11 +79,7 @@ def export_graph(
 
 
 def check_graph(path: Path) -> None:
-    """Run the ONNX checker, by path and with strict shape inference.
-
-    Raises:
-        SwinDeployError: As ``read_onnx``.
-    """
+    """Run the ONNX checker, by path and with strict shape inference."""
     read_onnx(path, infer=True)
 
 

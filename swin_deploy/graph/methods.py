@@ -4,5 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+from swin_deploy.errors import ConfigError
+
 CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "entropy", "mse")
+
+
+def require_method(method: str) -> None:
+    """Check a name, of whoever gives it.
+
+    Raises:
+        ConfigError: It is none of them.
+    """
+    if method not in CALIBRATION_METHODS:
+        raise ConfigError(
+            f"no calibration method {method!r}", f"one of {', '.join(CALIBRATION_METHODS)}"
+        )

@@ -26,12 +26,7 @@ from swin_deploy.run.finished import Engine, Run, require_run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refittable:
-    """An engine of a finished run whose weights can be replaced.
-
-    Attributes:
-        run: The run.
-        engine: Of it; its hash was compared.
-    """
+    """An engine of a finished run whose weights can be replaced; its hash was compared."""
 
     run: Run
     engine: Engine
@@ -117,7 +112,6 @@ def refit_engine(
     Raises:
         InputError: The weights make another graph than that of the engine.
         VerificationError: The refitted engine disagrees with eager PyTorch.
-        SwinDeployError: As ``run_export``.
     """
     return run_export(request, listener, lambda stages: [_adapt(s, engine) for s in stages])
 
@@ -135,7 +129,6 @@ def refit_request(
 
     Raises:
         ConfigError: The new run would lie over the old one.
-        InputError: As ``require_same_ends``.
     """
     run, built = engine.run, engine.engine
     folder = out or run.path.with_name(f"{run.path.name}-{source.path.stem}")

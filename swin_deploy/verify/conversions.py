@@ -90,9 +90,6 @@ def expected_scales(
         file: As of ``require_conversions``.
         method: Of the calibration.
         around: The precision of what is not quantised.
-
-    Raises:
-        VerificationError: As ``read_statistics``.
     """
     smallest = SMALLEST_SCALE[around]
     return {

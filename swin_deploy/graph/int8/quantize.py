@@ -75,7 +75,6 @@ def quantize_graph(
 
     Raises:
         InputError: An activation has no threshold, or the graph does not convert to FP16.
-        ConfigError: As of ``choose_places``.
     """
     model = ir.load(source)
     places = find_places(model.graph)
