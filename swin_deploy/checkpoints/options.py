@@ -30,7 +30,6 @@ class LoadOptions:
     Attributes:
         image_size: To run at; None for the size that it was trained for.
         window: To run with, which resizes what depends on it; None for that of the training.
-        ema: Take the exponential moving average of the weights.
         wanted: The network that the checkpoint has to be; None for what its tensors say.
         hints: What is said of it where it lies.
         rules: The fields of the semantics of ``wanted`` that go before those of its library.

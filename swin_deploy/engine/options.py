@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from swin_deploy.errors import ConfigError
 
 HardwareCompatible = Literal["none", "ampere_plus", "same_compute_capability"]
-HARDWARE_COMPATIBLE: tuple[HardwareCompatible, ...] = (
-    "none",
-    "ampere_plus",
-    "same_compute_capability",
-)
+HARDWARE_COMPATIBLE: tuple[HardwareCompatible, ...] = get_args(HardwareCompatible)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
