@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import read_config
 from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
@@ -26,6 +25,7 @@ from swin_deploy.graph.widen import round_every_result
 from swin_deploy.interface import LOGITS, OUTPUTS, Outputs
 from swin_deploy.model.build import build_model
 from swin_deploy.model.outputs import output_names, with_outputs
+from swin_deploy.pipeline.request import read_config
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.torch_eager import TorchRunner

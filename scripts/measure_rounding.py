@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from swin_deploy.config import read_config
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
@@ -26,6 +25,7 @@ from swin_deploy.export_form.forms import FORMS
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.networks import NetworkConfig
+from swin_deploy.pipeline.request import read_config
 from swin_deploy.variants import VARIANTS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -19,11 +19,12 @@ from typing import Any
 from PIL import Image
 
 from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import Int8Options, LoadOptions
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import SwinDeployError
+from swin_deploy.pipeline.request import Int8Options
 from swin_deploy.qat.request import QatRequest, Training
 from swin_deploy.qat.run import run_qat
 from swin_deploy.report.console import Progress

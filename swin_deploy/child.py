@@ -71,7 +71,6 @@ def run_reporting(
         **kwargs: Of ``function``.
 
     Raises:
-        ResourceError: As ``run_in_child``.
         SwinDeployError: What ``function`` itself raised.
     """
     return _run(function, log, timeout_s, heard, args, kwargs)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Bounds of numbers that people ask for: processes, threads, images at a time."""
+"""Bounds of numbers that people ask for: processes, threads, images at a time, seeds."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def wrong_counts(**counts: int | None) -> Iterator[ConfigError]:
     for name, value in counts.items():
         if value is not None and not 1 <= value <= _MOST[name]:
             yield ConfigError(f"{name} = {value} is not from 1 to {_MOST[name]}")
+
+
+def wrong_seed(seed: int) -> Iterator[ConfigError]:
+    """An error for a seed that PyTorch, numpy and all others do not take alike."""
+    if not 0 <= seed < 2**31:
+        yield ConfigError(f"seed {seed} is not from 0 to {2**31 - 1}")

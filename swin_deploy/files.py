@@ -138,11 +138,7 @@ class Recorded:
 
 
 def read_bytes(source: Path | Recorded) -> bytes:
-    """The content of a file; of a recorded one, the bytes that were recorded.
-
-    Raises:
-        SwinDeployError: As ``Recorded.read``.
-    """
+    """The content of a file; of a recorded one, the bytes that were recorded."""
     return source.read() if isinstance(source, Recorded) else read_plain(source)
 
 

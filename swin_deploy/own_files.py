@@ -145,7 +145,6 @@ def lock_own(
 
     Raises:
         BusyError: Another process holds it; names it as far as it has said who it is.
-        UnsafeError: As ``open_own``.
     """
     with os.fdopen(
         _hold(path, what, hint, wait_s), "r+", encoding="utf-8", errors="replace"

@@ -25,10 +25,11 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.make import BundleRequest, make_bundle
 from swin_deploy.checkpoints.authors import TIMM
 from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import ExportRequest, Int8Options, LoadOptions, read_config
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
+from swin_deploy.pipeline.request import ExportRequest, Int8Options, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.runners.cuda import device_problem

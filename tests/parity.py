@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
-from swin_deploy.config import LoadOptions
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import model_from_tensors
 from swin_deploy.preprocessing import Size

@@ -13,20 +13,20 @@ import pytest
 
 from conftest import POCKET, Silent
 from swin_deploy.batches import BatchRange
-from swin_deploy.build_options import BuilderSettings, BuildOptions
 from swin_deploy.child import run_reporting
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest
 from swin_deploy.engine import build, timing_cache
 from swin_deploy.engine.build import build_engine, effective_options, with_cache_file
 from swin_deploy.engine.build_record import BuildRecord, Progress
 from swin_deploy.engine.fingerprint import Fingerprint
+from swin_deploy.engine.options import BuilderSettings, BuildOptions
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.timing_cache import cache_file, default_folder, read_cache, write_cache
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, ResourceError
 from swin_deploy.own_files import lock_own
 from swin_deploy.pipeline.engines import engine_spec
 from swin_deploy.pipeline.plan import make_plan
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 
 BATCH = BatchRange(low=1, high=4)

@@ -19,12 +19,12 @@ import onnx_ir as ir
 import pytest
 
 from conftest import POCKET
-from swin_deploy.config import CALIBRATION_METHODS
 from swin_deploy.data.calibration import find_calibration, read_batches
 from swin_deploy.errors import InputError
 from swin_deploy.graph import calibrate
 from swin_deploy.graph.calibrate import collect_statistics
 from swin_deploy.graph.calibration_cache import SCHEMA_VERSION
+from swin_deploy.graph.methods import CALIBRATION_METHODS
 from swin_deploy.graph.tensor_statistics import TensorStatistics, measure_tensor
 from swin_deploy.pipeline.run import RunResult
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from conftest import POCKET
 from swin_deploy.checkpoints.files import read_tensors
 from swin_deploy.checkpoints.load import load_checkpoint
-from swin_deploy.config import LoadOptions
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.model.build import build_model
 from torch_files import BOTH, rewrite, save

@@ -18,13 +18,14 @@ from published import save_transformers
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.hub import resolve_source
 from swin_deploy.checkpoints.load import load_checkpoint
+from swin_deploy.checkpoints.options import Hints, LoadOptions
 from swin_deploy.checkpoints.resolve import load_source, resolve_variant
 from swin_deploy.checkpoints.source import Source, with_hints
-from swin_deploy.config import ExportRequest, Hints, LoadOptions
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.interface import Head, Interface
 from swin_deploy.metrics import softmax
 from swin_deploy.model.build import build_model
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.runtime.prediction import to_prediction
 from swin_deploy.variants import VARIANTS
 from torch_files import save

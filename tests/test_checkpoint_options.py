@@ -18,13 +18,14 @@ from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.authors import TIMM
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
+from swin_deploy.checkpoints.options import Hints, LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import ExportRequest, Hints, LoadOptions, read_config
 from swin_deploy.errors import InputError
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model, model_from_tensors
 from swin_deploy.model.windows import relative_position_index
+from swin_deploy.pipeline.request import ExportRequest, read_config
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.variants import VARIANTS, Variant
 from swin_deploy.verify import FLOORS_DB

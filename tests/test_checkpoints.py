@@ -18,10 +18,10 @@ from torch import Tensor
 
 from conftest import POCKET, Silent
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import LoadOptions
 from swin_deploy.errors import InputError, SwinDeployError, UnsafeError
 from swin_deploy.model.build import build_model
 from swin_deploy.variants import VARIANTS

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from swin_deploy.bench.run import BenchRequest
+from swin_deploy.bundle.make import BundleRequest
 from swin_deploy.cli import main as cli
+from swin_deploy.cost.report import CostRequest
+from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.targets import TARGETS, find_target
+from swin_deploy.evaluate.request import EvaluateRequest
 from swin_deploy.installed import package_version
+from swin_deploy.interface import Interface
+from swin_deploy.pipeline.request import ExportOptions, Int8Options
 from swin_deploy.pipeline.run import RunResult
+from swin_deploy.qat.request import QatOptions, Training
 from swin_deploy.runners.cuda import device_problem
+from swin_deploy.scaling.request import ScalingRequest
+from swin_deploy.sensitivity.request import SensitivityRequest
+from swin_deploy.verify.request import VerifyRequest
 
 
 @pytest.mark.fault(34)
@@ -41,7 +53,7 @@ def test_a_bug_of_ours_keeps_its_traceback_and_is_still_an_object(
     def broken(name: str) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("swin_deploy.cli.types.find_variant", broken)
+    monkeypatch.setattr("swin_deploy.cli.options.find_variant", broken)
     with pytest.raises(ZeroDivisionError):
         cli.run(["export", "--variant", "swin_t", "--json"])
     error = json.loads(capsys.readouterr().out)["error"]
@@ -208,3 +220,36 @@ def test_every_command_has_help_with_an_example(
 ) -> None:
     assert cli.run([*command.split(), "--help"]) == 0
     assert f"swin-deploy {command or 'export'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "request_class", "records"),
+    [
+        ("bench", BenchRequest, {}),
+        ("bundle", BundleRequest, {}),
+        ("cost", CostRequest, {}),
+        ("evaluate", EvaluateRequest, {}),
+        (
+            "export",
+            ExportOptions,
+            {"interface": Interface, "int8": Int8Options, "build": BuildOptions},
+        ),
+        ("qat", QatOptions, {"int8": Int8Options, "training": Training}),
+        ("scaling", ScalingRequest, {}),
+        ("sensitivity", SensitivityRequest, {}),
+        ("verify", VerifyRequest, {}),
+    ],
+)
+def test_what_a_command_hands_on_are_fields_of_its_request(
+    name: str, request_class: type, records: dict[str, type]
+) -> None:
+    """No type checker sees that."""
+    command = cli.main.commands[name]
+    assert command.callback is not None
+    own = set(inspect.signature(command.callback).parameters)
+    known = {field.name for field in fields(request_class)} - set(records)
+    for record, kind in records.items():
+        known |= {f"{record}_{field.name}" for field in fields(kind)}
+    handed_on = {parameter.name for parameter in command.params} - own
+    assert handed_on
+    assert handed_on <= known

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import CIFAR, POCKET
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import ExportRequest, read_config
 from swin_deploy.errors import ConfigError
+from swin_deploy.pipeline.request import ExportRequest, Int8Options, read_config
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -119,3 +120,17 @@ def test_a_request_is_checked_before_any_work(tmp_path: Path) -> None:
         ExportRequest(variant=POCKET, out=tmp_path, seed=-1)
     with pytest.raises(ConfigError, match="image height 65"):
         ExportRequest(variant=POCKET.with_image_size((65, 64)), out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"max_drop": 1.0}, "--max-drop is of labelled images"),
+        ({"max_drop": 101.0, "labelled": Path("photos")}, "from 0 to 100"),
+        ({"method": "guess"}, "no calibration method 'guess'"),
+        ({"images": 0}, "calibration on 0 images"),
+    ],
+)
+def test_options_of_int8_that_mean_nothing_are_refused(given: dict[str, Any], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        Int8Options(**given)

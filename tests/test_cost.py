@@ -15,7 +15,6 @@ import pytest
 from conftest import POCKET_VIT, Silent
 from manifests import edit_manifest
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest
 from swin_deploy.cost import subject
 from swin_deploy.cost.subject import open_subjects
 from swin_deploy.engine.cost import cost_listing, diff_listings, kernel_lines
@@ -24,6 +23,7 @@ from swin_deploy.engine.graph_facts import GraphFacts, read_graph
 from swin_deploy.engine.listing import Listing, from_dict
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import read_json
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.run.finished import Run
 

@@ -12,8 +12,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from conftest import ROOT
-from swin_deploy.cli.completion import SHELLS
-from swin_deploy.cli.main import main
+from swin_deploy.cli.main import SHELLS, main
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import SwinDeployError
 from swin_deploy.variants import VARIANTS

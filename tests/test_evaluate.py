@@ -27,10 +27,10 @@ from conftest import TRAINED, Silent
 from killing import kill_a_process, run_script
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.data.sample import SampledImage
 from swin_deploy.errors import (
@@ -55,6 +55,7 @@ from swin_deploy.evaluate.worker import ShardWorker, Work, best_classes
 from swin_deploy.graph.dress import dress_graph
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import wilson_interval
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.report.evaluation_tables import draw_flips
 from swin_deploy.run.finished import require_run

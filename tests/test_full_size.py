@@ -10,11 +10,11 @@ import pytest
 from conftest import EVERY, FULL_SIZE, VITS, Silent
 from kernel_records import CASES, Case, compile_case, group_of, params, require_recorded
 from swin_deploy.batches import DRAWN, BatchRange
-from swin_deploy.config import ExportRequest
 from swin_deploy.cost.subject import open_subjects
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.networks import summarise
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 
 Export = Callable[[str, str], RunResult]

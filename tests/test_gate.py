@@ -21,10 +21,10 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.guide import write_guide
 from swin_deploy.bundle.source import never_run_note
 from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.data.pixels import FP32_INPUT
 from swin_deploy.engine.target import Target
@@ -33,6 +33,7 @@ from swin_deploy.errors import VerificationError
 from swin_deploy.files import sha256
 from swin_deploy.interface import Interface
 from swin_deploy.pipeline import engines, gate, stages
+from swin_deploy.pipeline.request import ExportRequest, Int8Options
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.pipeline.stages import Stage
 from swin_deploy.report.deployment import describe_stage

@@ -20,10 +20,10 @@ from gpu_check.report import Report, line_of
 from gpu_check.slots import verify_slots
 from gpu_check.speed import bench_lines, time_all
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import read_config
 from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
 from swin_deploy.graph.plain import Halved
 from swin_deploy.model.build import build_model
+from swin_deploy.pipeline.request import read_config
 from swin_deploy.runners.cuda import device_problem
 from swin_deploy.runners.torch_eager import TorchRunner
 

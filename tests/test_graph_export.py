@@ -99,7 +99,7 @@ def test_two_checkouts_give_the_same_bytes(tmp_path: Path, static_graph: Path) -
         "import swin_deploy; assert 'another place' in swin_deploy.__file__\n"
         "from pathlib import Path\n"
         "from conftest import POCKET\n"
-        "from swin_deploy.config import BatchRange\n"
+        "from swin_deploy.batches import BatchRange\n"
         "from swin_deploy.export_form.forms import FORMS\n"
         "from swin_deploy.export_form.freeze import freeze_swin\n"
         "from swin_deploy.graph.export import export_graph\n"

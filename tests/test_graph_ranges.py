@@ -12,12 +12,13 @@ import pytest
 from safetensors.torch import save_file
 
 from conftest import POCKET, Silent
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.graph import ranges
 from swin_deploy.graph.ranges import find_large, match_nodes, measure_peaks
 from swin_deploy.model.build import build_model
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.report.deployment import describe_stage
 

@@ -13,11 +13,11 @@ from onnx import numpy_helper
 from conftest import COSINE, Silent
 from damage import DAMAGES as DAMAGES_OF_FORM
 from swin_deploy.bench.subject import open_subject
-from swin_deploy.config import ExportRequest
 from swin_deploy.errors import EnvironmentMissingError, VerificationError
 from swin_deploy.graph.half import convert_to_half
 from swin_deploy.graph.structure import require_converted
 from swin_deploy.pipeline import stages
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.precisions import HALF_PRECISIONS, HalfPrecision
 

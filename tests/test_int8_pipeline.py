@@ -18,10 +18,10 @@ from conftest import TRAINED, Silent
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.engine.int8_check import products_not_in_int8
 from swin_deploy.engine.listing import from_dict
@@ -31,6 +31,7 @@ from swin_deploy.graph import calibrate
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.interface import Interface
 from swin_deploy.pipeline.int8 import int8_problems
+from swin_deploy.pipeline.request import ExportRequest, Int8Options
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.precisions import Precision
 from swin_deploy.report.console import show

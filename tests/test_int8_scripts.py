@@ -16,8 +16,8 @@ from quantisation.photos import STOCK, as_inputs, find_photos, photos_table, wri
 from quantisation.placements import NETWORKS, Pair
 from quantisation.speed import require_near, speed_table
 from quantisation.tried import TRIED
-from swin_deploy.config import CALIBRATION_METHODS
 from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
+from swin_deploy.graph.methods import CALIBRATION_METHODS
 from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.model.build import build_model
 from swin_deploy.runners.onnxruntime import open_session, session_options

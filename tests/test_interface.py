@@ -17,7 +17,6 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.best_classes import problem_of_classes
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.engine.graph_facts import read_graph
 from swin_deploy.errors import ConfigError, VerificationError
@@ -27,6 +26,7 @@ from swin_deploy.graph.export import read_ends
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import softmax
 from swin_deploy.model.load import load_model
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.precisions import Precision
 from swin_deploy.run.finished import require_run

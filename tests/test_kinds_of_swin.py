@@ -10,9 +10,9 @@ import pytest
 from conftest import COSINE, PADDED, PLAIN, Silent
 from damage import COSINE_DAMAGES, PADDED_DAMAGES
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import ExportRequest
 from swin_deploy.errors import VerificationError
 from swin_deploy.interface import Outputs
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.variants import Variant
 

@@ -18,9 +18,9 @@ from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.bench.subject import open_subject
 from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import ExportRequest, Int8Options, LoadOptions
 from swin_deploy.doctor import examine
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.open import open_engine
@@ -35,6 +35,7 @@ from swin_deploy.errors import (
 from swin_deploy.interface import Interface
 from swin_deploy.machine import integer_sums_saturate
 from swin_deploy.metrics import sqnr_db
+from swin_deploy.pipeline.request import ExportRequest, Int8Options
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.runners.openvino import OpenVinoRunner, compile_engine, runtime_settings

@@ -20,7 +20,6 @@ from damage import DAMAGES
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest
 from swin_deploy.engine.open import open_engine
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.errors import ConfigError, VerificationError
@@ -32,6 +31,7 @@ from swin_deploy.graph.simplify import simplify_graph
 from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.model.outputs import output_names, with_outputs
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.variants import Variant

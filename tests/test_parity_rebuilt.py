@@ -27,7 +27,7 @@ from parity import (
 )
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.load import load_checkpoint
-from swin_deploy.config import LoadOptions
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.errors import ConfigError
 from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS

@@ -20,7 +20,6 @@ import pytest
 from conftest import POCKET, ROOT, Silent
 from damage import DAMAGES
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import ExportRequest
 from swin_deploy.engine.target import Target
 from swin_deploy.errors import (
     ConfigError,
@@ -32,6 +31,7 @@ from swin_deploy.files import sha256
 from swin_deploy.graph import half, simplify
 from swin_deploy.pipeline import engines, stages
 from swin_deploy.pipeline.plan import make_plan
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.runners.cuda import device_problem
 from swin_deploy.verify import FLOORS_DB

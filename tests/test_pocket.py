@@ -18,9 +18,9 @@ from safetensors import safe_open
 import swin_deploy
 from conftest import ROOT, TRAINED, Silent
 from swin_deploy.batches import BatchRange
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import ConfigError, InputError
@@ -28,6 +28,7 @@ from swin_deploy.files import sha256
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import count_parameters
 from swin_deploy.model.load import load_model
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 

@@ -24,8 +24,8 @@ import swin_deploy.qat.run as run_module
 from conftest import OBLONG, POCKET, ROOT, Silent
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.load import load_checkpoint
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.cli.main import run as run_command
-from swin_deploy.config import Int8Options, LoadOptions
 from swin_deploy.errors import (
     BusyError,
     ConfigError,
@@ -41,6 +41,7 @@ from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE
 from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import build_model
 from swin_deploy.model.swin import SwinTransformer
+from swin_deploy.pipeline.request import Int8Options
 from swin_deploy.qat.data import find_labelled_photos
 from swin_deploy.qat.folder import open_folder
 from swin_deploy.qat.graphs import GraphMaker

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from conftest import POCKET, Silent
-from swin_deploy.config import ExportRequest
 from swin_deploy.engine.targets import TARGETS, auto_precisions
 from swin_deploy.errors import ConfigError
 from swin_deploy.pipeline import recommend as module
 from swin_deploy.pipeline.recommend import by_cost, by_measurement, recommend
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 
 

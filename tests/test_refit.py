@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 
 from conftest import POCKET, Silent
 from manifests import edit_manifest
-from swin_deploy.build_options import BuildOptions
 from swin_deploy.checkpoints.load import load_checkpoint
+from swin_deploy.checkpoints.options import Hints
 from swin_deploy.checkpoints.source import Facts, Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest, Hints
 from swin_deploy.engine.open import why_not_here
+from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.written import Written, written
 from swin_deploy.errors import (
@@ -34,6 +34,7 @@ from swin_deploy.graph.same import require_same_network
 from swin_deploy.model.build import build_model
 from swin_deploy.pipeline import refit
 from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.run.names import MANIFEST
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from conftest import COSINE, POCKET, Silent
 from damage import DAMAGES
 from swin_deploy.batches import BatchRange
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.errors import VerificationError
 from swin_deploy.interface import Interface
@@ -24,6 +24,7 @@ from swin_deploy.judge import FLOORS
 from swin_deploy.model.build import build_model
 from swin_deploy.model.outputs import with_outputs
 from swin_deploy.pipeline import rounding
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.variants import Variant
 

@@ -25,10 +25,10 @@ import swin_deploy
 from conftest import TRAINED, Silent
 from manifests import edit_manifest
 from swin_deploy.batches import BatchRange
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import ConfigError, FileAccessError, InputError
@@ -44,6 +44,7 @@ from swin_deploy.graph.int8.sensitivity import (
     run_logits,
 )
 from swin_deploy.metrics import mean_sqnr_db, sqnr_db, wilson_interval
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.records import decode
 from swin_deploy.report.plots import plot_sensitivity

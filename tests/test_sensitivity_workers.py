@@ -15,14 +15,15 @@ from conftest import TRAINED, Silent
 from killing import kill_a_process, run_script
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.bundled import bundled_weights
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.data.sample import find_sample
 from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.int8.sensitivity import Probe
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.run.finished import Run
 from swin_deploy.sensitivity.request import SensitivityRequest

@@ -16,11 +16,11 @@ from PIL import Image
 from conftest import Silent
 from published import PRETRAINED, PROCESSOR, TIMM, TINY, edit, save_timm, save_transformers
 from swin_deploy.checkpoints.hub import resolve_source
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import load_source, resolve_variant
 from swin_deploy.checkpoints.sidecar import read_sidecars
 from swin_deploy.checkpoints.sidecar_json import crop_fraction
 from swin_deploy.checkpoints.source import Source, with_hints
-from swin_deploy.config import LoadOptions
 from swin_deploy.data.images import load_photo
 from swin_deploy.errors import InputError
 from swin_deploy.preprocessing import Preprocessing, Size

@@ -10,7 +10,6 @@ import pytest
 
 from conftest import POCKET, Silent
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import ExportRequest
 from swin_deploy.engine import targets
 from swin_deploy.engine.gpus import GPUS
 from swin_deploy.engine.here import Device, is_device, row_of
@@ -20,6 +19,7 @@ from swin_deploy.export_form.choice import CHOICE
 from swin_deploy.pipeline import plan
 from swin_deploy.pipeline.engines import target_notes
 from swin_deploy.pipeline.plan import make_plan
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import run_export
 
 LINUX, ARM = "linux-x86_64", "linux-aarch64"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conftest import ROOT
-from swin_deploy.cli.targets import BATCHES, built_on
+from swin_deploy.cli.lists import BATCHES, built_on
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 

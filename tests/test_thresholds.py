@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.errors import ConfigError
 from swin_deploy.graph.magnitudes import MOST_BINS, bin_edges, count_magnitudes
+from swin_deploy.graph.methods import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.graph.tensor_statistics import describe_dead, measure_tensor
 from swin_deploy.graph.thresholds import SMALLEST_THRESHOLD
 

@@ -18,7 +18,6 @@ from onnx import numpy_helper
 from conftest import COSINE, PADDED, POCKET, POCKET_VIT, Silent
 from swin_deploy.batches import BatchRange
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import FileAccessError, InputError, UnsafeError
 from swin_deploy.export_form.choice import FormName
@@ -30,6 +29,7 @@ from swin_deploy.model.build import build_model
 from swin_deploy.model.load import load_model
 from swin_deploy.model.outputs import output_names, with_outputs
 from swin_deploy.networks import family_of
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.precisions import Precision
 from swin_deploy.report.plots import plot_depth

@@ -15,7 +15,6 @@ from conftest import POCKET_VIT, Silent
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.cli import main as cli
-from swin_deploy.config import ExportRequest
 from swin_deploy.errors import ConfigError, VerificationError
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.half import KNOWN_OPERATORS
@@ -23,6 +22,7 @@ from swin_deploy.metrics import sqnr_db
 from swin_deploy.model.build import build_model
 from swin_deploy.model.vit import VisionTransformer
 from swin_deploy.networks import FAMILIES, family_of
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.records import decode
 from swin_deploy.variants import VARIANTS, Variant

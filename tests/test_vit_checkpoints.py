@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from conftest import Silent
 from swin_deploy.checkpoints.hub import resolve_source
 from swin_deploy.checkpoints.load import load_checkpoint
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source, with_hints
 from swin_deploy.cli import main as cli
-from swin_deploy.config import LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.model.build import build_model
 from swin_deploy.variants import VARIANTS, VIT_PREPROCESSING, Variant

@@ -11,8 +11,8 @@ from typing import Any
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.authors import TIMM
-from swin_deploy.config import read_config
 from swin_deploy.narrow import of_kind
+from swin_deploy.pipeline.request import read_config
 from swin_deploy.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).parent.parent.parent

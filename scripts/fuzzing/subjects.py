@@ -17,7 +17,7 @@ from fuzzing.records import RECORDS
 from fuzzing.subject import Subject, binary, both, text
 from swin_deploy.batches import ONE_IMAGE
 from swin_deploy.checkpoints.load import load_checkpoint
-from swin_deploy.config import LoadOptions, read_config
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.data.arrays import find_images
 from swin_deploy.data.images import load_photo
 from swin_deploy.engine.graph_facts import profile_of, read_graph
@@ -26,6 +26,7 @@ from swin_deploy.geometry import stage_geometry
 from swin_deploy.graph.dress import read_image_input
 from swin_deploy.graph.export import check_graph, read_outputs
 from swin_deploy.model.build import build_model
+from swin_deploy.pipeline.request import read_config
 from swin_deploy.preprocessing import Preprocessing
 
 CONFIG = b"""image_size = 32

@@ -92,7 +92,7 @@ def _wanted(options: argparse.Namespace) -> Iterator[tuple[str, Any, BatchRange]
 def _import_parts(network: str) -> tuple[str, dict[str, Any], Any]:
     """Everything that is not device-grade, so that its absence is a line of the report."""
     from gpu_check import candidates, graphs, speed
-    from swin_deploy.config import read_config
+    from swin_deploy.pipeline.request import read_config
     from swin_deploy.variants import find_variant
 
     path = Path(network)

@@ -21,11 +21,11 @@ from quantisation.graphs import (
     write_simplified,
 )
 from quantisation.runtimes import Call, on_onnxruntime, on_openvino, run_each
-from swin_deploy.config import CALIBRATION_METHODS
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.graph.methods import CALIBRATION_METHODS
 from swin_deploy.metrics import FloatArray, sqnr_db, wilson_interval
 from swin_deploy.model.load import load_model
 from swin_deploy.variants import VARIANTS

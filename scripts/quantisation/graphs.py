@@ -10,7 +10,6 @@ import numpy as np
 from torch import nn
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import CalibrationMethod
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.calibrate import collect_statistics
@@ -18,6 +17,7 @@ from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
 from swin_deploy.graph.int8.quantize import quantize_graph, tensors_to_calibrate
 from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.graph.methods import CalibrationMethod
 from swin_deploy.graph.simplify import simplify_graph
 from swin_deploy.graph.tensor_statistics import TensorStatistics
 from swin_deploy.graph.widen import round_every_result

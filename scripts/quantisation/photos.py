@@ -22,10 +22,10 @@ from quantisation.graphs import (
     write_simplified,
 )
 from quantisation.runtimes import on_onnxruntime, run_each
-from swin_deploy.config import CALIBRATION_METHODS
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.inputs import list_photos
 from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.graph.methods import CALIBRATION_METHODS
 from swin_deploy.graph.plain import export_plainly
 from swin_deploy.graph.simplify import simplify_graph
 from swin_deploy.metrics import FloatArray, sqnr_db, top1_agreement

@@ -36,19 +36,13 @@ _EARLIER = ("measurements", "rounds")  # what reports have that do not say their
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchRequest:
-    """What to measure.
+    """What to measure; fields are the options of ``bench``, here what its help does not say.
 
     Attributes:
-        engine: A run folder, a file in one, or an ONNX file.
-        batches: Batch sizes; None for those that the run was exported for.
-        rounds: Turns per runner and batch.
-        baselines: What to measure it against; eager FP32 is always there.
-        threads: On the CPU, for every runner alike; None for one per usable core.
-        variant: The network of an ONNX file that belongs to no run.
-        provider: The execution provider that an ONNX file runs on, in full or short.
-
-    Raises:
-        ConfigError: A setting means nothing.
+        batches: None for those that the run was exported for.
+        baselines: Eager FP32 is always there.
+        threads: For every runner alike; None for one per usable core.
+        provider: In full or short.
     """
 
     engine: Path
@@ -75,9 +69,6 @@ def bench_engine(request: BenchRequest, progress: Callable[[str], None]) -> dict
 
     Returns:
         The JSON object of ``bench --json``.
-
-    Raises:
-        SwinDeployError: As ``open_subject`` and ``run_bench``.
     """
     threads = request.threads or len(os.sched_getaffinity(0))
     subject = open_subject(request.engine, threads, request.variant, request.provider)

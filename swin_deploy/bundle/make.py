@@ -54,16 +54,12 @@ PROGRAM, GUIDE = "swin.pyz", "README.md"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleRequest:
-    """What shall be shipped.
+    """What shall be shipped; fields are the options of ``bundle``.
 
     Attributes:
-        run: The folder of a finished run.
-        target: What engines will be built for, on the device.
-        out: The archive; None for NETWORK-TARGET.zip beside the run.
-        precisions: Of the graphs; None for all that the run has for this target.
-        calibration: Where the images lie that INT8 was calibrated on.
+        out: None for NETWORK-TARGET.zip beside the run.
+        precisions: None for all that the run has for this target.
         sign: A PEM file with an Ed25519 private key; None to leave it unsigned.
-        allow_random: Ship random weights.
     """
 
     run: Path
@@ -81,15 +77,9 @@ class Bundle:
 
     Attributes:
         path: The zip file.
-        sha256: Of it.
-        size_bytes: Of it.
-        network: Name of the network.
-        target: As asked for.
-        precisions: Of the graphs in it.
         notes: What has to be known of it.
         bundle_sha256: Of its ``bundle.json``, which names the hash of every other file.
         files: Names of all files in it.
-        signed: Whether it carries a signature.
     """
 
     path: Path
@@ -120,7 +110,6 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
         UnsafeError: A file of the run was changed.
         VerificationError: A graph is not the FP32 graph in its precision.
         FileAccessError: The archive exists.
-        SwinDeployError: As ``require_run``, ``make_references`` and ``read_private_key``.
     """
     raise_all(_missing(request))
     run, target = require_run(request.run), find_target(request.target)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.config import Hints
+from swin_deploy.checkpoints.options import Hints
 from swin_deploy.errors import InputError
 from swin_deploy.model.windows import relative_position_index
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.checkpoints.dialect import Tensors
-from swin_deploy.config import LoadOptions
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.model.build import find_misfits, make_network
 from swin_deploy.networks import NetworkConfig

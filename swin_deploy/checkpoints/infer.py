@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from swin_deploy.architecture import SwinConfig
-from swin_deploy.config import Hints
+from swin_deploy.checkpoints.options import Hints
 from swin_deploy.errors import InputError
 from swin_deploy.preprocessing import Size
 from swin_deploy.variants import VARIANTS

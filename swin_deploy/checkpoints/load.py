@@ -16,8 +16,8 @@ from swin_deploy.checkpoints.dialects import detect_dialect
 from swin_deploy.checkpoints.files import read_tensors
 from swin_deploy.checkpoints.infer import as_asked, infer_config
 from swin_deploy.checkpoints.infer_vit import infer_vit
+from swin_deploy.checkpoints.options import Hints, LoadOptions
 from swin_deploy.checkpoints.resize import resize_windows
-from swin_deploy.config import Hints, LoadOptions
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.geometry import stage_geometry
 from swin_deploy.networks import NetworkConfig

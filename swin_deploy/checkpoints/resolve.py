@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from swin_deploy.checkpoints.load import Checkpoint, load_checkpoint
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.source import Facts, Listener, Source
-from swin_deploy.config import LoadOptions
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.networks import NetworkConfig
 from swin_deploy.preprocessing import Preprocessing, Size
@@ -55,11 +55,6 @@ def resolve_variant(
             checkpoint.
         options: From ``with_hints``.
         listener: Hears what was taken from beside the weights.
-
-    Raises:
-        InputError: As ``load_source``.
-        ConfigError: The same.
-        UnsafeError: The same.
     """
     checkpoint = load_source(source, options)
     config, preprocessing = checkpoint.config, source.preprocessing

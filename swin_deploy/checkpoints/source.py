@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from swin_deploy.config import Hints, LoadOptions
+from swin_deploy.checkpoints.options import Hints, LoadOptions
 from swin_deploy.errors import InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.interface import Head

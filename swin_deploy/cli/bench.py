@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from swin_deploy.bench.names import BASELINES, Baseline
-from swin_deploy.cli.types import (
-    FiniteType,
-    ListType,
-    PathType,
-    complete_list,
-    json_option,
-    network_options,
-    resolve_network,
-)
-
-
-class BaselinesType(click.ParamType[tuple[Baseline, ...]]):
-    """Some of ``BASELINES``, or "all"."""
-
-    name = "baselines"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """The baselines that may follow the last comma."""
-        return complete_list((*BASELINES, *([] if "," in incomplete else ["all"])), incomplete)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Baseline, ...]:
-        if value == "all":
-            return BASELINES
-        found = ListType(_to_baseline, ",".join(BASELINES)).convert(value, param, ctx)
-        return tuple(found)
-
-
-def _to_baseline(text: str) -> Baseline:
-    return BASELINES[BASELINES.index(cast(Baseline, text))]
+from swin_deploy.bench.names import BASELINES
+from swin_deploy.cli.options import json_option, network_options, print_json, resolve_network
+from swin_deploy.cli.types import PATH, FiniteType, ListType, NamesType
+from swin_deploy.narrow import present
 
 
 @click.command()
-@click.argument("path", type=PathType(path_type=Path), metavar="[PATH]", required=False)
+@click.argument("path", type=PATH, metavar="[PATH]", required=False)
 @click.option(
     "--engine",
-    type=PathType(path_type=Path),
+    type=PATH,
     metavar="PATH",
     help="The same: a run folder, an engine or graph in one, or an ONNX file.",
 )
@@ -62,7 +30,7 @@ def _to_baseline(text: str) -> Baseline:
 @click.option("--rounds", default=20, show_default=True, help="Turns per runner and batch.")
 @click.option(
     "--baselines",
-    type=BaselinesType(),
+    type=NamesType(BASELINES, "all", BASELINES),
     default="eager",
     show_default=True,
     metavar="LIST",
@@ -88,15 +56,11 @@ def _to_baseline(text: str) -> Baseline:
 def bench(
     path: Path | None,
     engine: Path | None,
-    batches: tuple[int, ...] | None,
-    rounds: int,
-    baselines: tuple[Baseline, ...],
-    fail_below: float | None,
-    threads: int | None,
-    provider: str,
     variant: str | None,
     config: Path | None,
+    fail_below: float | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure latency and throughput beside the eager PyTorch network.
 
@@ -116,19 +80,12 @@ def bench(
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.measured_tables import bench_summary
 
-    request = BenchRequest(
-        engine=engine or cast(Path, path),
-        batches=batches,
-        rounds=rounds,
-        baselines=baselines,
-        threads=threads,
-        variant=resolve_network(variant, config),
-        provider=provider,
-    )
+    options["variant"] = resolve_network(variant, config)
+    request = BenchRequest(engine=present(engine or path), **options)
     with Progress().shown() as progress:
         report = bench_engine(request, progress.started)
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        print_json(report)
     else:
         show(bench_summary(report))
     if fail_below is not None:

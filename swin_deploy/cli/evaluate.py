@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import click
 
-from swin_deploy.cli.types import (
-    PathType,
+from swin_deploy.cli.options import (
+    file_option,
     json_option,
     network_options,
+    print_json,
     resolve_network,
+    source_option,
     worker_options,
 )
+from swin_deploy.cli.types import FILE, FOLDER, PATH
 from swin_deploy.errors import caught, raise_all
 from swin_deploy.files import require_outside
 from swin_deploy.interrupts import import_torch
 
 
 @click.command()
-@click.argument(
-    "artifacts", nargs=-1, required=True, type=PathType(path_type=Path), metavar="ARTIFACT..."
-)
-@click.option(
+@click.argument("artifacts", nargs=-1, required=True, type=PATH, metavar="ARTIFACT...")
+@source_option(
     "--data",
-    type=PathType(path_type=Path),
     required=True,
     metavar="SRC",
     help="Labelled photos: class folders, or a text list of paths and labels.",
 )
 @click.option(
     "--labels",
-    type=PathType(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="LIST",
     help="Photos in the folder --data with their labels, one a line.",
 )
-@click.option(
-    "--class-map",
-    type=PathType(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="What labels are called, by class: LOC_synset_mapping.txt, for example.",
+@file_option(
+    "--class-map", help="What labels are called, by class: LOC_synset_mapping.txt, for example."
 )
 @click.option("--sorted-folders", is_flag=True, help="Class folders count in sorted order.")
 @click.option("--eager", is_flag=True, help="The eager network of the first run too, before all.")
@@ -49,38 +46,17 @@ from swin_deploy.interrupts import import_torch
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that sample.")
 @click.option("--batch", type=int, default=16, show_default=True, help="Images at a time.")
 @worker_options
-@click.option(
-    "--out",
-    type=PathType(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The report. Default: evaluate.json in the first run.",
-)
+@file_option("--out", help="The report. Default: evaluate.json in the first run.")
 @click.option(
     "--flips",
-    type=PathType(path_type=Path, file_okay=False),
+    type=FOLDER,
     metavar="DIR",
     help="Draw the images that artifacts disagree on into PNG files there.",
 )
 @network_options
 @json_option
 def evaluate(
-    artifacts: tuple[Path, ...],
-    data: Path,
-    labels: Path | None,
-    class_map: Path | None,
-    sorted_folders: bool,
-    eager: bool,
-    limit: int | None,
-    seed: int,
-    batch: int,
-    threads: int,
-    workers: int | None,
-    ray: str | None,
-    out: Path | None,
-    flips: Path | None,
-    variant: str | None,
-    config: Path | None,
-    as_json: bool,
+    variant: str | None, config: Path | None, flips: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Measure top-1 and top-5 of engines, graphs and the eager network on the same photos.
 
@@ -99,31 +75,16 @@ def evaluate(
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.evaluation_tables import draw_flips, evaluation_summary
 
-    request = EvaluateRequest(
-        artifacts=artifacts,
-        data=data,
-        labels=labels,
-        class_map=class_map,
-        sorted_folders=sorted_folders,
-        eager=eager,
-        limit=limit,
-        seed=seed,
-        batch=batch,
-        threads=threads,
-        workers=workers,
-        ray=ray,
-        variant=resolve_network(variant, config),
-        out=out,
-    )
-    apart = caught(require_outside, flips, data, "--flips with a folder elsewhere")
+    request = EvaluateRequest(variant=resolve_network(variant, config), **options)
+    apart = caught(require_outside, flips, request.data, "--flips with a folder elsewhere")
     raise_all(chain(request.missing(), apart))
-    if eager:
+    if request.eager:
         import_torch()
     with Progress().shown() as progress:
         report = evaluate_artifacts(request, progress.started, progress.note)
         sheets = [] if flips is None else draw_flips(report, flips)
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        print_json(report)
         return
     show(evaluation_summary(report))
     for sheet in sheets:

@@ -6,27 +6,24 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import get_completion_class
 
 import swin_deploy
 from swin_deploy.cli.bench import bench
-from swin_deploy.cli.bundle import bundle
-from swin_deploy.cli.completion import completion
-from swin_deploy.cli.cost import cost
-from swin_deploy.cli.doctor import doctor
+from swin_deploy.cli.device import bundle, predict
 from swin_deploy.cli.evaluate import evaluate
 from swin_deploy.cli.export import export
-from swin_deploy.cli.inspect import inspect
-from swin_deploy.cli.predict import predict
+from swin_deploy.cli.lists import doctor, targets, variants
 from swin_deploy.cli.qat import qat
-from swin_deploy.cli.refit import refit
-from swin_deploy.cli.report import report
-from swin_deploy.cli.scaling import scaling
-from swin_deploy.cli.sensitivity import sensitivity
-from swin_deploy.cli.targets import targets
-from swin_deploy.cli.variants import variants
+from swin_deploy.cli.reports import cost, report
+from swin_deploy.cli.studies import scaling, sensitivity
 from swin_deploy.cli.verify import verify
+from swin_deploy.cli.weights import inspect, refit
 from swin_deploy.errors import SwinDeployError, UsageError
+from swin_deploy.narrow import present
 from swin_deploy.outcome import leave, run_command
+
+SHELLS = ("bash", "zsh", "fish")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,10 +55,24 @@ _COMMANDS = (
     variants,
     targets,
     doctor,
-    completion,
 )
 for _command in _COMMANDS:
     main.add_command(_command)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the completion script for SHELL.
+
+    \b
+        eval "$(swin-deploy completion bash)"
+        swin-deploy completion fish | source
+
+    Put that line into the shell's start-up file to keep it.
+    """
+    kind = present(get_completion_class(shell))  # click has one for each of SHELLS
+    click.echo(kind(main, {}, "swin-deploy", "_SWIN_DEPLOY_COMPLETE").source())
 
 
 def entry() -> None:

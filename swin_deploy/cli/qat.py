@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
-from swin_deploy.batches import BatchRange
-from swin_deploy.cli.types import (
-    BatchType,
-    FiniteType,
-    FolderType,
-    ImageType,
-    ListType,
-    PathType,
+from swin_deploy.cli.options import (
+    batch_option,
+    fetch_network,
+    image_option,
+    int8_also_option,
+    int8_keep_option,
     json_option,
+    kind_option,
     load_options,
+    load_options_of,
+    nested,
     network_options,
+    print_json,
     resolve_network,
+    source_option,
+    wait_option,
 )
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod, Int8Options, values_of
-from swin_deploy.errors import caught, raise_all
+from swin_deploy.cli.types import FiniteType, FolderType
+from swin_deploy.graph.methods import CALIBRATION_METHODS
+from swin_deploy.pipeline.request import Int8Options, values_of
 from swin_deploy.preprocessing import Size
 
 
@@ -36,31 +39,24 @@ from swin_deploy.preprocessing import Size
     help="The trained network, as export takes it: a file or folder, bundled, hf:..., timm:... or "
     "torchvision:...",
 )
-@click.option("--image", type=ImageType(), metavar="SIZE", help="As of export.")
+@image_option(help="As of export.")
 @load_options
-@click.option(
+@source_option(
     "--data",
-    type=PathType(path_type=Path),
     required=True,
-    metavar="SOURCE",
     help="Photos to train on, with their classes: a folder for each, or a text file with a path "
     "and a label a line, as of sensitivity --labelled.",
 )
-@click.option(
-    "--val",
-    type=PathType(path_type=Path),
-    metavar="SOURCE",
-    help="Other photos, likewise, to measure the accuracy on before and after.",
-)
-@click.option(
+@source_option("--val", help="Other photos, likewise, to measure the accuracy on before and after.")
+@source_option(
     "--calibration",
-    type=PathType(path_type=Path),
+    "int8_calibration",
     required=True,
-    metavar="SOURCE",
     help="Images that ranges are taken from, as of export.",
 )
 @click.option(
     "--calibration-images",
+    "int8_images",
     type=click.IntRange(min=1),
     default=Int8Options().images,
     show_default=True,
@@ -68,68 +64,55 @@ from swin_deploy.preprocessing import Size
     help="Take at most so many of them.",
 )
 @click.option(
-    "--calibration-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of which."
+    "--calibration-seed",
+    "int8_seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of which.",
 )
 @click.option(
     "--calibration-method",
+    "int8_method",
     type=click.Choice(CALIBRATION_METHODS),
     default=Int8Options().method,
     show_default=True,
     help="How ranges are found.",
 )
+@int8_keep_option(help="Products and attentions that are not quantised, by name or pattern.")
+@int8_also_option(help="Quantise the patch embedding or the head as well; repeatable.")
+@kind_option(help="Runtime that the graph is for.")
+@batch_option(help="Batch size of the graphs.")
 @click.option(
-    "--int8-keep",
-    type=ListType(str, "*.mlp.fc2"),
-    default=(),
-    metavar="LIST",
-    help="Products and attentions that are not quantised, by name or pattern.",
+    "--epochs", "training_epochs", default=3, show_default=True, help="Times through all photos."
 )
-@click.option(
-    "--int8-also",
-    type=click.Choice(["embed", "head"]),
-    multiple=True,
-    help="Quantise the patch embedding or the head as well; repeatable.",
-)
-@click.option(
-    "--kind",
-    type=click.Choice(["tensorrt", "onnxruntime"]),
-    default="tensorrt",
-    show_default=True,
-    help="Runtime that the graph is for.",
-)
-@click.option(
-    "--batch",
-    type=BatchType(),
-    default="1",
-    show_default=True,
-    metavar="N|LOW:HIGH",
-    help="Batch size of the graphs.",
-)
-@click.option("--epochs", default=3, show_default=True, help="Times through all photos.")
 @click.option(
     "--lr",
-    "rate",
+    "training_rate",
     type=FiniteType(),
     default=1e-5,
     show_default=True,
     help="Learning rate at the start, of AdamW.",
 )
-@click.option("--batch-size", default=64, show_default=True, help="Photos of a training step.")
+@click.option(
+    "--batch-size",
+    "training_batch",
+    default=64,
+    show_default=True,
+    help="Photos of a training step.",
+)
 @click.option(
     "--distil/--no-distil",
+    "training_distil",
     default=True,
     show_default=True,
     help="Learn from the logits of the network as it was, too.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the order of the photos.")
-@click.option("--out", type=FolderType(), required=True, metavar="DIR", help="For the results.")
 @click.option(
-    "--wait",
-    type=FiniteType(),
-    default=0.0,
-    metavar="SECONDS",
-    help="Wait so long for another process that writes there.",
+    "--seed", "training_seed", default=0, show_default=True, help="Of the order of the photos."
 )
+@click.option("--out", type=FolderType(), required=True, metavar="DIR", help="For the results.")
+@wait_option(help="Wait so long for another process that writes there.")
 @json_option
 def qat(
     variant: str | None,
@@ -138,24 +121,8 @@ def qat(
     image: Size | None,
     window: int | None,
     ema: bool,
-    data: Path,
-    val: Path | None,
-    calibration: Path,
-    calibration_images: int,
-    calibration_seed: int,
-    calibration_method: CalibrationMethod,
-    int8_keep: tuple[str, ...],
-    int8_also: tuple[Literal["embed", "head"], ...],
-    kind: str,
-    batch: BatchRange,
-    epochs: int,
-    rate: float,
-    batch_size: int,
-    distil: bool,
-    seed: int,
-    out: Path,
-    wait: float,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Fine-tune a network for INT8, with the rounding of its INT8 graph in every step.
 
@@ -168,46 +135,20 @@ def qat(
     Writes the fine-tuned weights, their FP32 graph, and the INT8 graph that computes just what was
     trained, which is proved place by place. Killed, it goes on with the epoch that it was in.
     """
-    from swin_deploy.checkpoints.hub import require_source
-    from swin_deploy.cli.weights import fetch_network, load_options_of
     from swin_deploy.qat.request import QatOptions, QatRequest, Training
     from swin_deploy.report.console import Progress, show
 
     network = resolve_network(variant, config)
-    options = QatOptions(
-        data=data,
-        val=val,
-        int8=Int8Options(
-            calibration=calibration,
-            images=calibration_images,
-            seed=calibration_seed,
-            method=calibration_method,
-            keep=int8_keep,
-            also=int8_also,
-        ),
-        kind=kind,
-        batch=batch,
-        training=Training(epochs=epochs, rate=rate, batch=batch_size, distil=distil, seed=seed),
-        out=out,
-        wait_s=wait,
-    )
-    raise_all(chain(options.missing(), caught(require_source, weights, variant)))
+    asked = QatOptions(**nested(options, int8=Int8Options, training=Training))
     load = load_options_of(network, image, window, ema)
-    network, source, load = fetch_network(weights, variant, network, load)
+    _, said = fetch_network(weights, variant, network, load, asked.missing())
     from swin_deploy.qat.run import run_qat
     from swin_deploy.report.measured_tables import qat_summary
 
-    request = QatRequest(
-        variant=network,
-        weights=source.path,
-        load=load,
-        provenance=source.provenance,
-        labels=source.facts.labels,
-        **values_of(options),
-    )
+    request = QatRequest(**said, **values_of(asked))
     with Progress().shown() as progress:
         result = run_qat(request, progress)
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
     else:
         show(qat_summary(result))

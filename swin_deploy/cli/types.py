@@ -1,23 +1,18 @@
-"""What options accept, beyond click's own types, and options that several commands share."""
+"""What options accept, beyond click's own types."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 from click.shell_completion import CompletionItem
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import read_config
-from swin_deploy.errors import ConfigError
-from swin_deploy.precisions import PRECISIONS, Precision
 from swin_deploy.preprocessing import Size
-from swin_deploy.variants import VARIANTS, Variant, find_variant
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ImageType(click.ParamType[Size]):
@@ -123,34 +118,43 @@ def complete_list(names: Iterable[str], incomplete: str) -> list[CompletionItem]
     return [CompletionItem(before + comma + name) for name in names if name.startswith(start)]
 
 
-class PrecisionsType(click.ParamType[Any]):
-    """Some of ``PRECISIONS``, or "auto"."""
+class NamesType(ListType):
+    """Some of ``names``, separated by commas; or ``word`` alone, which becomes ``meaning``."""
 
-    name = "precisions"
+    def __init__(self, names: Sequence[str], word: str = "", meaning: Any = None) -> None:
+        super().__init__(lambda text: names[names.index(text)], ",".join(names), names)
+        self._word = word
+        self._meaning = meaning
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == self._word:
+            return self._meaning
+        return super().convert(value, param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """The precisions that may follow the last comma."""
-        return complete_list((*PRECISIONS, *([] if "," in incomplete else ["auto"])), incomplete)
+        """The names that may follow the last comma; the word only where there is none."""
+        alone = [self._word] if self._word and "," not in incomplete else []
+        return complete_list((*self._names, *alone), incomplete)
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> object:
-        if value == "auto":
+
+class BytesType(click.ParamType[int]):
+    """A number of bytes, as 2GiB, 512MiB or 1073741824."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
             return value
-        return ListType(to_precision, ",".join(PRECISIONS)).convert(value, param, ctx)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMG])iB)?", value.strip())
+        size = float(match[1]) * _UNITS[match[2] or ""] if match else 0
+        if not 0 < size < math.inf:
+            self.fail(f"{value!r:.80} is no size like 2GiB or 512MiB", param, ctx)
+        return int(size)
 
 
-def to_precision(text: str) -> Precision:
-    """One precision by name.
-
-    Raises:
-        ValueError: There is none of that name.
-    """
-    if text not in PRECISIONS:
-        raise ValueError(text)
-    return text
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def complete_from(
@@ -160,73 +164,7 @@ def complete_from(
     return lambda ctx, param, start: [name for name in names if name.startswith(start)]
 
 
-def network_options(function: F) -> F:
-    """Add ``--variant`` and ``--config``."""
-    for option in (
-        click.option(
-            "--config",
-            type=PathType(path_type=Path, dir_okay=False, exists=True),
-            help="TOML file that describes a network of your own.",
-        ),
-        click.option(
-            "--variant",
-            metavar="NAME",
-            shell_complete=complete_from(VARIANTS),
-            help="See: swin-deploy variants.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def resolve_network(
-    variant: str | None, config: Path | None, image: Size | None = None
-) -> Variant | None:
-    """The network that the options name; None if they name none.
-
-    Raises:
-        ConfigError: They name two, or one that does not exist.
-    """
-    if variant is not None and config is not None:
-        raise ConfigError("--variant and --config both name a network", "one of them")
-    if config is not None:
-        return read_config(config, image)
-    return None if variant is None else find_variant(variant).with_image_size(image)
-
-
-def load_options(function: F) -> F:
-    """Add ``--window`` and ``--ema``."""
-    for option in (
-        click.option("--ema", is_flag=True, help="Take the moving average of the weights."),
-        click.option(
-            "--window",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="Run with windows of N tokens; position biases are resized to that.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def worker_options(function: F) -> F:
-    """Add ``--threads``, ``--workers`` and ``--ray``."""
-    for option in (
-        click.option(
-            "--ray", metavar="ADDRESS", help='Spread over a Ray cluster; "local" starts one here.'
-        ),
-        click.option(
-            "--workers",
-            type=int,
-            metavar="N",
-            help="Processes. Default: 1; on Ray, all it has room for.",
-        ),
-        click.option(
-            "--threads", type=int, default=1, show_default=True, help="CPU threads of every worker."
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+PATH = PathType(path_type=Path)
+FILE = PathType(path_type=Path, dir_okay=False)
+FOLDER = PathType(path_type=Path, file_okay=False)
+REAL_FILE = PathType(path_type=Path, dir_okay=False, exists=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
-from swin_deploy.cli.types import ListType, PathType, json_option
+from swin_deploy.cli.options import file_option, json_option, print_json, source_option
+from swin_deploy.cli.types import PATH, ListType
 from swin_deploy.errors import ConfigError, caught, raise_all
 from swin_deploy.interrupts import import_torch
 
@@ -31,7 +31,7 @@ class PairType(click.ParamType[tuple[str, str]]):
 
 
 @click.command()
-@click.argument("run", type=PathType(path_type=Path), metavar="RUN")
+@click.argument("run", type=PATH, metavar="RUN")
 @click.option(
     "--between",
     type=PairType(),
@@ -40,11 +40,8 @@ class PairType(click.ParamType[tuple[str, str]]):
     help="Compare B with A; repeatable. Names: eager, raw, onnx, fp16, bf16, int8, int8-cpu, "
     "engines like cpu-fp32, or an .onnx file. Default: eager with all that runs here.",
 )
-@click.option(
-    "--images",
-    type=PathType(path_type=Path),
-    metavar="DIR",
-    help="A folder of photos. Without it INT8 is reported, not judged.",
+@source_option(
+    "--images", metavar="DIR", help="A folder of photos. Without it INT8 is reported, not judged."
 )
 @click.option("--limit", type=int, metavar="N", help="At most N of them. Default: all.")
 @click.option(
@@ -55,44 +52,18 @@ class PairType(click.ParamType[tuple[str, str]]):
     "both ends and 3 between, drawn anew every time.",
 )
 @click.option("--bisect", is_flag=True, help="Name the first tensor inside that leaves its floor.")
-@click.option(
+@file_option(
     "--plot",
-    type=PathType(path_type=Path, dir_okay=False),
-    metavar="FILE",
     help="Draw error along the depth into an .svg or .png, with --bisect; needs the extra report.",
 )
-@click.option(
-    "--save",
-    type=PathType(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Keep inputs and outputs in an .npz, for another machine.",
-)
-@click.option(
+@file_option("--save", help="Keep inputs and outputs in an .npz, for another machine.")
+@file_option(
     "--against",
-    type=PathType(path_type=Path, dir_okay=False),
-    metavar="FILE",
     help="Compare what another machine saved with what this one gives for the same images.",
 )
-@click.option(
-    "--out",
-    type=PathType(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The report. Default: RUN/checks.json.",
-)
+@file_option("--out", help="The report. Default: RUN/checks.json.")
 @json_option
-def verify(
-    run: Path,
-    between: tuple[tuple[str, str], ...],
-    images: Path | None,
-    limit: int | None,
-    batches: tuple[int, ...] | None,
-    bisect: bool,
-    plot: Path | None,
-    save: Path | None,
-    against: Path | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def verify(plot: Path | None, as_json: bool, **options: Any) -> None:
     """Compare any two of eager, ONNX graphs and engines, and find where they part.
 
     \b
@@ -110,18 +81,8 @@ def verify(
     from swin_deploy.report.run_tables import verify_summary
     from swin_deploy.verify.request import VerifyRequest
 
-    request = VerifyRequest(
-        run=run,
-        between=between,
-        images=images,
-        limit=limit,
-        batches=batches,
-        bisect=bisect,
-        save=save,
-        against=against,
-        out=out,
-    )
-    if plot is not None and not bisect:
+    request = VerifyRequest(**options)
+    if plot is not None and not request.bisect:
         raise ConfigError("--plot draws what --bisect finds", "--bisect")
     raise_all(chain(request.missing(), () if plot is None else caught(require_plot, plot)))
     import_torch()
@@ -137,4 +98,4 @@ def verify(
         show(verify_summary(report))
     require_passed(report)
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        print_json(report)

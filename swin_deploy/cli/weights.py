@@ -1,57 +1,166 @@
-"""What ``--weights`` and the options beside it come to, of all commands that take them."""
+"""``swin-deploy inspect`` and ``refit``: what a checkpoint is, and one more into an engine."""
 
 from __future__ import annotations
 
-from swin_deploy.checkpoints.hub import resolve_source
-from swin_deploy.checkpoints.source import Source, with_hints
-from swin_deploy.config import LoadOptions
-from swin_deploy.interrupts import import_torch
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from swin_deploy.cli.options import (
+    fetch_network,
+    fetch_source,
+    image_option,
+    json_option,
+    load_options,
+    load_options_of,
+    network_options,
+    print_json,
+    resolve_network,
+    source_option,
+)
+from swin_deploy.cli.types import REAL_FILE, FolderType
+from swin_deploy.errors import caught
+from swin_deploy.networks import summarise
 from swin_deploy.preprocessing import Size
-from swin_deploy.report.console import Downloads
-from swin_deploy.variants import Variant
+
+if TYPE_CHECKING:
+    from swin_deploy.checkpoints.load import Checkpoint
+    from swin_deploy.checkpoints.source import Source
 
 
-def load_options_of(
-    network: Variant | None, image: Size | None, window: int | None, ema: bool
-) -> LoadOptions:
-    """How the user wants a checkpoint to be read."""
-    return LoadOptions(
-        image_size=image,
-        window=window,
-        ema=ema,
-        wanted=None if network is None else network.config,
-        rules=() if network is None else network.rules,
-        stated=() if network is None else network.stated,
-    )
+@click.command()
+@click.argument("weights", metavar="CHECKPOINT")
+@network_options
+@image_option(help="Size to run it at.")
+@load_options
+@json_option
+def inspect(
+    weights: str,
+    variant: str | None,
+    config: Path | None,
+    image: Size | None,
+    window: int | None,
+    ema: bool,
+    as_json: bool,
+) -> None:
+    """Say what a checkpoint is: library, variant, classes, and the command that exports it.
 
+    \b
+        swin-deploy inspect finetuned.safetensors
+        swin-deploy inspect hf:microsoft/swinv2-tiny-patch4-window8-256
 
-def fetch_source(text: str, variant: str | None) -> Source:
-    """As ``resolve_source``, with the progress of downloads shown."""
-    with Downloads().shown() as downloads:
-        return resolve_source(text, variant, downloads)
-
-
-def fetch_network(
-    text: str, variant: str | None, network: Variant | None, options: LoadOptions
-) -> tuple[Variant, Source, LoadOptions]:
-    """Fetch and read a checkpoint.
-
-    Args:
-        text: As of ``resolve_source``.
-        variant: Likewise.
-        network: What the user named; None for what the checkpoint is.
-        options: From ``load_options_of``.
-
-    Returns:
-        The network, where its weights lie, and how they are read.
-
-    Raises:
-        SwinDeployError: As ``resolve_source`` and ``resolve_variant``.
+    CHECKPOINT is all that export takes as --weights. Nothing in the file is run. A file that export
+    would refuse is refused here with the reason.
     """
-    with Downloads().shown() as downloads:
-        source = resolve_source(text, variant, downloads)
-        options = with_hints(options, source)
-        import_torch()
-        from swin_deploy.checkpoints.resolve import resolve_variant
+    from swin_deploy.report.console import show
 
-        return resolve_variant(source, network, options, downloads), source, options
+    load = load_options_of(resolve_network(variant, config), image, window, ema)
+    source, load = fetch_source(weights, variant, load)
+    from swin_deploy.checkpoints.resolve import load_source
+
+    found = load_source(source, load)
+    command = ["swin-deploy", "export", "--weights", weights]
+    command += ["--variant", variant] if variant else []
+    command += ["--config", str(config)] if config else []
+    command += ["--image", f"{image[0]}x{image[1]}"] if image else []
+    command += ["--window", str(window)] if window else []
+    command += ["--ema"] if ema else []
+    command += [] if found.config.num_classes else ["--outputs", "stages"]
+    next_command = shlex.join(command)
+    if as_json:
+        facts = {
+            "source": source.provenance | {"file": source.path.name},
+            "dialect": found.dialect,
+            "preprocessing": source.preprocessing and asdict(source.preprocessing),
+            "config": asdict(found.config),
+            "tensors": len(found.tensors),
+            "opened": found.opened,
+            "dropped": found.dropped,
+            "notes": found.notes,
+            "next": next_command,
+        }
+        print_json(facts)
+        return
+    lines = _lines(source, found) | {"next": next_command}
+    show(f"{name:9} {value}" for name, value in lines.items())
+
+
+def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
+    config, summary, origin = found.config, summarise(found.config), source.provenance
+    height, width = config.image_size
+    trained = summary.pretrained_windows
+    place = origin.get("repository") or origin.get("name") or source.path
+    return {
+        "source": f"{origin['source']}: {place} {origin.get('revision', '')}".rstrip(),
+        "dialect": found.dialect,
+        "variant": f"{config.name} ({summary.kind})",
+        "classes": config.num_classes or "none: a backbone, for --outputs stages",
+        "image": f"{height}x{width}",
+        "windows": summary.window + (f", pre-trained with {trained}" if trained else ""),
+        "stages": f"depths {summary.depths}, heads {summary.heads}, {summary.channels} channels",
+        "semantics": ", ".join(f"{k} {v}" for k, v in summary.semantics.items()) or "no choices",
+        "mapped": f"{len(found.tensors)} tensors, all that the network has",
+        "missing": "nothing",  # or it would have been refused
+        "dropped": _summary(found.dropped),
+        "opened": ", ".join(found.opened) or "nothing around them",
+        "notes": "; ".join(found.notes) or "none",
+    }
+
+
+def _summary(dropped: tuple[str, ...]) -> str:
+    """Buffers and foreign parts, counted by the last or the first piece of their names."""
+    if not dropped:
+        return "nothing"
+    counts: dict[str, int] = {}
+    for name in dropped:
+        kind = name.rpartition(".")[2] if name.startswith("layers.") else name.partition(".")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+@click.command()
+@click.argument("engine", type=REAL_FILE)
+@click.option(
+    "--weights",
+    required=True,
+    metavar="SOURCE",
+    help="A checkpoint of the same network: whatever export takes.",
+)
+@click.option(
+    "--out",
+    type=FolderType(),
+    metavar="DIR",
+    help="The new run folder. Default: beside the old one, with the name of the checkpoint.",
+)
+@source_option("--images", metavar="DIR", help="Photos to verify on, beside seeded noise.")
+@json_option
+def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_json: bool) -> None:
+    """Put the weights of a fine-tuned checkpoint into an engine, in seconds.
+
+    \b
+        swin-deploy export --variant swin_t --target tensorrt --refittable
+        swin-deploy refit artifacts/swin_t/engines/tensorrt-fp16.plan --weights tuned.safetensors
+
+    The engine has to be built with --refittable or --strip-weights, and this machine has to have
+    its GPU. What is said beside the weights has to be what the engine was built for: refitting
+    changes no preprocessing and no meaning of outputs. The result is a run folder of its own,
+    verified against eager PyTorch with the new weights; the old one stays as it is.
+    """
+    from swin_deploy.data.inputs import require_photos
+    from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
+    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.run_tables import run_summary
+
+    found = find_refittable(engine)
+    photos = () if images is None else caught(require_photos, images)
+    source, _ = fetch_network(weights, None, found.run.variant, found.load, photos)
+    request = refit_request(found, source, out, images)
+    with Progress().shown() as progress:
+        result = refit_engine(found, request, progress)
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        show(run_summary(result))

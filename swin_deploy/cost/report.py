@@ -26,13 +26,7 @@ _FIGURES = ("kernels", "activation_bytes", "weight_bytes", "flops", "estimate_s"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostRequest:
-    """What to take apart.
-
-    Attributes:
-        path: A run folder, an engine in one, or an ONNX file.
-        compare: Another of these, to set beside it.
-        gpu: A row of ``gpus``, to estimate times on.
-    """
+    """What to take apart; fields are the options of ``cost``."""
 
     path: Path
     compare: Path | None = None
@@ -48,7 +42,6 @@ def report_cost(request: CostRequest, progress: Callable[[str], None]) -> dict[s
 
     Raises:
         ConfigError: The GPU is not in the table, or the two sides have no engine in common.
-        SwinDeployError: As ``open_subjects``.
     """
     looks = [caught(look_at, path) for path in (request.path, request.compare) if path is not None]
     looks += [] if request.gpu is None else [caught(find_gpu, request.gpu)]

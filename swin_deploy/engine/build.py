@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.build_options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.child import run_in_child, run_reporting
 from swin_deploy.engine.build_record import Progress
 from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, platform_here
+from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.timing_cache import cache_file, cuda_version
 from swin_deploy.engine.written import Written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swin_deploy.build_options import BuilderSettings
+from swin_deploy.engine.options import BuilderSettings
 from swin_deploy.engine.target import JETPACK_OPTIONS, TENSORRT_OPTIONS, Target
 from swin_deploy.precisions import Precision
 

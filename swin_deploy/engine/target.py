@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
-from swin_deploy.build_options import LIBRARY_DEFAULTS, BuilderSettings
+from swin_deploy.engine.options import LIBRARY_DEFAULTS, BuilderSettings
 from swin_deploy.export_form.choice import FormName
 from swin_deploy.precisions import Precision
 

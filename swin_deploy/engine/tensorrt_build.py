@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.build_options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.engine.build_record import BuildRecord, Progress
 from swin_deploy.engine.listing import Listing
 from swin_deploy.engine.listing_inspector import read_inspector
 from swin_deploy.engine.listing_log import read_listing
+from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.engine.timing_cache import read_cache, write_cache
 from swin_deploy.engine.written import Written
 from swin_deploy.errors import EnvironmentMissingError, InputError, ResourceError, SwinDeployError

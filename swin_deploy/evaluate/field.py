@@ -49,7 +49,6 @@ def find_field(request: EvaluateRequest) -> Field:
     Raises:
         ConfigError: Something gives no classes, or they are not the same ones; or a network is
             named for runs, or needed and not named.
-        SwinDeployError: As ``open_subject``.
     """
     subjects = [_open(path.absolute(), request) for path in request.artifacts]
     runs = [subject.run for subject in subjects if subject.run is not None]

@@ -19,23 +19,15 @@ from swin_deploy.variants import Variant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateRequest:
-    """One evaluation.
+    """One evaluation; fields are the options of ``evaluate``, here what its help does not say.
 
     Attributes:
-        artifacts: Run folders, files in one, or ONNX files; others are compared with the first.
-        data: Labelled photos, as of ``find_labelled``.
         labels: A list of photos in the folder ``data``, with their labels.
-        class_map: What those labels are called, as ``read_class_map`` reads it.
-        sorted_folders: Class folders count in sorted order.
-        eager: Evaluate the eager network of the first artifact's run too, before all others.
-        limit: At most so many photos, drawn by ``seed``; None for all.
-        seed: Of that sample.
-        batch: Images that an artifact gets at a time, where it takes as many.
-        threads: Of a runtime on the CPU, in every worker.
-        workers: Processes, or actors on Ray; None for one, or as many as the cluster has room for.
-        ray: Address of a Ray cluster, or "local" to start one here; None for none.
-        variant: The network of ONNX files that belong to no run.
-        out: The report; None for ``evaluate.json`` in the first run.
+        class_map: As ``read_class_map`` reads it.
+        limit: None for all.
+        batch: Less for an artifact that takes no more.
+        workers: Or actors on Ray; None for one, or as many as the cluster has room for.
+        out: None for ``evaluate.json`` in the first run.
 
     Raises:
         ConfigError: A setting means nothing, or two of them contradict each other.

@@ -43,7 +43,6 @@ def evaluate_artifacts(
 
     Raises:
         InputError: More than ``MAX_UNREADABLE`` of the photos cannot be read.
-        SwinDeployError: As ``find_field``, ``find_labelled``, ``open_journal`` and the executors.
     """
     notes: list[str] = []
 

@@ -93,11 +93,7 @@ def rewrite(source: Path, final: Path) -> Iterator[ir.Model]:
 
 
 def check_graph(path: Path) -> None:
-    """Run the ONNX checker, by path and with strict shape inference.
-
-    Raises:
-        SwinDeployError: As ``read_onnx``.
-    """
+    """Run the ONNX checker, by path and with strict shape inference."""
     read_onnx(path, infer=True)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swin_deploy.config import CalibrationMethod
 from swin_deploy.graph.magnitudes import Counts, count_magnitudes
+from swin_deploy.graph.methods import CalibrationMethod
 from swin_deploy.graph.thresholds import PERCENTILE, SMALLEST_THRESHOLD, find_threshold
 from swin_deploy.metrics import FloatArray
 

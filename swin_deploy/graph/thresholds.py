@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.errors import ConfigError
 from swin_deploy.graph.magnitudes import PER_OCTAVE, Counts, bin_edges
+from swin_deploy.graph.methods import CalibrationMethod, require_method
 
 LEVELS = 127  # on each side of zero
 PERCENTILE = 99.99
@@ -43,10 +43,7 @@ def find_threshold(
     """
     if not 0 < percentile <= 100:
         raise ConfigError(f"percentile {percentile} is not above 0 and at most 100")
-    if method not in CALIBRATION_METHODS:
-        raise ConfigError(
-            f"no calibration method {method!r}", f"one of {', '.join(CALIBRATION_METHODS)}"
-        )
+    require_method(method)
     if len(counts) == 1:  # as good as zero everywhere
         return max(largest, SMALLEST_THRESHOLD)
     if method == "minmax":

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from swin_deploy.config import ExportRequest
 from swin_deploy.data.inputs import InputSet
 from swin_deploy.errors import VerificationError
 from swin_deploy.graph.int8.places import find_places
 from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.graph.int8.recipe import choose_places, recipe_for
 from swin_deploy.metrics import FloatArray, sqnr_db
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.runners.base import run_all
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 

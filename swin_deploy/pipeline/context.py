@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise, make_noise_for
 from swin_deploy.data.labelled import LabelledSet
@@ -18,6 +17,7 @@ from swin_deploy.interface import Io
 from swin_deploy.metrics import FloatArray
 from swin_deploy.narrow import present
 from swin_deploy.pipeline.plan import Plan
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.run.folder import RunFolder
 from swin_deploy.run.names import WEIGHTS
 from swin_deploy.verify.extremes import make_extremes

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from swin_deploy.config import ExportRequest
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.precisions import HalfPrecision
 
 _NAMED = 4  # nodes that a note names; the manifest has all

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.sample import SampledImage
@@ -22,6 +21,7 @@ from swin_deploy.metrics import FloatArray
 from swin_deploy.narrow import present
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.interface import interface_spec
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.run.names import INT8_GRAPHS, SAMPLE, STATISTICS
 from swin_deploy.verify.conversions import read_statistics
 
@@ -124,7 +124,7 @@ def int8_spec(
         "images": seen,
         "batch": str(request.batch),
         "labelled": labelled and labelled.identity(config.image_size, steps),
-        "max_drop": request.int8.max_drop,
+        "max_drop": request.int8.allowed_drop,
         **interface_spec(request),
     }
 

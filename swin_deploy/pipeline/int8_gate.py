@@ -66,7 +66,7 @@ def judge(
         rows = tuple(replace(row, floor_db=floor) for row in rows)
     worst = min(rows, key=lambda row: row.sqnr_db)
     drop = 0.0 if accuracy is None else accuracy["drop"]
-    allowed = context.request.int8.max_drop
+    allowed = context.request.int8.allowed_drop
     if not all(rows) or drop > allowed:
         seen = next(images for images in inputs if images.name == worst.inputs)
         reason = f"{worst.reason} in {worst.output} on {worst.inputs}"

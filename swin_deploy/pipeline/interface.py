@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from swin_deploy.config import ExportRequest
 from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.request import ExportRequest
 
 
 def interface_spec(request: ExportRequest) -> dict[str, Any]:

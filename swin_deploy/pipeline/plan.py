@@ -1,21 +1,30 @@
-"""What the targets of a request decide for a run, worked out once and handed on."""
+"""What a request needs of this machine, by a look; and what its targets decide, worked out once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from swin_deploy.config import ExportOptions
+from swin_deploy.data.inputs import require_photos
+from swin_deploy.data.labelled import require_labelled
+from swin_deploy.data.sample import require_images
+from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.here import describe_device, is_device
 from swin_deploy.engine.target import Target
-from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_targets
+from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_target, find_targets
 from swin_deploy.engine.timing_cache import default_folder
-from swin_deploy.errors import ConfigError, EnvironmentMissingError
+from swin_deploy.errors import ConfigError, EnvironmentMissingError, SwinDeployError, caught
 from swin_deploy.export_form.choice import PRIORITY, FormName
+from swin_deploy.files import require_outside
+from swin_deploy.pipeline.request import ExportOptions
 from swin_deploy.precisions import Precision
 from swin_deploy.runners.cuda import device_problem
+from swin_deploy.variants import Variant
 
 # Options of the command line whose name is not that of the field.
 FLAGS = {"optimisation_level": "--opt-level", "workspace_bytes": "--workspace"}
+_ELSEWHERE = "--out with a folder elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +111,36 @@ def _require_taken(request: ExportOptions, targets: list[Target]) -> None:
                 f"{flag} {value} is for {', '.join(takers)}; the targets are {', '.join(names)}",
                 f"no {flag}, or one of the former with --target",
             )
+
+
+def missing_inputs(
+    options: ExportOptions, network: Variant | None = None, out: Path | None = None
+) -> Iterator[SwinDeployError]:
+    """What a look finds wrong with targets and images; no library of them is imported.
+
+    Args:
+        options: Of the run.
+        network: Whose images they are; None where the weights have not told yet.
+        out: The run folder; None where it has no name yet.
+    """
+    unknown = [e for name in options.targets or () for e in caught(_require_target, name)]
+    yield from unknown
+    if not unknown:
+        yield from caught(make_plan, options)
+    if options.images is not None:
+        yield from caught(require_photos, options.images)
+    int8 = options.int8
+    if int8.calibration is not None:
+        shape = None if network is None else network.input_shape
+        yield from caught(require_images, int8.calibration, "calibration", shape)
+    if int8.labelled is not None:
+        yield from caught(require_labelled, int8.labelled)
+    for folder in (options.images, int8.calibration):
+        yield from caught(require_outside, out, folder, _ELSEWHERE, False)
+    yield from caught(require_outside, out, int8.labelled, _ELSEWHERE)
+
+
+def _require_target(name: str) -> None:
+    target = find_target(name)
+    if not built_elsewhere(target):
+        require_installed(target)

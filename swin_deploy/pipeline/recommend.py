@@ -25,8 +25,6 @@ class Recommendation:
     """What to ship to a target.
 
     Attributes:
-        target: Its name.
-        precision: Of the engine.
         basis: "measured" here, by "cost" where nothing could be run or told apart, or the "only".
         reason: For people, with the figures.
     """

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.architecture import Semantics
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.source import Source, with_hints
 from swin_deploy.child import run_in_child
-from swin_deploy.config import ExportRequest, LoadOptions
 from swin_deploy.engine.build import TIMEOUT_S
 from swin_deploy.engine.fingerprint import fingerprint_here, require_match
 from swin_deploy.engine.open import why_not_here
@@ -18,6 +18,7 @@ from swin_deploy.engine.refit import refit_plan
 from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
 from swin_deploy.narrow import present
 from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import Listener, RunResult, run_export
 from swin_deploy.pipeline.stages import Stage
 from swin_deploy.run.finished import Engine, Run, require_run
@@ -25,12 +26,7 @@ from swin_deploy.run.finished import Engine, Run, require_run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refittable:
-    """An engine of a finished run whose weights can be replaced.
-
-    Attributes:
-        run: The run.
-        engine: Of it; its hash was compared.
-    """
+    """An engine of a finished run whose weights can be replaced; its hash was compared."""
 
     run: Run
     engine: Engine
@@ -116,7 +112,6 @@ def refit_engine(
     Raises:
         InputError: The weights make another graph than that of the engine.
         VerificationError: The refitted engine disagrees with eager PyTorch.
-        SwinDeployError: As ``run_export``.
     """
     return run_export(request, listener, lambda stages: [_adapt(s, engine) for s in stages])
 
@@ -134,7 +129,6 @@ def refit_request(
 
     Raises:
         ConfigError: The new run would lie over the old one.
-        InputError: As ``require_same_ends``.
     """
     run, built = engine.run, engine.engine
     folder = out or run.path.with_name(f"{run.path.name}-{source.path.stem}")

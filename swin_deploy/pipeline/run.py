@@ -8,18 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.data.inputs import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
-from swin_deploy.errors import EnvironmentMissingError, VerificationError
+from swin_deploy.errors import EnvironmentMissingError, VerificationError, raise_all
 from swin_deploy.files import naming
 from swin_deploy.interrupts import import_torch
 from swin_deploy.networks import family_of
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import target_notes
-from swin_deploy.pipeline.inputs import require_inputs
-from swin_deploy.pipeline.plan import make_plan
+from swin_deploy.pipeline.plan import make_plan, missing_inputs
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.stages import Stage, plan_stages
 from swin_deploy.records import decode, load_json
 from swin_deploy.run.details import ExportDetails, VerifyDetails, WeightsDetails
@@ -86,7 +85,7 @@ def run_export(
             published is as it was.
     """
     start = time.monotonic()
-    require_inputs(request, request.variant, request.out)
+    raise_all(missing_inputs(request, request.variant, request.out))
     plan = make_plan(request)
     photos = None if request.images is None else find_photos(request.images)
     options = request.int8

@@ -9,7 +9,6 @@ from typing import Any
 from swin_deploy.architecture import SwinConfig
 from swin_deploy.batches import Batches, new_seed
 from swin_deploy.checkpoints.source import checkpoint_file
-from swin_deploy.config import ExportRequest
 from swin_deploy.data.calibration import CalibrationSet
 from swin_deploy.data.inputs import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
@@ -27,6 +26,7 @@ from swin_deploy.pipeline.half import half_action, half_spec
 from swin_deploy.pipeline.int8 import calibrate_action, calibrate_spec, int8_action, int8_spec
 from swin_deploy.pipeline.interface import interface_action, interface_spec
 from swin_deploy.pipeline.plan import Plan
+from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.precisions import HALF_PRECISIONS
 from swin_deploy.run.details import EngineDetails, VerifyDetails
 from swin_deploy.run.manifest import Stages

@@ -59,9 +59,6 @@ def find_sites(graph: Path, recipe: Recipe, batch: int, keep: tuple[str, ...]) -
         recipe: Of the runtime.
         batch: Images that an engine is tuned for.
         keep: As of ``choose_places``.
-
-    Raises:
-        ConfigError: As of ``choose_places``.
     """
     placement = choose_places(find_places(ir.load(graph).graph), recipe, batch, keep)
     activations = dict.fromkeys(_activations(placement))

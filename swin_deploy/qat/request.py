@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.config import Int8Options, LoadOptions
+from swin_deploy.checkpoints.options import LoadOptions
+from swin_deploy.counts import wrong_seed
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.sample import require_images
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
@@ -17,23 +18,18 @@ from swin_deploy.files import require_outside
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.narrow import present
 from swin_deploy.networks import require_size
+from swin_deploy.pipeline.request import Int8Options
 from swin_deploy.variants import Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How to train.
+    """How to train; fields are options of ``qat``, here what its help does not say.
 
     Attributes:
-        epochs: Times through all images.
-        rate: Learning rate at the start; half a cosine takes it down to 0.
+        rate: Half a cosine takes it down to 0.
         batch: Images of a step.
         decay: Weight decay of AdamW, on matrices alone.
-        distil: Learn from the logits of the network as it was, and not from the labels alone.
-        seed: Of the order of the images.
-
-    Raises:
-        ConfigError: A value means nothing.
     """
 
     epochs: int = 3
@@ -54,27 +50,19 @@ class Training:
             yield ConfigError(f"learning rate {self.rate} is not above 0", "--lr 1e-5")
         if not (math.isfinite(self.decay) and self.decay >= 0):
             yield ConfigError(f"weight decay {self.decay} is not 0 or more")
-        if not 0 <= self.seed < 2**31:
-            yield ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        yield from wrong_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QatOptions:
     """What is said of a fine-tuning whatever the network turns out to be.
 
-    Attributes:
-        data: Labelled photos to train on.
-        val: Labelled photos to measure accuracy on; None for none.
-        int8: What to calibrate on and how, and what to leave in the surrounding precision.
-        kind: Of the targets, which decides on recipe and form.
-        batch: The batch sizes that the graphs accept.
-        headroom: Thresholds are multiplied by it: 1, but to show what coarse scales do.
-        training: How to train.
-        out: Folder for the results.
-        wait_s: How long to wait for another process that writes there.
+    Fields are the options of ``qat``; here is what its help does not say.
 
-    Raises:
-        ConfigError: A value means nothing.
+    Attributes:
+        kind: Decides on recipe and form.
+        val: None to measure no accuracy.
+        headroom: Thresholds are multiplied by it: 1, but to show what coarse scales do.
     """
 
     data: Path
@@ -113,18 +101,7 @@ class QatOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QatRequest(QatOptions):
-    """One fine-tuning.
-
-    Attributes:
-        variant: The network.
-        weights: Its checkpoint.
-        load: How to read it.
-        provenance: Where it comes from, for the record.
-        labels: Names of its classes, by index, where they are known.
-
-    Raises:
-        ConfigError: As ``QatOptions``, or the network has no logits.
-    """
+    """One fine-tuning, of a checkpoint as ``ExportRequest`` names it."""
 
     variant: Variant
     weights: Path

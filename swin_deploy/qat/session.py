@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from safetensors.torch import save_file
 
 from swin_deploy.checkpoints.load import load_checkpoint
-from swin_deploy.config import LoadOptions
+from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.data.calibration import CalibrationSet, read_batches
 from swin_deploy.errors import InputError
 from swin_deploy.files import write_json

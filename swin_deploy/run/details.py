@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swin_deploy.batches import Batches
-from swin_deploy.config import CalibrationMethod
 from swin_deploy.engine.fingerprint import Fingerprint
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.written import Written
 from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.graph.methods import CalibrationMethod
 from swin_deploy.judge import int8_floor_db
 from swin_deploy.precisions import Precision
 from swin_deploy.records import decode

@@ -118,11 +118,7 @@ def call(name: str, *arguments: Any) -> None:
 
 
 def made(kind: Any, name: str, *arguments: Any) -> Any:
-    """What a function writes to where its first argument points, as a Python number.
-
-    Raises:
-        SwinDeployError: As ``call``.
-    """
+    """What a function writes to where its first argument points, as a Python number."""
     result = kind()
     call(name, byref(result), *arguments)
     return result.value

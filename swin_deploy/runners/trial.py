@@ -30,7 +30,6 @@ def require_runs(runner: OnnxRuntimeRunner, shape: tuple[int, ...]) -> None:
     Raises:
         ResourceError: It does not end within ``LIMIT_S``, or takes the process with it; says how
             to see it.
-        SwinDeployError: As of the runner.
     """
     refuse_impostors(runner.path, "an ONNX model")
     with tempfile.TemporaryDirectory(prefix="swin-deploy-trial.") as folder:

@@ -13,12 +13,7 @@ from swin_deploy.runtime.trust import SIGNATURE
 
 
 def describe(shipped: Shipped) -> dict[str, Any]:
-    """What was shipped, and what was built of it here.
-
-    Raises:
-        UnsafeError: As ``read_record`` and ``require_no_strangers``.
-        InputError: As ``read_record``.
-    """
+    """What was shipped, and what was built of it here."""
     height, width = shipped.image_size
     record = read_record(shipped)
     require_no_strangers(shipped, record)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from swin_deploy.batches import BatchRange
-from swin_deploy.counts import wrong_counts
+from swin_deploy.counts import wrong_counts, wrong_seed
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.networks import require_size
 from swin_deploy.preprocessing import Size
@@ -28,12 +28,7 @@ SIZES: tuple[Size, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What is measured at once.
-
-    Attributes:
-        variant: The network, for the image size.
-        batch: Images per call.
-    """
+    """What is measured at once: a network for an image size, and how many images per call."""
 
     variant: Variant
     batch: int
@@ -56,19 +51,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingRequest:
-    """One measurement.
+    """One measurement; fields are the options of ``scaling``, here what its help does not say.
 
     Attributes:
-        networks: What is compared, under different names.
-        sizes: (height, width) of the images, two areas or more.
+        networks: Under different names.
+        sizes: (height, width), of two areas or more.
         batches: Images per call.
-        runtime: What is timed, and whose memory is read: the exported graph on ONNX Runtime, or
-            the eager network on PyTorch.
-        rounds: Turns of every point.
-        threads: On the CPU; None for one per usable core.
-        seed: Of the random weights.
-        compiled: Also compile every graph, in FP16, with TensorRT-RTX.
-        out: Gets ``scaling.json``.
+        runtime: Its memory is read, too.
+        threads: None for one per usable core.
 
     Raises:
         ConfigError: A setting means nothing, or a network does not take one of the sizes.
@@ -108,8 +98,7 @@ class ScalingRequest:
         if self.rounds < 2:
             yield ConfigError(f"rounds = {self.rounds} gives no spread", "at least 2")
         yield from wrong_counts(threads=self.threads)
-        if not 0 <= self.seed < 2**31:
-            yield ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        yield from wrong_seed(self.seed)
         for point in self.points:
             if not point.variant.config.num_classes:
                 yield ConfigError(f"{point.variant.name} has no head, so it gives no logits")

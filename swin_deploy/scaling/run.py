@@ -57,7 +57,6 @@ def measure_scaling(
     Raises:
         EnvironmentMissingError: The compiler that was asked for is not installed.
         FileAccessError: The report cannot be written.
-        SwinDeployError: As ``Graphs`` and the two functions of ``measure``.
     """
     if request.compiled:
         require_installed(COMPILER)

@@ -58,11 +58,7 @@ class Journal:
             note(f"{len(self.measured)} measurements of an earlier run are used again")
 
     def get(self, name: str, kind: type[T], measure: Callable[[], T]) -> T:
-        """What ``measure`` gives, a dataclass of this kind, if it is not known already.
-
-        Raises:
-            InputError: As ``known``.
-        """
+        """What ``measure`` gives, a dataclass of this kind, if it is not known already."""
         if name not in self.measured:
             self.measured[name] = finite(asdict(cast(Any, measure())))
             write_json(self.path, self._state())

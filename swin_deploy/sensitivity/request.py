@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from swin_deploy.config import CALIBRATION_METHODS, CalibrationMethod
 from swin_deploy.counts import wrong_counts
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.sample import require_count, require_images
 from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.graph.int8.recipe import RECIPES
+from swin_deploy.graph.methods import CalibrationMethod, require_method
 from swin_deploy.run.finished import require_run
 
 
@@ -22,25 +22,15 @@ from swin_deploy.run.finished import require_run
 class SensitivityRequest:
     """One measurement, and the search that may follow it.
 
+    Fields are the options of ``sensitivity``; here is what its help does not say.
+
     Attributes:
-        run: A run folder.
-        calibration: Images that the ranges are taken from, as of ``find_calibration``.
-        count: At most so many of them; None for all.
-        seed: Of their sample.
-        method: How a range becomes a threshold.
-        images: Images to measure on, without labels; None for the labelled ones, or else for those
-            of the calibration.
-        labelled: Photos to measure on, with labels, as of ``find_labelled``.
-        sorted_folders: Their folders are classes in sorted order.
-        kind: Key of ``RECIPES``: whose places.
-        also: Products that the recipe quantises only where asked: the patch embedding, the head.
-        max_drop: Percentage points of top-1 that may be lost; None for no search.
-        min_sqnr_db: What the logits of the worst image have to keep; None for no search.
-        threads: Of the runtime, in every worker.
-        workers: Processes, or actors on Ray, that measure places; None for one, or as many as the
-            cluster has room for.
-        ray: Address of a Ray cluster, or "local" to start one here; None for none.
-        out: The report; None for ``sensitivity.json`` in the run folder.
+        count: None for all images.
+        images: None for the labelled ones, or else for those of the calibration.
+        max_drop: Percentage points; None for no search.
+        min_sqnr_db: None for no search.
+        workers: Or actors on Ray; None for one, or as many as the cluster has room for.
+        out: None for ``sensitivity.json`` in the run folder.
 
     Raises:
         ConfigError: A setting means nothing, or two of them contradict each other.
@@ -72,10 +62,7 @@ class SensitivityRequest:
         yield from caught(require_count, "calibration", self.count, self.seed)
         if self.kind not in RECIPES:
             yield ConfigError(f"no recipe for {self.kind!r}", " or ".join(RECIPES))
-        if self.method not in CALIBRATION_METHODS:
-            yield ConfigError(
-                f"no calibration method {self.method!r}", f"one of {', '.join(CALIBRATION_METHODS)}"
-            )
+        yield from caught(require_method, self.method)
         if self.images is not None and self.labelled is not None:
             yield ConfigError(
                 "--images and --labelled both name images to measure on", "one of them"

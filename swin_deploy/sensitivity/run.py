@@ -42,10 +42,6 @@ def measure_sensitivity(
 
     Returns:
         The JSON object of ``sensitivity --json``, without the journal that the report has too.
-
-    Raises:
-        SwinDeployError: As ``open_run_graph``, ``find_calibration``, ``find_labelled``,
-            ``collect_statistics``, ``Crew.hand_out`` and ``Probe.measure``.
     """
     with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
         return _measure(request, open_run_graph(request.run, Path(folder)), progress, note)

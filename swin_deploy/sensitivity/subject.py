@@ -135,12 +135,7 @@ class Measured:
 def find_measured(
     subject: Subject, images: Path | None, labelled: Path | None, sorted_folders: bool
 ) -> Measured | None:
-    """The images that were named to measure on, the labelled ones first; None if none were.
-
-    Raises:
-        ConfigError: As ``find_labelled``.
-        InputError: As ``find_labelled`` and ``find_sample``.
-    """
+    """The images that were named to measure on, the labelled ones first; None if none were."""
     if labelled is not None:
         classes = subject.config.num_classes
         names = subject.class_names

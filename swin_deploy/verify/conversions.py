@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from swin_deploy.config import CalibrationMethod
 from swin_deploy.errors import InputError, VerificationError
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE, round_scale
+from swin_deploy.graph.methods import CalibrationMethod
 from swin_deploy.precisions import HALF_PRECISIONS, Precision
 from swin_deploy.run.details import CalibrateDetails, Int8Details
 from swin_deploy.run.manifest import Stages
@@ -90,9 +90,6 @@ def expected_scales(
         file: As of ``require_conversions``.
         method: Of the calibration.
         around: The precision of what is not quantised.
-
-    Raises:
-        VerificationError: As ``read_statistics``.
     """
     smallest = SMALLEST_SCALE[around]
     return {

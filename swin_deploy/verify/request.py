@@ -21,16 +21,13 @@ _EARLIER = ("checks", "bisections")  # what reports have that do not say their k
 class VerifyRequest:
     """A run, and what of it is compared with what.
 
+    Fields are the options of ``verify``; here is what its help does not say.
+
     Attributes:
-        run: Its folder.
-        between: Pairs of names, reference first; empty for eager with everything that runs here.
-        images: A folder of photos; None for none.
-        limit: At most so many of them; None for all.
-        batches: Numbers of images; None for those of the run.
-        bisect: Whether to look into the graphs.
-        save: An ``.npz`` to keep inputs and outputs in; None for none.
-        against: An ``.npz`` from another machine, whose inputs are taken; None for none.
-        out: The report; None for ``checks.json`` in the run folder.
+        between: Reference first; empty for eager with everything that runs here.
+        limit: None for all photos.
+        batches: None for those of the run.
+        out: None for ``checks.json`` in the run folder.
 
     Raises:
         ConfigError: Two of them contradict each other.

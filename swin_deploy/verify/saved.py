@@ -101,12 +101,7 @@ def read_outputs(path: Path) -> SavedOutputs:
 
 
 def require_saved(path: Path) -> None:
-    """Check that ``read_outputs`` may read a file, as far as its header tells.
-
-    Raises:
-        InputError: As ``read_outputs``.
-        UnsafeError: Likewise.
-    """
+    """Check that ``read_outputs`` may read a file, as far as its header tells."""
     with _opened(path):
         pass
 

@@ -74,7 +74,6 @@ def quantize_graph(
 
     Raises:
         InputError: An activation has no threshold, or the graph does not convert to FP16.
-        ConfigError: As of ``choose_places``.
     """
     with rewrite(source, final) as model:
         places = find_places(model.graph)

@@ -74,7 +74,6 @@ class Probe:
 
         Raises:
             InputError: As ``quantize_graph``, or an output is not finite.
-            ConfigError: As ``choose_places``.
         """
         plain = replace(self.recipe, surrounding="fp32", integer_bias=False)
         with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
@@ -90,9 +89,6 @@ def list_places(
     """The places that a recipe quantises, in the order in which they run.
 
     Arguments are those of ``Probe``, and ``keep`` that of ``choose_places``.
-
-    Raises:
-        ConfigError: As ``choose_places``.
     """
     graph = ir.load(source).graph
     placement = choose_places(find_places(graph), recipe, batch, keep)

@@ -14,76 +14,30 @@ from typing import Any, Literal
 
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import ONE_IMAGE, BatchRange
-from swin_deploy.build_options import DEFAULT_OPTIONS, BuildOptions
+from swin_deploy.checkpoints.options import LoadOptions
+from swin_deploy.counts import wrong_seed
+from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions
 from swin_deploy.errors import ConfigError, InputError, SwinDeployError, caught, raise_all
 from swin_deploy.foreign import reading
+from swin_deploy.graph.methods import CalibrationMethod, require_method
 from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outputs
-from swin_deploy.networks import NetworkConfig, require_size
+from swin_deploy.networks import require_size
 from swin_deploy.plain_files import read_plain
 from swin_deploy.precisions import DEFAULT_PRECISIONS, HALF_PRECISIONS, Precision
 from swin_deploy.preprocessing import Preprocessing, Size
 from swin_deploy.variants import Variant
 from swin_deploy.vit_architecture import VitConfig
 
-CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
-CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "entropy", "mse")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hints:
-    """What the tensors of a checkpoint do not tell, from elsewhere; None where it is not known.
-
-    Attributes:
-        image_size: (height, width) that the network was trained for, in pixels.
-        window_size: Side of its windows, in tokens.
-        pretrained_window_sizes: As in ``SwinConfig``.
-    """
-
-    image_size: Size | None = None
-    window_size: int | None = None
-    pretrained_window_sizes: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadOptions:
-    """What the user says about a checkpoint.
-
-    Attributes:
-        image_size: To run at; None for the size that it was trained for.
-        window: To run with, which resizes what depends on it; None for that of the training.
-        ema: Take the exponential moving average of the weights.
-        wanted: The network that the checkpoint has to be; None for what its tensors say.
-        hints: What is said of it where it lies.
-        rules: The fields of the semantics of ``wanted`` that go before those of its library.
-        stated: Fields of ``wanted`` that the user wrote, so that the tensors have to agree.
-    """
-
-    image_size: Size | None = None
-    window: int | None = None
-    ema: bool = False
-    wanted: NetworkConfig | None = None
-    hints: Hints = Hints()
-    rules: tuple[str, ...] = ()
-    stated: tuple[str, ...] = ()
+MAX_DROP = 0.5  # percentage points of top-1 that INT8 may lose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Options:
-    """How to quantise.
+    """How to quantise; fields are the options of ``export``, here what its help does not say.
 
     Attributes:
-        calibration: Folder, list or array of the images whose activations give the ranges.
-        images: Take at most so many of them.
-        seed: Of which.
-        method: How a range is found from what the images gave.
-        keep: Products and attentions to leave in the surrounding precision, by name or pattern.
-        also: Products that are not quantised otherwise: the patch embedding, the head.
-        labelled: Class folders or a list with labels, on which the accuracy of INT8 is judged in
-            place of its distance from FP32.
-        max_drop: Percentage points of top-1 that INT8 may lose on them.
-
-    Raises:
-        ConfigError: A number means nothing.
+        labelled: INT8 is judged by its accuracy on them, in place of its distance from FP32.
+        max_drop: None for ``MAX_DROP``.
     """
 
     calibration: Path | None = None
@@ -93,10 +47,18 @@ class Int8Options:
     keep: tuple[str, ...] = ()
     also: tuple[Literal["embed", "head"], ...] = ()
     labelled: Path | None = None
-    max_drop: float = 0.5
+    max_drop: float | None = None
+
+    @property
+    def allowed_drop(self) -> float:
+        """``max_drop``, or what it is where nobody says."""
+        return MAX_DROP if self.max_drop is None else self.max_drop
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_drop <= 100:
+        require_method(self.method)
+        if self.max_drop is not None and self.labelled is None:
+            raise ConfigError("--max-drop is of labelled images, and none are given", "--labelled")
+        if not 0 <= self.allowed_drop <= 100:
             raise ConfigError(f"max_drop = {self.max_drop} is not from 0 to 100 points")
         if self.images < 1 or self.seed < 0:
             raise ConfigError(
@@ -109,22 +71,14 @@ class Int8Options:
 class ExportOptions:
     """What is said of a run whatever the network turns out to be.
 
+    Fields are the options of ``export``; here is what its help does not say.
+
     Attributes:
-        seed: Of the random weights; without meaning where ``weights`` is given.
-        batch: The batch sizes that the graph accepts.
-        outputs: The logits, or the map of every stage without the head that makes logits of them.
-        interface: What the deployed graphs take and give.
-        precisions: Which graphs to build engines from.
-        fp32_nodes: Names, or patterns with ``*``, of nodes that compute in FP32 in graphs of half
-            precision, beside those whose values FP16 cannot hold.
-        int8: How to quantise; without meaning unless INT8 is among the precisions.
-        build: What compilers are told beside the graph, as far as they take it.
-        targets: Engines to build, by name; None for all that this machine can build.
-        images: Folder of photos to verify on, beside seeded noise; None for noise alone.
-        gate_seed: Of the batch sizes that the gate draws from a range of more than it can check;
-            None for another one whenever something changed, so that it is verified again.
-        strict: Fail where the simplifier fails, rather than go on with the graph as exported.
-        wait_s: How long to wait for another process that writes the same run.
+        seed: Without meaning where weights are given.
+        int8: Without meaning unless INT8 is among the precisions.
+        targets: None for all that this machine can build.
+        images: None for noise alone.
+        gate_seed: None for another one whenever something changed.
 
     Raises:
         ConfigError: A setting means nothing, or two contradict each other; says all of it.
@@ -150,8 +104,7 @@ class ExportOptions:
 
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""
-        if not 0 <= self.seed < 2**31:
-            yield ConfigError(f"seed {self.seed} is not from 0 to {2**31 - 1}")
+        yield from wrong_seed(self.seed)
         if self.gate_seed is not None and self.gate_seed < 0:
             yield ConfigError(f"gate_seed = {self.gate_seed} is not from 0 on")
         if self.outputs not in OUTPUTS:
@@ -205,23 +158,17 @@ class ExportRequest(ExportOptions):
     """One run of the whole way, from a network to verified engines.
 
     Attributes:
-        variant: The network.
         out: The run folder.
         weights: Checkpoint file or folder; None for random weights.
         load: How to read it.
         provenance: Where it comes from, for the manifest.
         labels: Name of each class, where they are known.
-
-    Raises:
-        ConfigError: As ``ExportOptions``, or the network does not take images of its size, or does
-            not give what is asked for.
-        InputError: As ``ExportOptions``.
     """
 
     variant: Variant
     out: Path
     weights: Path | None = None
-    load: LoadOptions = LoadOptions()
+    load: LoadOptions = field(default_factory=LoadOptions)
     provenance: dict[str, str] = field(default_factory=lambda: {"source": "file"})
     labels: tuple[str, ...] = ()
 
@@ -267,7 +214,6 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
     Raises:
         ConfigError: The file is no TOML, or has unknown keys or wrong types; names all of them.
         InputError: It is a pipe or a device.
-        OSError: It cannot be read.
     """
     content = read_plain(path)
     try:

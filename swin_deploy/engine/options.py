@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from swin_deploy.errors import ConfigError
 
 HardwareCompatible = Literal["none", "ampere_plus", "same_compute_capability"]
-HARDWARE_COMPATIBLE: tuple[HardwareCompatible, ...] = (
-    "none",
-    "ampere_plus",
-    "same_compute_capability",
-)
+HARDWARE_COMPATIBLE: tuple[HardwareCompatible, ...] = get_args(HardwareCompatible)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +17,8 @@ class BuilderSettings:
     """How hard to search and in how much memory; None for what the library does by itself.
 
     Attributes:
-        optimisation_level: 0 to 5; the library's own is 3. More takes longer.
         workspace_bytes: Device memory that a kernel may use beside its inputs and outputs.
-        aux_streams: Streams beside the main one that an inference may use.
         max_tactics: Kernels to time for one layer.
-
-    Raises:
-        ConfigError: A number means nothing.
     """
 
     optimisation_level: int | None = None
@@ -50,14 +41,11 @@ LIBRARY_DEFAULTS = BuilderSettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions(BuilderSettings):
-    """What a request says of its engines.
+    """What a request says of its engines; fields are options of ``export``.
 
     Attributes:
-        version_compatible: Newer versions of TensorRT load the plan too.
-        hardware_compatible: Which other GPUs load it too.
-        strip_weights: Leave out the weights that a refit brings; implies ``refittable``.
-        refittable: The weights of the plan can be replaced.
-        timing_cache: Folder of the timing caches; None for none.
+        strip_weights: Implies ``refittable``.
+        timing_cache: None for none.
     """
 
     version_compatible: bool = False

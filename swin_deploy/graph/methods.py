@@ -1,0 +1,22 @@
+"""The ways to find a tensor's range from what images gave, by name; none is imported here."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from swin_deploy.errors import ConfigError
+
+CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
+CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
+
+
+def require_method(method: str) -> None:
+    """Check a name, of whoever gives it.
+
+    Raises:
+        ConfigError: It is none of them.
+    """
+    if method not in CALIBRATION_METHODS:
+        raise ConfigError(
+            f"no calibration method {method!r}", f"one of {', '.join(CALIBRATION_METHODS)}"
+        )
