@@ -296,6 +296,11 @@ def export_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str]
     return export
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option beside -m, which stays the user's."""
+    parser.addoption("--all", action="store_true", help="run the tests marked nightly as well")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Where pytest-xdist runs the tests, each worker and its children keep to their own cores."""
     if hasattr(config, "workerinput"):
@@ -307,7 +312,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, and say why; and what workers take together.
+    """Leave out what is nightly, skip what needs a GPU, and say what workers take together.
 
     The faults that a test shows go into the file of ``--junitxml`` with its outcome.
 
@@ -315,6 +320,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     the mark ``xdist_group``; then all others of a file at a time, whose fixtures are made once, or
     with the file that the mark names, where the two must not run at once.
     """
+    if not config.getoption("--all"):
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in set(nightly)]
     for item in items:
         rows = {row for mark in item.iter_markers("fault") for row in mark.args}
         item.user_properties.extend(("fault", row) for row in sorted(rows))

@@ -88,7 +88,8 @@ def verify(run: Path) -> Done:
     found = run_command("verify", run)
     if found["not_run"]:
         raise EnvironmentMissingError("; ".join(_reasons(found["not_run"])))
-    least = min(row["sqnr_db"] for row in found["checks"] if row["sqnr_db"] is not None)
+    levels = [row["sqnr_db"] for row in found["checks"]]  # None: equal
+    least = min((level for level in levels if level is not None), default=float("inf"))
     return f"{len(found['checks'])} comparisons, at least {least:.1f} dB", found
 
 
