@@ -1,7 +1,6 @@
 """Measure what INT8 gives and what it costs, as the tables of docs/int8.md.
 
     scripts/measure_int8.py placements [--network NAME] [--batch N]
-    scripts/measure_int8.py tried [--only PATTERN] [--network NAME]
     scripts/measure_int8.py accuracy
     scripts/measure_int8.py speed [--turns N] [--form FORM]
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from PIL import Image
 
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import SwinDeployError
 from swin_deploy.pipeline.request import Int8Options
 from swin_deploy.qat.request import QatRequest, Training
@@ -31,7 +31,7 @@ from swin_deploy.report.console import Progress
 from swin_deploy.report.console import show as show_parts
 from swin_deploy.report.measured_tables import accuracy_cells
 from swin_deploy.report.tables import make_table
-from train_pocket import VARIANT, find_data
+from train_pocket import VARIANT
 
 USUAL_RATE, COARSE_RATE = 1e-5, 1e-3  # the more there is to mend, the farther weights have to go
 
@@ -46,7 +46,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as folder, Progress().shown() as progress:
-            photos = write_digits(Path(folder) / "digits", find_data(), arguments.digits)
+            photos = write_digits(Path(folder) / "digits", find_mnist_5k(), arguments.digits)
             reports = []
             for name, headroom, rate in (
                 ("usual", 1.0, USUAL_RATE),

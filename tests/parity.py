@@ -7,7 +7,7 @@ size. The tests and scripts/measure_parity.py run the same cases.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -229,12 +229,25 @@ def save_as(
     return save
 
 
-def params(cases: Iterable[Case]) -> list[Any]:
-    """Cases as parameters of a test; the large ones are slow."""
-    return [
-        pytest.param(case, id=str(case), marks=[] if case.variant in QUICK else [pytest.mark.slow])
-        for case in cases
-    ]
+def params(cases: Sequence[Case], large: Collection[str]) -> list[Any]:
+    """Cases as parameters of a test; the large ones are slow, and run nightly.
+
+    The rules of a library are those of its quick ones. What only width, depth or a larger window
+    can show, one network of each version shows at every change.
+
+    Args:
+        cases: Of a library.
+        large: Names of the large ones that are not nightly.
+    """
+    if unknown := set(large) - set(map(str, cases)):
+        raise ValueError(f"no such cases: {sorted(unknown)}")
+    return [pytest.param(case, id=str(case), marks=_marks(case, large)) for case in cases]
+
+
+def _marks(case: Case, large: Collection[str]) -> list[pytest.MarkDecorator]:
+    if case.is_quick:
+        return []
+    return [pytest.mark.slow] if str(case) in large else [pytest.mark.slow, pytest.mark.nightly]
 
 
 def table(rows: Iterable[Row]) -> list[str]:

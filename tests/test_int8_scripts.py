@@ -15,7 +15,6 @@ from quantisation.engines import Figures, list_kernels
 from quantisation.photos import STOCK, as_inputs, find_photos, photos_table, write_stock
 from quantisation.placements import NETWORKS, Pair
 from quantisation.speed import require_near, speed_table
-from quantisation.tried import TRIED
 from swin_deploy.errors import EnvironmentMissingError, InputError, VerificationError
 from swin_deploy.graph.methods import CALIBRATION_METHODS
 from swin_deploy.machine import integer_sums_saturate
@@ -49,17 +48,6 @@ def test_a_bound_that_is_missed_is_named() -> None:
         "kernels above 1.10",
         "bytes above 0.87",
     ]
-
-
-def test_tried_prints_a_row_per_placement(
-    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = ("--network", config, "--only", "nothing|chosen|cut before")
-    head, _, *rows = lines_of(monkeypatch, capsys, "tried", *options)
-    assert head.startswith("| quantised | tiny 1, slabs: kernels | MB | to FP16 |")
-    assert len(rows) == 4
-    for row in rows:
-        assert re.search(r" \| \d+ \| [\d.]+ \+ [\d.]+ \| \d\.\d\d \| \d of 2 \|$", row), row
 
 
 @pytest.mark.slow
@@ -109,7 +97,5 @@ def test_a_graph_that_computes_something_else_is_not_timed() -> None:
 
 
 def test_the_document_has_every_row() -> None:
-    for tried in TRIED:
-        assert f"| {tried.name} |" in DOC, tried.name
     for row in NETWORKS:
         assert f"| {row.label} | {row.batch} | INT8 |" in DOC, str(row)

@@ -88,9 +88,13 @@ CASES = (
     Case(source=BACKBONE_V2, variant="swinv2_t_w8", told=True),
     Case(source=BACKBONE_V2, variant="swinv2_t_w8", size=(230, 250), told=True),
 )
+LARGE = (
+    "transformers swin_b_384 384x384",
+    "transformers swinv2_b_w12to16 256x256",
+)
 
 
-@pytest.mark.parametrize("case", params(CASES))
+@pytest.mark.parametrize("case", params(CASES, LARGE))
 def test_folders_of_transformers_compute_what_it_computes(case: Case) -> None:
     check(case)
 

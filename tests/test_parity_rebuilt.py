@@ -139,9 +139,17 @@ CASES = (
     Case(source=MMDET, variant="swin_t", size=(128, 200)),
     Case(source=MMDET, variant="swin_s", size=(230, 250)),
 )
+LARGE = (
+    "microsoft swin_b_384 384x384",
+    "microsoft swinv2_b_w12to16 256x256",
+    "microsoft detection swin_s 230x250",
+    "wzmiaomiao swin_s 230x250",
+    "mmpretrain swin_s 230x250",
+    "mmdet swin_s 230x250",
+)
 
 
-@pytest.mark.parametrize("case", params(CASES))
+@pytest.mark.parametrize("case", params(CASES, LARGE))
 def test_their_files_compute_what_their_code_computes(case: Case) -> None:
     check(case)
 

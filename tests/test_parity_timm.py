@@ -63,9 +63,13 @@ CASES = (
     Case(source=TIMM, variant="swinv2_t_w8", size=(128, 256), told=True),
     Case(source=TIMM, variant="swinv2_b_w12to16", size=(230, 250), told=True),
 )
+LARGE = (
+    "timm swin_b_384 384x384",
+    "timm swinv2_b_w12to16 256x256",
+)
 
 
-@pytest.mark.parametrize("case", params(CASES))
+@pytest.mark.parametrize("case", params(CASES, LARGE))
 def test_files_of_timm_compute_what_it_computes(case: Case) -> None:
     check(case)
 

@@ -39,9 +39,13 @@ CASES = (
     Case(source=TORCHVISION, variant="swinv2_b_w8"),
     Case(source=TORCHVISION, variant="swinv2_b_w8", size=(230, 250)),
 )
+LARGE = (
+    "torchvision swin_b 224x224",
+    "torchvision swinv2_b_w8 256x256",
+)
 
 
-@pytest.mark.parametrize("case", params(CASES))
+@pytest.mark.parametrize("case", params(CASES, LARGE))
 def test_files_of_torchvision_compute_what_it_computes(case: Case) -> None:
     check(case)
 

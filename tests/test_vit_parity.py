@@ -42,13 +42,19 @@ def decibels(reference: nn.Module, found: Checkpoint) -> float:
         return sqnr_db(reference(images).numpy(), model(images).numpy())
 
 
-def slow(*values: object) -> object:
-    return pytest.param(*values, marks=pytest.mark.slow)
+def slow(*values: object, nightly: bool = False) -> object:
+    marks = [pytest.mark.slow, *([pytest.mark.nightly] if nightly else [])]
+    return pytest.param(*values, marks=marks)
 
 
 @pytest.mark.parametrize(
     ("name", "classes"),
-    [("vit_t_16", 2), ("vit_t_16", 21841), slow("vit_s_16", 1000), slow("vit_b_16", 21841)],
+    [
+        ("vit_t_16", 2),
+        ("vit_t_16", 21841),
+        slow("vit_s_16", 1000, nightly=True),
+        slow("vit_b_16", 21841),
+    ],
 )
 def test_timms_checkpoint_computes_what_timm_computes(
     name: str, classes: int, tmp_path: Path
@@ -62,7 +68,8 @@ def test_timms_checkpoint_computes_what_timm_computes(
 
 @pytest.mark.parametrize("layout", [nn.Module.state_dict, older_torchvision], ids=["new", "old"])
 @pytest.mark.parametrize(
-    ("name", "classes"), [("vit_t_16", 2), ("vit_t_16", 21841), slow("vit_b_16", 1000)]
+    ("name", "classes"),
+    [("vit_t_16", 2), ("vit_t_16", 21841), slow("vit_b_16", 1000, nightly=True)],
 )
 def test_torchvisions_checkpoint_computes_what_torchvision_computes(
     name: str,

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from fuzzing.subject import Subject, binary, both, text
+from mnist import load_mnist_5k
 from swin_deploy.checkpoints.sidecar import read_sidecars
 from swin_deploy.data.classes import parse_class_names
 from swin_deploy.data.inputs import InputSet
-from swin_deploy.data.mnist import load_mnist_5k
 from swin_deploy.data.photo_list import read_lines
 from swin_deploy.data.synsets import read_class_map
 from swin_deploy.engine.listing import from_dict

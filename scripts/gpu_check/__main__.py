@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-if __name__ == "__main__":  # the children in which engines are built import this file again
-    from gpu_check.command import main
+from gpu_check.command import main
 
-    sys.exit(main())
+sys.exit(main())

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.runners import cuda
 
-Found = tuple[str, dict[str, Any], None]
+Found = tuple[str, dict[str, Any]]
+NEEDED = (
+    *("click", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "PIL", "pydantic", "rich"),
+    *("safetensors", "scipy", "torch"),
+)
 
 
 def require_gpu() -> None:
@@ -27,45 +32,42 @@ def find_gpu() -> Found:
     require_gpu()
     free, total = cuda.device_memory()
     gib = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-    return f"{cuda.device_name()}, driver for CUDA {cuda.driver_version()}, {gib}", {}, None
+    return f"{cuda.device_name()}, driver for CUDA {cuda.driver_version()}, {gib}", {}
 
 
 def find_torch() -> Found:
     """PyTorch, and whether it has a GPU."""
     torch = import_library("torch")
     if not torch.cuda.is_available():
-        return f"{torch.__version__}, for the CPU alone: {_why_no_cuda(torch)}", {}, None
-    return f"{torch.__version__}, CUDA {torch.version.cuda}", {}, None
-
-
-def require_torch_cuda() -> None:
-    """Check that PyTorch can compute on the GPU.
-
-    Raises:
-        EnvironmentMissingError: It is not here, or cannot.
-    """
-    torch = import_library("torch")
-    if not torch.cuda.is_available():
-        raise EnvironmentMissingError(f"PyTorch {torch.__version__}: {_why_no_cuda(torch)}")
-
-
-def _why_no_cuda(torch: Any) -> str:
-    return "built without CUDA" if torch.version.cuda is None else "it finds no GPU"
+        why = "built without CUDA" if torch.version.cuda is None else "it finds no GPU"
+        return f"{torch.__version__}, for the CPU alone: {why}", {}
+    return f"{torch.__version__}, CUDA {torch.version.cuda}", {}
 
 
 def find_onnxruntime() -> Found:
     """ONNX Runtime and its execution providers."""
     runtime = import_library("onnxruntime")
-    return f"{runtime.__version__}: {', '.join(runtime.get_available_providers())}", {}, None
+    return f"{runtime.__version__}: {', '.join(runtime.get_available_providers())}", {}
 
 
 def find_library(module: str) -> Callable[[], Found]:
     """Looks for a library and its version."""
 
     def find() -> Found:
-        return str(import_library(module).__version__), {}, None
+        return str(import_library(module).__version__), {}
 
     return find
+
+
+def require_libraries() -> Found:
+    """Look for what the commands cannot do without, and import none of it.
+
+    Raises:
+        EnvironmentMissingError: Something is not installed.
+    """
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise EnvironmentMissingError(f"not installed: {', '.join(missing)}")
+    return "all here", {}
 
 
 def import_library(module: str) -> Any:

@@ -6,16 +6,16 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from swin_deploy.errors import EnvironmentMissingError, SwinDeployError
+from gpu_check.commands import CommandError
+from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.files import write_json
 
-SCHEMA_VERSION = 1
-T = TypeVar("T")
+SCHEMA_VERSION = 2  # 2: details are the reports of the commands
 State = Literal["passed", "failed", "not run"]
-Group = Literal["here", "graph", "build", "verify", "bench"]
-COUNTED = ("build", "verify", "bench")  # of these at least one has to run
+Group = Literal["here", "build", "cost", "verify", "bench"]
+COUNTED = ("verify", "bench")  # of these at least one has to run
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +50,26 @@ class Report:
         self.header = header
         self.parts: list[Part] = []
 
-    def run(
-        self, group: Group, name: str, work: Callable[[], tuple[str, dict[str, Any], T]]
-    ) -> T | None:
-        """Do one part.
+    def run(self, group: Group, name: str, work: Callable[[], tuple[str, dict[str, Any]]]) -> bool:
+        """Do one part, and say whether it passed.
 
         Args:
             group: Of the part.
             name: Of the part.
-            work: Gives what was found, details, and a value for later parts.
-
-        Returns:
-            That value, or None if it failed or could not run.
+            work: Gives what was found, and details.
         """
-        value = None
         try:
-            says, details, value = work()
-            part = Part(group, name, "passed", says, details)
+            part = Part(group, name, "passed", *work())
         except EnvironmentMissingError as error:
             part = Part(group, name, "not run", error.problem)
-        except ImportError as error:
-            part = Part(group, name, "not run", str(error))
-        except SwinDeployError as error:
+        except CommandError as error:
             part = Part(group, name, "failed", str(error), error.details)
         except Exception as error:  # of any library: the other parts go on, and this one counts
             part = Part(group, name, "failed", repr(error), {"traceback": traceback.format_exc()})
-        self.add(part)
-        return value
-
-    def add(self, part: Part) -> None:
-        """Note a part, on the terminal and in the file."""
         self.parts.append(part)
         print(line_of(part), flush=True)
         write_json(self.path, self.as_dict())
+        return part.state == "passed"
 
     def as_dict(self) -> dict[str, Any]:
         """The content of the file."""

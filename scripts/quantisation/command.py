@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,12 +11,10 @@ from quantisation.digits import digits_table
 from quantisation.photos import photos_table
 from quantisation.placements import NETWORKS, placement_table
 from quantisation.speed import speed_table
-from quantisation.tried import GRAPHS, TRIED, Graph, tried_table
 from swin_deploy.export_form.forms import FORMS
 
 ABOUT = {
     "placements": "kernels and bytes of INT8 beside FP16, by network",
-    "tried": "kernels and bytes of every placement that was tried",
     "digits": "accuracy of swin_pocket on held-out digits, by precision and method",
     "photos": "distance of Swin-T from FP32 on photos, with random weights",
     "accuracy": "both of these",
@@ -31,20 +28,17 @@ def main() -> None:
         epilog="; ".join(f"{name}: {about}" for name, about in ABOUT.items()),
     )
     parser.add_argument("table", choices=ABOUT)
-    parser.add_argument(
-        "--network", help="a variant or TOML file: of placements, tried, photos and speed"
-    )
-    parser.add_argument("--batch", help="of placements and tried")
-    parser.add_argument("--only", default="", help="of tried: names that match this expression")
+    parser.add_argument("--network", help="a variant or TOML file: of placements, photos and speed")
+    parser.add_argument("--batch", help="of placements")
     parser.add_argument("--images", type=int, help="of digits: at most so many; all 1000")
     parser.add_argument("--turns", type=int, default=100, help="of speed")
     parser.add_argument("--form", choices=FORMS, default="packed", help="of speed")
     arguments = parser.parse_args()
-    for line in lines_of(arguments, parser):
+    for line in lines_of(arguments):
         print(line, flush=True)
 
 
-def lines_of(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Iterator[str]:
+def lines_of(arguments: argparse.Namespace) -> Iterator[str]:
     """The table that was asked for."""
     network, batch = arguments.network, arguments.batch
     one = Row(network or "swin_t", "1", ())
@@ -52,14 +46,6 @@ def lines_of(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         rows = [row for row in NETWORKS if network in (None, row.network)]
         rows = rows or [one]
         yield from placement_table([replace(row, batch=batch or row.batch) for row in rows])
-    elif arguments.table == "tried":
-        placements = [tried for tried in TRIED if re.search(arguments.only, tried.name)]
-        if not placements:
-            parser.error(f"no placement matches {arguments.only!r}")
-        graphs = GRAPHS
-        if network is not None:
-            graphs = (Graph(replace(one, batch=batch or "1"), "slabs"),)
-        yield from tried_table(placements, graphs)
     if arguments.table in ("digits", "accuracy"):
         yield from digits_table(arguments.images)
     if arguments.table == "accuracy":

