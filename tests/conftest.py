@@ -218,23 +218,47 @@ def fixed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_export(request, Silent()).path
 
 
-@pytest.fixture(scope="session")
-def digits_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trained network for CPUs, in FP32 and INT8, batch 1 to 4. Tests must not change it."""
+def trained_request(out: Path, **changes: Any) -> ExportRequest:
+    """To export the trained network with its bundled weights."""
     weights, load = bundled_weights(TRAINED.name), LoadOptions(wanted=TRAINED.config)
     source = Source(path=weights, provenance={"source": "bundled"})
-    request = ExportRequest(
+    return ExportRequest(
         variant=resolve_variant(source, TRAINED, load, Silent()),
         weights=weights,
         load=load,
+        out=out,
+        **changes,
+    )
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A finished run of the trained network, exported when one like it is first asked for.
+
+    Whoever asks gets a copy of his own, in which tests may leave reports.
+    """
+    runs: dict[frozenset[tuple[str, Any]], Path] = {}
+
+    def export(**changes: Any) -> Path:
+        key = frozenset(changes.items())
+        if key not in runs:
+            out = tmp_path_factory.mktemp("trained") / "run"
+            runs[key] = run_export(trained_request(out, **changes), Silent()).path
+        return shutil.copytree(runs[key], tmp_path_factory.mktemp("copy") / "run")
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def digits_run(photos: Path, trained_once: Callable[..., Path]) -> Path:
+    """The trained network for CPUs, in FP32 and INT8, batch 1 to 4. Tests must not change it."""
+    return trained_once(
         labels=DIGITS,
-        out=tmp_path_factory.mktemp("digits") / "run",
         batch=BatchRange(low=1, high=4),
         precisions=("fp32", "int8"),
         targets=("cpu",),
         int8=Int8Options(calibration=photos, images=20),
     )
-    return run_export(request, Silent()).path
 
 
 @pytest.fixture(scope="session")

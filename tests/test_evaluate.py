@@ -26,10 +26,6 @@ from PIL import Image
 from conftest import TRAINED, Silent
 from killing import kill_a_process, run_script
 from swin_deploy.batches import BatchRange
-from swin_deploy.checkpoints.bundled import bundled_weights
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.data.sample import SampledImage
@@ -55,8 +51,6 @@ from swin_deploy.evaluate.worker import ShardWorker, Work, best_classes
 from swin_deploy.graph.dress import dress_graph
 from swin_deploy.interface import Interface
 from swin_deploy.metrics import wilson_interval
-from swin_deploy.pipeline.request import ExportRequest
-from swin_deploy.pipeline.run import run_export
 from swin_deploy.report.evaluation_tables import draw_flips
 from swin_deploy.run.finished import require_run
 from swin_deploy.workers.base import ATTEMPTS, software
@@ -65,21 +59,9 @@ from swin_deploy.workers.processes import run_in_processes
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(trained_once: Callable[..., Path]) -> Path:
     """A run of the trained network. Tests must not change what the manifest lists."""
-    weights = bundled_weights(TRAINED.name)
-    load = LoadOptions(wanted=TRAINED.config)
-    source = Source(path=weights, provenance={"source": "bundled"})
-    variant = resolve_variant(source, TRAINED, load, Silent())
-    request = ExportRequest(
-        variant=variant,
-        weights=weights,
-        load=load,
-        out=tmp_path_factory.mktemp("trained") / "run",
-        batch=BatchRange(low=1, high=8),
-        targets=("cpu",),
-    )
-    return run_export(request, Silent()).path
+    return trained_once(batch=BatchRange(low=1, high=16), targets=("cpu",))
 
 
 @pytest.fixture(scope="module")

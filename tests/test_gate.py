@@ -15,15 +15,11 @@ import pytest
 from onnx import helper, numpy_helper
 
 import behind
-from conftest import TRAINED, Silent
+from conftest import TRAINED, Silent, trained_request
 from manifests import edit_manifest
 from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.guide import write_guide
 from swin_deploy.bundle.source import never_run_note
-from swin_deploy.checkpoints.bundled import bundled_weights
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
 from swin_deploy.data.inputs import make_noise
 from swin_deploy.data.pixels import FP32_INPUT
@@ -53,20 +49,12 @@ ENGINE = "engine:cpu-fp32", "engines/cpu-fp32.onnx"
 
 def request(out: Path, **changes: Any) -> ExportRequest:
     """The trained network for a CPU in FP32, batch 1 to 4."""
-    weights, load = bundled_weights(TRAINED.name), LoadOptions(wanted=TRAINED.config)
-    source = Source(path=weights, provenance={"source": "bundled"})
     asked: dict[str, Any] = {
         "batch": BatchRange(low=1, high=4),
         "precisions": ("fp32",),
         "targets": ("cpu",),
     }
-    return ExportRequest(
-        variant=resolve_variant(source, TRAINED, load, Silent()),
-        weights=weights,
-        load=load,
-        out=out,
-        **asked | changes,
-    )
+    return trained_request(out, **asked | changes)
 
 
 @pytest.fixture(scope="module")

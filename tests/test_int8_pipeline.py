@@ -13,14 +13,10 @@ from PIL import Image
 from rich.console import Console
 
 from behind import behind, edit_head_bias
-from conftest import TRAINED, Silent
+from conftest import Silent, trained_request
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
-from swin_deploy.checkpoints.bundled import bundled_weights
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
 from swin_deploy.engine.int8_check import products_not_in_int8
 from swin_deploy.engine.listing import from_dict
@@ -53,13 +49,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(out: Path, calibration: Path, **changes: object) -> ExportRequest:
-    weights, load = bundled_weights(TRAINED.name), LoadOptions(wanted=TRAINED.config)
-    source = Source(path=weights, provenance={"source": "bundled"})
-    return ExportRequest(
-        variant=resolve_variant(source, TRAINED, load, Silent()),
-        weights=weights,
-        load=load,
-        out=out,
+    return trained_request(
+        out,
         batch=BatchRange(low=1, high=8),
         precisions=("fp32", "int8"),
         targets=("cpu", "rtx"),

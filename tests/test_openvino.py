@@ -13,14 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import FULL_SIZE, POCKET, TRAINED, Silent
+from conftest import FULL_SIZE, POCKET, TRAINED, Silent, trained_request
 from swin_deploy.batches import BatchRange
 from swin_deploy.bench.run import BenchRequest, bench_engine
 from swin_deploy.bench.subject import open_subject
-from swin_deploy.checkpoints.bundled import bundled_weights
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
 from swin_deploy.doctor import examine
 from swin_deploy.engine.build import build_engine
 from swin_deploy.engine.open import open_engine
@@ -49,13 +45,8 @@ pytestmark = pytest.mark.skipif(not TARGET.installed, reason="needs the openvino
 @pytest.fixture(scope="module")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """The trained network for both CPU runtimes, batch 1 to 4. Tests must not change it."""
-    weights, load = bundled_weights(TRAINED.name), LoadOptions(wanted=TRAINED.config)
-    source = Source(path=weights, provenance={"source": "bundled"})
-    request = ExportRequest(
-        variant=resolve_variant(source, TRAINED, load, Silent()),
-        weights=weights,
-        load=load,
-        out=tmp_path_factory.mktemp("openvino run"),
+    request = trained_request(
+        tmp_path_factory.mktemp("openvino run"),
         batch=BatchRange(low=1, high=4),
         precisions=("fp32", "bf16", "int8"),
         targets=("cpu", "cpu-openvino"),

@@ -15,19 +15,15 @@ from PIL import Image
 from safetensors import safe_open
 
 import swin_deploy
-from conftest import ROOT, TRAINED, Silent
+from conftest import ROOT, TRAINED, Silent, trained_request
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.batches import BatchRange
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
 from swin_deploy.data.images import load_photo
 from swin_deploy.errors import ConfigError, InputError
 from swin_deploy.files import sha256
 from swin_deploy.metrics import FloatArray
 from swin_deploy.model.build import count_parameters
 from swin_deploy.model.load import load_model
-from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import run_export
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
 
@@ -77,10 +73,7 @@ def test_the_accuracy_is_the_one_that_the_file_states(digits: Path, tmp_path: Pa
     assert abs(count_right(logits, labels[rows]) - stated) <= 2  # a CPU may round a close call
     run = tmp_path / "run"
     wide = BatchRange(low=1, high=100)
-    load = LoadOptions(wanted=TRAINED.config)
-    source = Source(path=WEIGHTS, provenance={"source": "bundled"})
-    variant = resolve_variant(source, TRAINED, load, Silent())
-    request = ExportRequest(variant=variant, weights=WEIGHTS, load=load, out=run, batch=wide)
+    request = trained_request(run, batch=wide)
     run_export(request, Silent())
     for name in ("engines/cpu-fp32.onnx", "model.fp16.onnx"):
         with OnnxRuntimeRunner(run / name) as runner:

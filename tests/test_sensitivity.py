@@ -22,13 +22,10 @@ import pytest
 from PIL import Image
 
 import swin_deploy
-from conftest import TRAINED, Silent
+from conftest import TRAINED
 from manifests import edit_manifest
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.batches import BatchRange
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
 from swin_deploy.cli import main as cli
 from swin_deploy.data.calibration import find_calibration
 from swin_deploy.errors import ConfigError, FileAccessError, InputError
@@ -44,8 +41,6 @@ from swin_deploy.graph.int8.sensitivity import (
     run_logits,
 )
 from swin_deploy.metrics import mean_sqnr_db, sqnr_db, wilson_interval
-from swin_deploy.pipeline.request import ExportRequest
-from swin_deploy.pipeline.run import run_export
 from swin_deploy.records import decode
 from swin_deploy.report.plots import plot_sensitivity
 from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
@@ -65,27 +60,16 @@ RECIPE = RECIPES["tensorrt"]
 DAMAGED = "layers.1.enter.reduction"  # the merge that is given a threshold 1000 times too large
 
 
-def export(out: Path, batch: BatchRange, target: str) -> Path:
-    """A run of the trained network."""
-    load = LoadOptions(wanted=TRAINED.config)
-    source = Source(path=WEIGHTS, provenance={"source": "bundled"})
-    variant = resolve_variant(source, TRAINED, load, Silent())
-    request = ExportRequest(
-        variant=variant, weights=WEIGHTS, load=load, out=out, batch=batch, targets=(target,)
-    )
-    return run_export(request, Silent()).path
-
-
 @pytest.fixture(scope="module")
-def pocket(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pocket(trained_once: Callable[..., Path]) -> Path:
     """A run with a dynamic batch. Tests must not change what the manifest lists."""
-    return export(tmp_path_factory.mktemp("trained"), BatchRange(low=1, high=16), "cpu")
+    return trained_once(batch=BatchRange(low=1, high=16), targets=("cpu",))
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single(trained_once: Callable[..., Path]) -> Path:
     """A run of one image at a time, so that everything has a size. Tests must not change it."""
-    return export(tmp_path_factory.mktemp("single"), BatchRange(), "rtx")
+    return trained_once(batch=BatchRange(), targets=("rtx",))
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import TRAINED, Silent
+from conftest import Silent
 from killing import kill_a_process, run_script
 from swin_deploy.batches import BatchRange
-from swin_deploy.checkpoints.bundled import bundled_weights
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.data.sample import find_sample
 from swin_deploy.errors import InputError, UnsafeError
 from swin_deploy.graph.int8.recipe import RECIPES
 from swin_deploy.graph.int8.sensitivity import Probe
-from swin_deploy.pipeline.request import ExportRequest
-from swin_deploy.pipeline.run import run_export
 from swin_deploy.run.finished import Run
 from swin_deploy.sensitivity.request import SensitivityRequest
 from swin_deploy.sensitivity.run import measure_sensitivity
@@ -36,19 +30,9 @@ pytestmark = pytest.mark.xdist_group("test_evaluate")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(trained_once: Callable[..., Path]) -> Path:
     """A run of the trained network. Tests must not change it."""
-    weights, load = bundled_weights(TRAINED.name), LoadOptions(wanted=TRAINED.config)
-    source = Source(path=weights, provenance={"source": "bundled"})
-    request = ExportRequest(
-        variant=resolve_variant(source, TRAINED, load, Silent()),
-        weights=weights,
-        load=load,
-        out=tmp_path_factory.mktemp("trained") / "run",
-        batch=BatchRange(low=1, high=16),
-        targets=("cpu",),
-    )
-    return run_export(request, Silent()).path
+    return trained_once(batch=BatchRange(low=1, high=16), targets=("cpu",))
 
 
 @pytest.fixture(scope="module")
