@@ -577,7 +577,7 @@ def test_the_command_line(
     printed = capsys.readouterr().out
     assert "40 images of" in printed
     assert "McNemar p" in printed
-    assert "points lost" in printed
+    assert "top-1 lost" in printed
     assert f"report: {tmp_path / 'e.json'}" in printed
     assert cli.run([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 40
