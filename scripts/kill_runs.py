@@ -39,7 +39,7 @@ from typing import Any
 import psutil
 
 from read_while_publishing import EXPORT, ROOT, read
-from swin_deploy.errors import SwinDeployError
+from swin_deploy.core.errors import SwinDeployError
 
 TIMEOUT_S = 600.0
 ENDED_S = 30.0  # within which children of a dead process have to end

@@ -17,19 +17,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 
-from swin_deploy.batches import BatchRange
-from swin_deploy.child import run_in_child
-from swin_deploy.data.calibration import find_calibration, read_batches
-from swin_deploy.data.inputs import list_photos
-from swin_deploy.export_form.choice import choose_form
-from swin_deploy.export_form.entry import freeze
-from swin_deploy.graph.calibrate import collect_statistics
+from swin_deploy.core.process import run_in_child
+from swin_deploy.data.images import list_photos
+from swin_deploy.data.samples import find_calibration, read_batches
 from swin_deploy.graph.export import export_graph
-from swin_deploy.graph.methods import CALIBRATION_METHODS
-from swin_deploy.graph.tensor_statistics import TensorStatistics, describe_dead
-from swin_deploy.metrics import FloatArray
-from swin_deploy.model.build import build_model
-from swin_deploy.variants import VARIANTS
+from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.graph.int8.observe import collect_statistics
+from swin_deploy.graph.int8.thresholds import TensorStatistics, describe_dead
+from swin_deploy.network.catalogue import VARIANTS
+from swin_deploy.network.export_form import choose_form
+from swin_deploy.network.export_form.freeze import freeze
+from swin_deploy.network.interface import BatchRange
+from swin_deploy.network.judge import FloatArray
+from swin_deploy.network.model.build import build_model
 
 TIMEOUT_S = 3600
 

@@ -17,7 +17,7 @@ from pathlib import Path
 def main() -> None:
     from fusion.cpu import cpu_table
     from fusion.rows import Row
-    from swin_deploy.export_form.forms import FORMS
+    from swin_deploy.network.export_form.freeze import FORMS
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("network", nargs="?", default="swin_t", help="a variant or a TOML file")

@@ -1,10 +1,10 @@
-"""Measure the SQNR behind the floors of ``swin_deploy.verify``: worst over variants and seeds.
+"""Measure the SQNR behind the floors in ``network.judge``: the worst over variants and seeds.
 
     scripts/measure_floors.py --seeds 10 --images PHOTOS --outputs logits [NAME or FILE.toml ...]
 
 Prints a row per network: the lowest SQNR against eager FP32 over all seeds, inputs and outputs,
 for the export form and the exported graph (FP32) and for the FP16 and BF16 graphs, computed in FP32
-with every result rounded (``swin_deploy.graph.widen``), all on ONNX Runtime.
+with every result rounded (``swin_deploy.graph.casts``), all on ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -14,23 +14,26 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from swin_deploy.batches import BatchRange
-from swin_deploy.data.inputs import InputSet, find_photos, load_photos, make_noise
-from swin_deploy.export_form.choice import FormName
-from swin_deploy.export_form.entry import freeze
-from swin_deploy.export_form.forms import FORMS
+from swin_deploy.data.images import InputSet, find_photos, load_photos, make_noise
+from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.engine.runners.torch_eager import TorchRunner
+from swin_deploy.graph.casts import round_every_result
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
-from swin_deploy.graph.widen import round_every_result
-from swin_deploy.interface import LOGITS, OUTPUTS, Outputs
-from swin_deploy.model.build import build_model
-from swin_deploy.model.outputs import output_names, with_outputs
+from swin_deploy.measure.verify import Comparison, compare_runners
+from swin_deploy.network.catalogue import VARIANTS, Variant
+from swin_deploy.network.export_form import FormName
+from swin_deploy.network.export_form.freeze import FORMS, freeze
+from swin_deploy.network.interface import (
+    HALF_PRECISIONS,
+    LOGITS,
+    OUTPUTS,
+    BatchRange,
+    Outputs,
+    Precision,
+)
+from swin_deploy.network.model.build import build_model, output_names, with_outputs
 from swin_deploy.pipeline.request import read_config
-from swin_deploy.precisions import HALF_PRECISIONS, Precision
-from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
-from swin_deploy.runners.torch_eager import TorchRunner
-from swin_deploy.variants import VARIANTS, Variant
-from swin_deploy.verify import Comparison, compare_runners
 
 
 def main() -> None:

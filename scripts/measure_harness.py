@@ -12,11 +12,11 @@ import sys
 import time
 from collections import Counter
 
-from swin_deploy.batches import BatchRange
-from swin_deploy.bench.measure import BenchSpec, Entrant, run_bench
-from swin_deploy.bench.statistics import Measurement
-from swin_deploy.data.inputs import make_noise
-from swin_deploy.metrics import FloatArray
+from swin_deploy.data.images import make_noise
+from swin_deploy.measure.bench.statistics import Measurement
+from swin_deploy.measure.bench.stopwatch import BenchSpec, Entrant, run_bench
+from swin_deploy.network.interface import BatchRange
+from swin_deploy.network.judge import FloatArray
 
 CALL_S = 0.02
 

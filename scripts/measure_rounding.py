@@ -1,4 +1,4 @@
-"""Measure the margin of ``swin_deploy.pipeline.rounding``: FP32 programs against FP64.
+"""Measure the margin of ``swin_deploy.pipeline.gate``: FP32 programs against FP64.
 
     scripts/measure_rounding.py
 
@@ -18,15 +18,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from swin_deploy.data.inputs import make_noise
-from swin_deploy.export_form.choice import FormName
-from swin_deploy.export_form.entry import freeze
-from swin_deploy.export_form.forms import FORMS
-from swin_deploy.metrics import sqnr_db
-from swin_deploy.model.build import build_model
-from swin_deploy.networks import NetworkConfig
+from swin_deploy.data.images import make_noise
+from swin_deploy.network.catalogue import VARIANTS, NetworkConfig
+from swin_deploy.network.export_form import FormName
+from swin_deploy.network.export_form.freeze import FORMS, freeze
+from swin_deploy.network.judge import sqnr_db
+from swin_deploy.network.model.build import build_model
 from swin_deploy.pipeline.request import read_config
-from swin_deploy.variants import VARIANTS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SEEDS = range(3)

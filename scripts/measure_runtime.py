@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_deploy.data.inputs import make_noise
-from swin_deploy.runners.openvino import compile_engine, runtime_settings
+from swin_deploy.data.images import make_noise
+from swin_deploy.engine.runners.openvino import compile_engine, runtime_settings
 from swin_deploy.runtime import SwinEngine
 
 

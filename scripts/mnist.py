@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
-from swin_deploy.files import refuse_impostors
-from swin_deploy.plain_files import read_plain
+from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, InputError
+from swin_deploy.core.files import require_plain_file
+from swin_deploy.core.own_files import read_plain
 
 SIDE = 28  # pixels
 CLASSES = 10
@@ -42,7 +42,7 @@ def load_mnist_5k(csv_gz: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     Raises:
         InputError: The file is missing, damaged, or holds something else.
     """
-    refuse_impostors(csv_gz, "a gzipped CSV of digits")
+    require_plain_file(csv_gz, "a gzipped CSV of digits")
     try:
         rows = gzip.decompress(read_plain(csv_gz)).decode("ascii").splitlines()
         if not any(map(str.strip, rows)):

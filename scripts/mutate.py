@@ -27,16 +27,15 @@ from mutation.trees import ROOT, Findings, run_mutants
 SURVIVORS = ROOT / "scripts" / "mutate_survivors.json"
 # Modules (patterns below swin_deploy) -> tests that have to notice, the quickest first.
 TARGETS: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("judge.py", "metrics.py", "verify/comparison.py", "verify/outputs.py", "verify/slots.py"): (
+    ("network/judge.py", "measure/verify/comparison.py", "measure/verify/outputs.py"): (
         *("test_judge", "test_metrics", "test_verify", "test_gate", "test_verify_command"),
     ),
-    ("verify/checks.py",): ("test_judge", "test_verify", "test_verify_command"),
-    ("run/*.py", "own_files.py", "files.py"): ("test_run", "test_cli", "test_pipeline"),
-    ("pipeline/gate.py", "verify/plans.py", "verify/conversions.py"): (
-        *("test_gate", "test_pipeline", "test_outputs", "test_interface"),
+    ("measure/verify/checks.py",): ("test_judge", "test_verify", "test_verify_command"),
+    ("run/*.py", "core/own_files.py", "core/files.py"): ("test_run", "test_cli", "test_pipeline"),
+    ("pipeline/gate.py", "measure/verify/conversions.py"): (
+        *("test_gate", "test_pipeline", "test_outputs"),
+        *("test_interface", "test_rounding", "test_int8_pipeline"),
     ),
-    ("pipeline/rounding.py",): ("test_rounding", "test_graph_structure"),
-    ("pipeline/int8_gate.py",): ("test_int8_pipeline",),
 }
 
 

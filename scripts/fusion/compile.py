@@ -10,16 +10,15 @@ from torch import nn
 
 from fusion.naive import MAKERS
 from fusion.rows import Row
-from swin_deploy.batches import BatchRange
 from swin_deploy.engine.build import BuiltEngine, build_engine
 from swin_deploy.engine.targets import find_target
-from swin_deploy.export_form.choice import choose_form
-from swin_deploy.export_form.entry import freeze
-from swin_deploy.graph.export import export_graph
+from swin_deploy.graph.export import export_graph, export_plainly
 from swin_deploy.graph.half import convert_to_half
-from swin_deploy.graph.plain import export_plainly
-from swin_deploy.model.build import build_model
-from swin_deploy.networks import NetworkConfig
+from swin_deploy.network.catalogue import NetworkConfig
+from swin_deploy.network.export_form import choose_form
+from swin_deploy.network.export_form.freeze import freeze
+from swin_deploy.network.interface import BatchRange
+from swin_deploy.network.model.build import build_model
 
 TARGET = "rtx"  # for its default compute capabilities
 

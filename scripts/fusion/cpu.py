@@ -14,17 +14,16 @@ import torch
 
 from fusion.naive import holding_ours
 from fusion.rows import Row
-from swin_deploy.data.inputs import make_noise
-from swin_deploy.errors import VerificationError
-from swin_deploy.export_form.choice import FormName, choose_form
-from swin_deploy.export_form.entry import freeze
-from swin_deploy.graph.export import export_graph
-from swin_deploy.graph.plain import export_plainly
+from swin_deploy.core.errors import VerificationError
+from swin_deploy.data.images import make_noise
+from swin_deploy.engine.runners.onnxruntime import open_session, session_options
+from swin_deploy.graph.export import export_graph, export_plainly
 from swin_deploy.graph.simplify import simplify_graph
-from swin_deploy.metrics import FloatArray, sqnr_db
-from swin_deploy.model.build import build_model
-from swin_deploy.runners.onnxruntime import open_session, session_options
-from swin_deploy.verify import FLOORS_DB
+from swin_deploy.measure.verify import FLOORS_DB
+from swin_deploy.network.export_form import FormName, choose_form
+from swin_deploy.network.export_form.freeze import freeze
+from swin_deploy.network.judge import FloatArray, sqnr_db
+from swin_deploy.network.model.build import build_model
 
 Call = Callable[[FloatArray], FloatArray]
 FLOORS = {"FP32": FLOORS_DB["fp32"], "BF16": 20.0}  # BF16 has 8 bits: that it ran, and not more

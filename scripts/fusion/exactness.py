@@ -13,18 +13,17 @@ from torch import Tensor, nn
 
 from fusion.naive import holding_ours
 from fusion.rows import Row
-from swin_deploy.batches import BatchRange
-from swin_deploy.data.inputs import find_photos, load_photos
-from swin_deploy.errors import EnvironmentMissingError, VerificationError
-from swin_deploy.export_form.choice import choose_form
-from swin_deploy.export_form.entry import freeze
-from swin_deploy.graph.export import export_graph
+from swin_deploy.core.errors import EnvironmentMissingError, VerificationError
+from swin_deploy.data.images import find_photos, load_photos
+from swin_deploy.engine.runners.onnxruntime import open_session, session_options
+from swin_deploy.graph.export import export_graph, export_plainly
 from swin_deploy.graph.half import convert_to_half
-from swin_deploy.graph.plain import export_plainly
-from swin_deploy.metrics import FloatArray, sqnr_db
-from swin_deploy.model.build import build_model
-from swin_deploy.runners.onnxruntime import open_session, session_options
-from swin_deploy.verify import FLOORS_DB
+from swin_deploy.measure.verify import FLOORS_DB
+from swin_deploy.network.export_form import choose_form
+from swin_deploy.network.export_form.freeze import freeze
+from swin_deploy.network.interface import BatchRange
+from swin_deploy.network.judge import FloatArray, sqnr_db
+from swin_deploy.network.model.build import build_model
 
 ONE = BatchRange()
 
@@ -47,7 +46,7 @@ def exactness_table(rows: list[Row], photos: Path, seeds: int) -> Iterator[str]:
         if exact < FLOORS_DB["fp32"]:
             raise VerificationError(
                 f"{row.label}: {exact:.1f} dB in FP32, needs {FLOORS_DB['fp32']:.0f} dB",
-                "swin_deploy.export_form, before any of these figures",
+                "swin_deploy.network.export_form, before any of these figures",
             )
         gap = min(ours - naive for _, ours, naive in found)
         cells = (row.label, row.batch, str(len(images.images)), f"{exact:.1f}", f"{ours:.1f}")

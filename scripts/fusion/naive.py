@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from fusion.rows import CIFAR, Row, from_tests
-from swin_deploy.architecture import SwinConfig
-from swin_deploy.model.build import build_model
+from swin_deploy.network.model.build import build_model
+from swin_deploy.network.swin import SwinConfig
 
 
 class LogitsOf(nn.Module):

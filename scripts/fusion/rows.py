@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.architecture import SwinConfig
-from swin_deploy.batches import BatchRange
-from swin_deploy.checkpoints.authors import TIMM
-from swin_deploy.narrow import of_kind
+from swin_deploy.core.errors import of_kind
+from swin_deploy.network.catalogue import VARIANTS, Variant
+from swin_deploy.network.checkpoints.dialect import TIMM
+from swin_deploy.network.interface import BatchRange
+from swin_deploy.network.swin import SwinConfig
 from swin_deploy.pipeline.request import read_config
-from swin_deploy.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).parent.parent.parent
 CIFAR = "examples/cifar10_swin.toml"
@@ -100,7 +100,7 @@ EXACTNESS_ROWS = tuple(row for row in ROWS if str(row) != "swin_t 1")
 
 def from_tests(module: str) -> Any:
     """A module of ``tests``, which know how to build the libraries' models."""
-    folder = str(ROOT / "tests")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    for folder in (ROOT / "tests", ROOT / "tests" / "support"):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
     return importlib.import_module(module)

@@ -10,8 +10,8 @@ from collections import OrderedDict
 import torch
 
 from fuzzing.mutation import mutated
-from swin_deploy.architecture import SwinConfig
-from swin_deploy.model.build import build_model
+from swin_deploy.network.model.build import build_model
+from swin_deploy.network.swin import SwinConfig
 
 SMALLEST = SwinConfig(
     name="smallest",

@@ -14,20 +14,17 @@ import numpy as np
 
 from fuzzing.subject import Subject, binary, both, text
 from mnist import load_mnist_5k
-from swin_deploy.checkpoints.sidecar import read_sidecars
-from swin_deploy.data.classes import parse_class_names
-from swin_deploy.data.inputs import InputSet
-from swin_deploy.data.photo_list import read_lines
-from swin_deploy.data.synsets import read_class_map
-from swin_deploy.engine.listing import from_dict
-from swin_deploy.engine.listing_inspector import read_inspector
-from swin_deploy.evaluate.journal import journal_path, open_journal
-from swin_deploy.evaluate.shards import misfit
-from swin_deploy.graph.calibration_cache import Calibration, read_cache, write_cache
-from swin_deploy.graph.tensor_statistics import measure_tensor
-from swin_deploy.records import load_json
+from swin_deploy.core.records import load_json
+from swin_deploy.data.classes import parse_class_names, read_class_map
+from swin_deploy.data.images import InputSet
+from swin_deploy.data.sources import read_lines
+from swin_deploy.engine.cost.listing import from_dict, read_inspector
+from swin_deploy.graph.int8.observe import Calibration, read_cache, write_cache
+from swin_deploy.graph.int8.thresholds import measure_tensor
+from swin_deploy.measure.evaluate.shards import journal_path, misfit, open_journal
+from swin_deploy.measure.verify import saved
+from swin_deploy.network.checkpoints.sidecar import read_sidecars
 from swin_deploy.report.gather import read_content, recognise
-from swin_deploy.verify import saved
 
 _IDENTITY: dict[str, Any] = {"graph": "x", "tensors": ["t"]}
 

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from fuzzing.subject import Subject
-from swin_deploy.errors import SwinDeployError
+from swin_deploy.core.errors import SwinDeployError
 
 LIMIT_S = 20.0  # of one file: reading a whole one takes some milliseconds
 _GRACE_S = 10.0  # beyond it, code that no signal interrupts is killed with its process

@@ -15,19 +15,17 @@ from safetensors.torch import save as save_safetensors
 from fuzzing import checkpoints
 from fuzzing.records import RECORDS
 from fuzzing.subject import Subject, binary, both, text
-from swin_deploy.batches import ONE_IMAGE
-from swin_deploy.checkpoints.load import load_checkpoint
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.data.arrays import find_images
 from swin_deploy.data.images import load_photo
-from swin_deploy.engine.graph_facts import profile_of, read_graph
-from swin_deploy.engine.traffic import cost_graph
-from swin_deploy.geometry import stage_geometry
-from swin_deploy.graph.dress import read_image_input
+from swin_deploy.data.sources import find_images
+from swin_deploy.engine.cost.graph_facts import cost_graph, profile_of, read_graph
 from swin_deploy.graph.export import check_graph, read_outputs
-from swin_deploy.model.build import build_model
+from swin_deploy.graph.interface import read_image_input
+from swin_deploy.network.checkpoints.load import load_checkpoint
+from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.interface import ONE_IMAGE, Preprocessing
+from swin_deploy.network.model.build import build_model
+from swin_deploy.network.swin import stage_geometry
 from swin_deploy.pipeline.request import read_config
-from swin_deploy.preprocessing import Preprocessing
 
 CONFIG = b"""image_size = 32
 embed_dim = 16

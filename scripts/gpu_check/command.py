@@ -14,7 +14,7 @@ from gpu_check.commands import bench, cost, export, verify
 from gpu_check.probe import PROBES, require_gpu, require_libraries
 from gpu_check.report import Report
 from swin_deploy import __version__
-from swin_deploy.machine import describe_machine
+from swin_deploy.engine.here import describe_machine
 
 CPU = "cpu"  # whose run vouches for the graphs: a wrong one is told from a wrong engine
 TARGETS = (CPU, "rtx", "tensorrt")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.core.errors import EnvironmentMissingError
 
 Done = tuple[str, dict[str, Any]]
 

@@ -7,8 +7,8 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from swin_deploy.errors import EnvironmentMissingError
-from swin_deploy.runners import cuda
+from swin_deploy.core.errors import EnvironmentMissingError
+from swin_deploy.engine.runners import cuda
 
 Found = tuple[str, dict[str, Any]]
 NEEDED = (

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpu_check.commands import CommandError
-from swin_deploy.errors import EnvironmentMissingError
-from swin_deploy.files import write_json
+from swin_deploy.core.errors import EnvironmentMissingError
+from swin_deploy.core.files import write_json
 
 SCHEMA_VERSION = 2  # 2: details are the reports of the commands
 State = Literal["passed", "failed", "not run"]

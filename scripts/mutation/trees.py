@@ -52,7 +52,7 @@ def start_tests(tree: Path, tests: tuple[str, ...], log: Path) -> int:
         )
         import pytest
 
-        files = [f"tests/{name}.py" for name in tests]
+        files = [str(next(Path("tests").rglob(f"{name}.py"))) for name in tests]
         options = ["-x", "-q", "--tb=short", "--show-capture=no", "-m", "not slow"]
         options += ["-p", "no:cacheprovider", "-p", "no:xdist"]
         os._exit(int(pytest.main([*options, f"--basetemp={tree}.tmp", *files])))

@@ -11,7 +11,7 @@ from quantisation.digits import digits_table
 from quantisation.photos import photos_table
 from quantisation.placements import NETWORKS, placement_table
 from quantisation.speed import speed_table
-from swin_deploy.export_form.forms import FORMS
+from swin_deploy.network.export_form.freeze import FORMS
 
 ABOUT = {
     "placements": "kernels and bytes of INT8 beside FP16, by network",

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import swin_deploy
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from quantisation.graphs import (
     FORMS,
@@ -22,14 +21,15 @@ from quantisation.graphs import (
 )
 from quantisation.runtimes import Call, on_onnxruntime, on_openvino, run_each
 from swin_deploy.data.images import load_photo
-from swin_deploy.graph.int8.recipe import RECIPES
-from swin_deploy.graph.methods import CALIBRATION_METHODS
-from swin_deploy.metrics import FloatArray, sqnr_db, wilson_interval
-from swin_deploy.model.load import load_model
-from swin_deploy.variants import VARIANTS
+from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.graph.int8.places import RECIPES
+from swin_deploy.network.catalogue import VARIANTS
+from swin_deploy.network.checkpoints.hub import bundled_weights
+from swin_deploy.network.judge import FloatArray, sqnr_db, wilson_interval
+from swin_deploy.network.model.build import load_model
 
 VARIANT = VARIANTS["swin_pocket"]
-WEIGHTS = Path(swin_deploy.__file__).parent / "bundled" / "swin_pocket.safetensors"
+WEIGHTS = bundled_weights("swin_pocket")
 CALIBRATED_ON = 200  # of the training part
 
 

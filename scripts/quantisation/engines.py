@@ -15,21 +15,20 @@ import onnx_ir as ir
 
 from fusion.compile import TARGET
 from fusion.rows import Row
-from swin_deploy.batches import BatchRange
-from swin_deploy.child import run_in_child
+from swin_deploy.core.errors import InputError, present
+from swin_deploy.core.process import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S
-from swin_deploy.engine.listing import Listing, total
+from swin_deploy.engine.cost.listing import Listing, total
 from swin_deploy.engine.targets import find_target
-from swin_deploy.engine.tensorrt_build import build_quietly
-from swin_deploy.errors import InputError
-from swin_deploy.export_form.choice import choose_form
-from swin_deploy.export_form.entry import freeze
+from swin_deploy.engine.tensorrt import build_quietly
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
+from swin_deploy.graph.int8.places import RECIPES
 from swin_deploy.graph.int8.quantize import quantize_graph
-from swin_deploy.graph.int8.recipe import RECIPES
-from swin_deploy.model.build import build_model
-from swin_deploy.narrow import present
+from swin_deploy.network.export_form import choose_form
+from swin_deploy.network.export_form.freeze import freeze
+from swin_deploy.network.interface import BatchRange
+from swin_deploy.network.model.build import build_model
 
 
 @dataclass(frozen=True, slots=True)

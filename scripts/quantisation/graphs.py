@@ -9,21 +9,20 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from swin_deploy.batches import BatchRange
-from swin_deploy.export_form.choice import FormName
-from swin_deploy.export_form.entry import freeze
-from swin_deploy.graph.calibrate import collect_statistics
+from swin_deploy.graph.casts import round_every_result
 from swin_deploy.graph.export import export_graph
 from swin_deploy.graph.half import convert_to_half
+from swin_deploy.graph.int8 import CalibrationMethod
+from swin_deploy.graph.int8.observe import collect_statistics
+from swin_deploy.graph.int8.places import RECIPES
 from swin_deploy.graph.int8.quantize import quantize_graph, tensors_to_calibrate
-from swin_deploy.graph.int8.recipe import RECIPES
-from swin_deploy.graph.methods import CalibrationMethod
+from swin_deploy.graph.int8.thresholds import TensorStatistics
 from swin_deploy.graph.simplify import simplify_graph
-from swin_deploy.graph.tensor_statistics import TensorStatistics
-from swin_deploy.graph.widen import round_every_result
-from swin_deploy.metrics import FloatArray
-from swin_deploy.networks import NetworkConfig
-from swin_deploy.precisions import HALF_PRECISIONS, HalfPrecision
+from swin_deploy.network.catalogue import NetworkConfig
+from swin_deploy.network.export_form import FormName
+from swin_deploy.network.export_form.freeze import freeze
+from swin_deploy.network.interface import HALF_PRECISIONS, BatchRange, HalfPrecision
+from swin_deploy.network.judge import FloatArray
 
 FORMS: dict[str, FormName] = {"onnxruntime": "packed", "tensorrt": "slabs"}
 BATCH = 1  # at which TensorRT's recipe quantises most

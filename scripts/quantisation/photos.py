@@ -22,14 +22,13 @@ from quantisation.graphs import (
     write_simplified,
 )
 from quantisation.runtimes import on_onnxruntime, run_each
-from swin_deploy.data.images import load_photo
-from swin_deploy.data.inputs import list_photos
-from swin_deploy.errors import EnvironmentMissingError
-from swin_deploy.graph.methods import CALIBRATION_METHODS
-from swin_deploy.graph.plain import export_plainly
+from swin_deploy.core.errors import EnvironmentMissingError
+from swin_deploy.data.images import list_photos, load_photo
+from swin_deploy.graph.export import export_plainly
+from swin_deploy.graph.int8 import CALIBRATION_METHODS
 from swin_deploy.graph.simplify import simplify_graph
-from swin_deploy.metrics import FloatArray, sqnr_db, top1_agreement
-from swin_deploy.model.build import build_model
+from swin_deploy.network.judge import FloatArray, sqnr_db, top1_agreement
+from swin_deploy.network.model.build import build_model
 
 ROW = Row("swin_t", "1", ("timm",))
 CALIBRATED_ON = 16  # of the 20 photos of ImageNet

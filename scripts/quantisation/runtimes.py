@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_deploy.metrics import FloatArray
-from swin_deploy.runners.onnxruntime import open_session, session_options
-from swin_deploy.runners.openvino import runtime_settings
+from swin_deploy.engine.runners.onnxruntime import open_session, session_options
+from swin_deploy.engine.runners.openvino import runtime_settings
+from swin_deploy.network.judge import FloatArray
 
 Call = Callable[[FloatArray], FloatArray]  # images (b, channels, H, W) -> logits (b, classes)
 

@@ -16,14 +16,14 @@ from fusion.rows import Row
 from quantisation.graphs import calibrate, write_simplified
 from quantisation.photos import as_inputs, find_photos, write_stock
 from quantisation.runtimes import Call, on_onnxruntime, on_openvino
-from swin_deploy.errors import EnvironmentMissingError, VerificationError
-from swin_deploy.export_form.choice import FormName
+from swin_deploy.core.errors import EnvironmentMissingError, VerificationError
+from swin_deploy.engine.here import integer_sums_saturate
+from swin_deploy.graph.int8.places import RECIPES
 from swin_deploy.graph.int8.quantize import quantize_graph
-from swin_deploy.graph.int8.recipe import RECIPES
-from swin_deploy.machine import integer_sums_saturate
-from swin_deploy.metrics import FloatArray, sqnr_db
-from swin_deploy.model.build import build_model
-from swin_deploy.verify import FLOORS_DB
+from swin_deploy.measure.verify import FLOORS_DB
+from swin_deploy.network.export_form import FormName
+from swin_deploy.network.judge import FloatArray, sqnr_db
+from swin_deploy.network.model.build import build_model
 
 METHOD = "percentile"
 FULL = "FP32"

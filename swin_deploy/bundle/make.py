@@ -8,46 +8,106 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import swin_deploy
 from swin_deploy.bundle.archive import make_zipapp, require_new, write_archive
-from swin_deploy.bundle.guide import write_guide
-from swin_deploy.bundle.references import (
+from swin_deploy.bundle.source import (
     PHOTO,
     TENSOR,
-    make_photo,
-    make_references,
-    reference_of,
-)
-from swin_deploy.bundle.signing import read_private_key, sign
-from swin_deploy.bundle.source import (
     choose_graphs,
     extreme_floor_of,
     floors_of,
     form_note,
+    make_photo,
+    make_references,
     never_run_note,
+    read_private_key,
+    reference_of,
+    sign,
 )
-from swin_deploy.data.sample import require_images
+from swin_deploy.core.errors import ConfigError, SwinDeployError, caught, raise_all
+from swin_deploy.core.files import Recorded, sha256
+from swin_deploy.data.samples import require_images
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import find_target
-from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
-from swin_deploy.files import Recorded, sha256
-from swin_deploy.precisions import Precision
+from swin_deploy.measure.verify.conversions import require_conversions
+from swin_deploy.network.interface import Precision
+from swin_deploy.run.details import LABELS
 from swin_deploy.run.finished import Run, require_run
-from swin_deploy.run.names import LABELS
-from swin_deploy.runtime.shipped import (
+from swin_deploy.runtime.trust import (
     BUNDLE,
     PHOTO_CHANNELS,
+    PREFERRED,
+    SIGNATURE,
+    BundledFile,
     Contents,
     Graph,
     Photo,
     Reference,
-    ShippedFile,
     Tool,
 )
-from swin_deploy.runtime.trust import SIGNATURE
-from swin_deploy.verify.conversions import require_conversions
+
+_TEMPLATE = Path(__file__).with_name("guide.template.md")
+_NEEDS = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT with its Python module `{module}`, and the NVIDIA GPU that it is for",
+}
+
+
+def write_guide(run: Run, target: Target, precisions: tuple[Precision, ...]) -> bytes:
+    """The text, in UTF-8.
+
+    Args:
+        run: What is shipped.
+        target: What engines are built for.
+        precisions: Of the graphs.
+    """
+    height, width = run.config.image_size
+    random = "\n**Its weights are random: it is for trying the way, and predicts nothing.**\n"
+    return (
+        Template(_TEMPLATE.read_text(encoding="utf-8"))
+        .substitute(
+            network=run.config.name,
+            target=target.name,
+            about=target.about,
+            image=f"{height}x{width}",
+            batch=run.batch,
+            precisions=", ".join(precisions),
+            preferred=next(p for p in PREFERRED if p in precisions),
+            needs=_NEEDS[target.kind].format(module=target.module),
+            install=_install(target),
+            weights=run.header.weights.source,
+            random=random if run.random else "",
+            never_run="" if (note := never_run_note(run, target)) is None else f"\n**{note}**\n",
+            predict=_PREDICT if run.outputs == "logits" else "",
+            call=_CLASSES if run.outputs == "logits" else _MAPS,
+            version=swin_deploy.__version__,
+        )
+        .encode()
+    )
+
+
+def _install(target: Target) -> str:
+    """How all of it comes to the device, in Markdown."""
+    if target.platform == "linux-aarch64":
+        return (
+            "All of it comes with JetPack; what is missing, "
+            "`sudo apt install nvidia-jetpack python3-pil` brings."
+        )
+    return f"All of it: `python3 -m pip install numpy pillow {target.distribution}`."
+
+
+_PREDICT = """
+    python3 swin.pyz predict photo.jpg        # the five best classes; folders, or - for a list
+    python3 swin.pyz predict folder --format csv --annotate /tmp/pictures
+"""
+_CLASSES = """    prediction = engine(["photo.jpg", array_of_pixels])
+    print(prediction.labels, prediction.scores)"""
+_MAPS = """    maps = engine.maps(["photo.jpg", array_of_pixels])
+    print({name: array.shape for name, array in maps.items()})"""
 
 PROGRAM, GUIDE = "swin.pyz", "README.md"
 
@@ -211,6 +271,6 @@ def _describe(
     )
 
 
-def _fingerprint(content: bytes | Recorded) -> ShippedFile:
+def _fingerprint(content: bytes | Recorded) -> BundledFile:
     found = content if isinstance(content, bytes) else content.read()
-    return ShippedFile(sha256=hashlib.sha256(found).hexdigest(), bytes=len(found))
+    return BundledFile(sha256=hashlib.sha256(found).hexdigest(), bytes=len(found))

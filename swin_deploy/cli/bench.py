@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from swin_deploy.bench.names import BASELINES
 from swin_deploy.cli.options import json_option, network_options, print_json, resolve_network
 from swin_deploy.cli.types import PATH, FiniteType, ListType, NamesType
-from swin_deploy.narrow import present
+from swin_deploy.core.errors import present
+from swin_deploy.measure.bench import BASELINES
 
 
 @click.command()
@@ -76,7 +76,7 @@ def bench(
     """
     if (path is None) == (engine is None):
         raise click.UsageError("name one run, engine or ONNX file, as PATH or with --engine")
-    from swin_deploy.bench.run import BenchRequest, bench_engine, require_speed
+    from swin_deploy.measure.bench.run import BenchRequest, bench_engine, require_speed
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.measured_tables import bench_summary
 

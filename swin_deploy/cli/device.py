@@ -10,7 +10,7 @@ import click
 from swin_deploy.cli.options import file_option, json_option, print_json, source_option
 from swin_deploy.cli.types import FILE, FOLDER, PATH, NamesType, complete_from
 from swin_deploy.engine.targets import TARGETS
-from swin_deploy.precisions import PRECISIONS
+from swin_deploy.network.interface import PRECISIONS
 
 
 @click.command()
@@ -123,8 +123,7 @@ def predict(
     be read are left out and named; more than 5 % of them are an error, after the rest was printed.
     """
     from swin_deploy.runtime.engine import SwinEngine
-    from swin_deploy.runtime.formats import LINE_FORMATS
-    from swin_deploy.runtime.report import find_work, report_photos
+    from swin_deploy.runtime.predict import LINE_FORMATS, find_work, report_photos
 
     found = find_work(bundle, photos, annotate)
     with SwinEngine.load(bundle, precision, verify_key=verify_key, threads=threads) as engine:

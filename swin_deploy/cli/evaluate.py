@@ -18,9 +18,9 @@ from swin_deploy.cli.options import (
     worker_options,
 )
 from swin_deploy.cli.types import FILE, FOLDER, PATH
-from swin_deploy.errors import caught, raise_all
-from swin_deploy.files import require_outside
-from swin_deploy.interrupts import import_torch
+from swin_deploy.core.errors import caught, raise_all
+from swin_deploy.core.files import require_outside
+from swin_deploy.core.interrupts import import_torch
 
 
 @click.command()
@@ -70,8 +70,8 @@ def evaluate(
     test). The report is the same for any number of workers; a call that was killed goes on where
     it was. --variant or --config name the network of ONNX files that belong to no run.
     """
-    from swin_deploy.evaluate.request import EvaluateRequest
-    from swin_deploy.evaluate.run import evaluate_artifacts
+    from swin_deploy.measure.evaluate.report import EvaluateRequest
+    from swin_deploy.measure.evaluate.run import evaluate_candidates
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.evaluation_tables import draw_flips, evaluation_summary
 
@@ -81,7 +81,7 @@ def evaluate(
     if request.eager:
         import_torch()
     with Progress().shown() as progress:
-        report = evaluate_artifacts(request, progress.started, progress.note)
+        report = evaluate_candidates(request, progress.started, progress.note)
         sheets = [] if flips is None else draw_flips(report, flips)
     if as_json:
         print_json(report)

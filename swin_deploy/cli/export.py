@@ -26,12 +26,19 @@ from swin_deploy.cli.options import (
     wait_option,
 )
 from swin_deploy.cli.types import FiniteType, FolderType, ListType, NamesType, complete_from
+from swin_deploy.core.errors import ConfigError, present
 from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
-from swin_deploy.errors import ConfigError
-from swin_deploy.graph.methods import CALIBRATION_METHODS
-from swin_deploy.interface import IOS, LOGITS, OUTPUTS, Interface
-from swin_deploy.narrow import present
+from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.interface import (
+    DEFAULT_PRECISIONS,
+    IOS,
+    LOGITS,
+    OUTPUTS,
+    PRECISIONS,
+    Interface,
+    Size,
+)
 from swin_deploy.pipeline.request import (
     MAX_DROP,
     ExportOptions,
@@ -39,8 +46,6 @@ from swin_deploy.pipeline.request import (
     Int8Options,
     values_of,
 )
-from swin_deploy.precisions import DEFAULT_PRECISIONS, PRECISIONS
-from swin_deploy.preprocessing import Size
 
 if TYPE_CHECKING:
     from swin_deploy.pipeline.recommend import Recommendation

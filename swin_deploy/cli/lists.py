@@ -7,13 +7,11 @@ from dataclasses import asdict
 import click
 
 from swin_deploy.cli.options import json_option, print_json
-from swin_deploy.engine.gpus import GPUS
-from swin_deploy.engine.here import HERE
-from swin_deploy.engine.target import Target
+from swin_deploy.core.files import package_version
+from swin_deploy.engine.cost.gpus import GPUS
+from swin_deploy.engine.target import HERE, Target
 from swin_deploy.engine.targets import TARGETS, find_target
-from swin_deploy.installed import package_version
-from swin_deploy.networks import summarise
-from swin_deploy.variants import VARIANTS
+from swin_deploy.network.catalogue import VARIANTS, summarise
 
 BATCHES = {"one": "1", "many": "1:16", "any": ""}  # what suits each, as --batch takes it
 
@@ -119,8 +117,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     Exits with 4 if export cannot work here.
     """
-    from swin_deploy.doctor import examine, usable
-    from swin_deploy.machine import describe_machine
+    from swin_deploy.engine.doctor import examine, usable
+    from swin_deploy.engine.here import describe_machine
 
     findings, machine = examine(), describe_machine()
     ok = usable(findings)

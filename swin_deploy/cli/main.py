@@ -19,9 +19,8 @@ from swin_deploy.cli.reports import cost, report
 from swin_deploy.cli.studies import scaling, sensitivity
 from swin_deploy.cli.verify import verify
 from swin_deploy.cli.weights import inspect, refit
-from swin_deploy.errors import SwinDeployError, UsageError
-from swin_deploy.narrow import present
-from swin_deploy.outcome import leave, run_command
+from swin_deploy.core.errors import SwinDeployError, UsageError, present
+from swin_deploy.core.outcome import leave, run_command
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -56,6 +55,8 @@ _COMMANDS = (
     targets,
     doctor,
 )
+
+
 for _command in _COMMANDS:
     main.add_command(_command)
 
@@ -81,7 +82,7 @@ def entry() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; returns the exit code (see ``swin_deploy.errors``)."""
+    """Run the command line; returns the exit code (see ``swin_deploy.core.errors``)."""
     as_json, debug = "--json" in arguments, "--debug" in arguments
     return run_command(lambda: _invoke(list(arguments)), as_json, debug, _show)
 

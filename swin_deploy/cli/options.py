@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from swin_deploy.checkpoints.options import LoadOptions
 from swin_deploy.cli.types import (
     FILE,
     PATH,
@@ -28,16 +27,17 @@ from swin_deploy.cli.types import (
     ListType,
     complete_from,
 )
-from swin_deploy.engine.options import HARDWARE_COMPATIBLE
-from swin_deploy.engine.timing_cache import NONE, default_folder
-from swin_deploy.errors import ConfigError, SwinDeployError, caught, raise_all
-from swin_deploy.interrupts import import_torch
+from swin_deploy.core.errors import ConfigError, SwinDeployError, caught, raise_all
+from swin_deploy.core.interrupts import import_torch
+from swin_deploy.engine.options import HARDWARE_COMPATIBLE, NONE, default_folder
+from swin_deploy.network.catalogue import VARIANTS, Variant, find_variant
+from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.interface import Size
 from swin_deploy.pipeline.request import read_config
-from swin_deploy.preprocessing import Size
-from swin_deploy.variants import VARIANTS, Variant, find_variant
 
 if TYPE_CHECKING:
-    from swin_deploy.checkpoints.source import Source
+    from swin_deploy.network.checkpoints.source import Source
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -194,11 +194,7 @@ def nested(options: Mapping[str, Any], **kinds: type) -> dict[str, Any]:
 def resolve_network(
     variant: str | None, config: Path | None, image: Size | None = None
 ) -> Variant | None:
-    """The network that the options name; None if they name none.
-
-    Raises:
-        ConfigError: They name two, or one that does not exist.
-    """
+    """The network that the options name; None if they name none."""
     if variant is not None and config is not None:
         raise ConfigError("--variant and --config both name a network", "one of them")
     if config is not None:
@@ -223,8 +219,8 @@ def fetch_source(
 
     ``problems`` are those of the other options, told together with that of this one.
     """
-    from swin_deploy.checkpoints.hub import require_source, resolve_source
-    from swin_deploy.checkpoints.source import with_hints
+    from swin_deploy.network.checkpoints.hub import require_source, resolve_source
+    from swin_deploy.network.checkpoints.source import with_hints
     from swin_deploy.report.console import Downloads
 
     raise_all(chain(problems, caught(require_source, weights, variant)))
@@ -246,7 +242,7 @@ def fetch_network(
     ``network`` is what the user named; None for what the checkpoint is.
     """
     source, load = fetch_source(weights, variant, load, problems)
-    from swin_deploy.checkpoints.resolve import resolve_variant
+    from swin_deploy.network.checkpoints.resolve import resolve_variant
     from swin_deploy.report.console import Downloads
 
     return source, {

@@ -25,9 +25,9 @@ from swin_deploy.cli.options import (
     wait_option,
 )
 from swin_deploy.cli.types import FiniteType, FolderType
-from swin_deploy.graph.methods import CALIBRATION_METHODS
+from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.interface import Size
 from swin_deploy.pipeline.request import Int8Options, values_of
-from swin_deploy.preprocessing import Size
 
 
 @click.command()
@@ -135,14 +135,14 @@ def qat(
     Writes the fine-tuned weights, their FP32 graph, and the INT8 graph that computes just what was
     trained, which is proved place by place. Killed, it goes on with the epoch that it was in.
     """
-    from swin_deploy.qat.request import QatOptions, QatRequest, Training
+    from swin_deploy.pipeline.qat.request import QatOptions, QatRequest, Training
     from swin_deploy.report.console import Progress, show
 
     network = resolve_network(variant, config)
     asked = QatOptions(**nested(options, int8=Int8Options, training=Training))
     load = load_options_of(network, image, window, ema)
     _, said = fetch_network(weights, variant, network, load, asked.missing())
-    from swin_deploy.qat.run import run_qat
+    from swin_deploy.pipeline.qat.session import run_qat
     from swin_deploy.report.measured_tables import qat_summary
 
     request = QatRequest(**said, **values_of(asked))

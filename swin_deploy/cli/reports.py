@@ -9,7 +9,7 @@ import click
 
 from swin_deploy.cli.options import json_option, print_json
 from swin_deploy.cli.types import PATH, FolderType, complete_from
-from swin_deploy.engine.gpus import GPUS
+from swin_deploy.engine.cost.gpus import GPUS
 
 
 @click.command()
@@ -39,7 +39,7 @@ def cost(blocks: bool, kernels: bool, as_json: bool, **options: Any) -> None:
     TensorRT-RTX, and nothing is left on the disk. Bytes are those that the kernels read and write,
     caches aside. --gpu gives a lower bound, not a measurement.
     """
-    from swin_deploy.cost.report import CostRequest, report_cost
+    from swin_deploy.measure.cost import CostRequest, report_cost
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.cost_tables import cost_summary
 

@@ -18,10 +18,10 @@ from swin_deploy.cli.options import (
     worker_options,
 )
 from swin_deploy.cli.types import PATH, REAL_FILE, FiniteType, FolderType, ImageType, ListType
-from swin_deploy.errors import caught, raise_all
-from swin_deploy.graph.methods import CALIBRATION_METHODS
+from swin_deploy.core.errors import caught, raise_all
+from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.catalogue import VARIANTS, find_variant
 from swin_deploy.pipeline.request import read_config
-from swin_deploy.variants import VARIANTS, find_variant
 
 
 @click.command()
@@ -87,15 +87,15 @@ def sensitivity(plot: Path | None, as_json: bool, **options: Any) -> None:
     where it was. The names that --max-drop and
     --min-sqnr find go to export --int8-keep.
     """
+    from swin_deploy.measure.sensitivity.report import SensitivityRequest
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.figures import require_plot
     from swin_deploy.report.plots import plot_sensitivity
-    from swin_deploy.sensitivity.request import SensitivityRequest
 
     request = SensitivityRequest(**options)
     raise_all(chain(request.missing(), () if plot is None else caught(require_plot, plot)))
+    from swin_deploy.measure.sensitivity.run import measure_sensitivity
     from swin_deploy.report.measured_tables import sensitivity_summary
-    from swin_deploy.sensitivity.run import measure_sensitivity
 
     with Progress().shown() as progress:
         report = measure_sensitivity(request, progress.started, progress.note)
@@ -172,11 +172,11 @@ def scaling(
     of each in the image's area: 1 is linear, 2 is quadratic. Weights are random, no cost depends
     on them. Every turn is a process of its own; a run that was killed goes on where it was.
     """
+    from swin_deploy.measure.scaling.report import NETWORKS, SIZES, ScalingRequest
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.figures import require_plot
     from swin_deploy.report.measured_tables import scaling_summary
     from swin_deploy.report.plots import plot_scaling
-    from swin_deploy.scaling.request import NETWORKS, SIZES, ScalingRequest
 
     options["sizes"] = options["sizes"] or SIZES
     names = networks or (() if configs else NETWORKS)
@@ -185,7 +185,7 @@ def scaling(
     raise_all(chain(*looks))
     own = (read_config(path, options["sizes"][0]) for path in configs)
     request = ScalingRequest(networks=(*own, *map(find_variant, names)), **options)
-    from swin_deploy.scaling.run import REPORT, measure_scaling
+    from swin_deploy.measure.scaling.run import REPORT, measure_scaling
 
     with Progress().shown() as progress:
         report = measure_scaling(request, progress.started, progress.note)

@@ -11,8 +11,7 @@ from typing import Any, cast
 import click
 from click.shell_completion import CompletionItem
 
-from swin_deploy.batches import BatchRange
-from swin_deploy.preprocessing import Size
+from swin_deploy.network.interface import BatchRange, Size
 
 
 class ImageType(click.ParamType[Size]):

@@ -10,8 +10,8 @@ import click
 
 from swin_deploy.cli.options import file_option, json_option, print_json, source_option
 from swin_deploy.cli.types import PATH, ListType
-from swin_deploy.errors import ConfigError, caught, raise_all
-from swin_deploy.interrupts import import_torch
+from swin_deploy.core.errors import ConfigError, caught, raise_all
+from swin_deploy.core.interrupts import import_torch
 
 
 class PairType(click.ParamType[tuple[str, str]]):
@@ -75,18 +75,18 @@ def verify(plot: Path | None, as_json: bool, **options: Any) -> None:
     On seeded noise of several batch sizes, on photos, on black, white, saturated and noisy pixels,
     and with one image in every slot of a batch. Exit code 5 if anything that is judged fails.
     """
+    from swin_deploy.measure.verify.report import VerifyRequest
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.figures import require_plot
     from swin_deploy.report.plots import plot_depth
     from swin_deploy.report.run_tables import verify_summary
-    from swin_deploy.verify.request import VerifyRequest
 
     request = VerifyRequest(**options)
     if plot is not None and not request.bisect:
         raise ConfigError("--plot draws what --bisect finds", "--bisect")
     raise_all(chain(request.missing(), () if plot is None else caught(require_plot, plot)))
     import_torch()
-    from swin_deploy.verify.run import check_run, require_passed
+    from swin_deploy.measure.verify.run import check_run, require_passed
 
     with Progress().shown() as progress:
         report = check_run(request, progress.started)

@@ -22,13 +22,13 @@ from swin_deploy.cli.options import (
     source_option,
 )
 from swin_deploy.cli.types import REAL_FILE, FolderType
-from swin_deploy.errors import caught
-from swin_deploy.networks import summarise
-from swin_deploy.preprocessing import Size
+from swin_deploy.core.errors import caught
+from swin_deploy.network.catalogue import summarise
+from swin_deploy.network.interface import Size
 
 if TYPE_CHECKING:
-    from swin_deploy.checkpoints.load import Checkpoint
-    from swin_deploy.checkpoints.source import Source
+    from swin_deploy.network.checkpoints.load import Checkpoint
+    from swin_deploy.network.checkpoints.source import Source
 
 
 @click.command()
@@ -59,7 +59,7 @@ def inspect(
 
     load = load_options_of(resolve_network(variant, config), image, window, ema)
     source, load = fetch_source(weights, variant, load)
-    from swin_deploy.checkpoints.resolve import load_source
+    from swin_deploy.network.checkpoints.resolve import load_source
 
     found = load_source(source, load)
     command = ["swin-deploy", "export", "--weights", weights]
@@ -149,7 +149,7 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
     changes no preprocessing and no meaning of outputs. The result is a run folder of its own,
     verified against eager PyTorch with the new weights; the old one stays as it is.
     """
-    from swin_deploy.data.inputs import require_photos
+    from swin_deploy.data.images import require_photos
     from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.run_tables import run_summary

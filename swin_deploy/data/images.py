@@ -3,25 +3,99 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from swin_deploy.data.pixels import normalise
-from swin_deploy.errors import (
+from swin_deploy.core.errors import (
     ConfigError,
     EnvironmentMissingError,
     FileAccessError,
     InputError,
     typed,
 )
-from swin_deploy.metrics import FloatArray
-from swin_deploy.plain_files import open_plain
-from swin_deploy.preprocessing import Preprocessing, Size
+from swin_deploy.core.files import digest, sha256
+from swin_deploy.core.own_files import open_plain
+from swin_deploy.network.interface import Io, Precision, Preprocessing, Size
+from swin_deploy.network.judge import FloatArray
 
-if TYPE_CHECKING:  # Pillow is imported by what uses it: a device that reads no photos needs none
+if TYPE_CHECKING:
     from PIL import Image
+
+
+# How far a normalised value may be from a pixel, in pixels. FP32 leaves about 2e-5 of 255.
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """The input of a graph.
+
+    Attributes:
+        io: As ``Interface.io_of`` has it.
+        mean: Per channel, of pixels from 0 to 1; what "uint8" is normalised with.
+        std: Per channel.
+    """
+
+    io: Io = "fp32"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def prepare(self, images: FloatArray) -> NDArray[Any]:
+        """Normalised images (b, channels, H, W) float32 -> the same ones as the graph takes them.
+
+        Raises:
+            InputError: It cannot take just these: they are no pixels, or no float16 numbers.
+        """
+        if self.io == "uint8":
+            return self._to_pixels(images)
+        if self.io == "fp16":
+            half = images.astype(np.float16)
+            if not np.array_equal(half.astype(np.float32), images):
+                raise InputError("the images are not exact in float16, which the graph takes")
+            return half
+        return images
+
+    def round(self, images: FloatArray) -> FloatArray:
+        """The nearest images that a graph in float16 takes; pixels and float32 are left alone."""
+        return images.astype(np.float16).astype(np.float32) if self.io == "fp16" else images
+
+    def _to_pixels(self, images: FloatArray) -> NDArray[np.uint8]:
+        mean, std = (np.asarray(v, dtype=np.float64) for v in (self.mean, self.std))
+        values = (images.transpose(0, 2, 3, 1) * std + mean) * 255
+        pixels = np.rint(values)
+        if (
+            not (np.abs(values - pixels) < _TOLERANCE).all()
+            or pixels.min() < 0
+            or pixels.max() > 255
+        ):
+            raise InputError(
+                "the images are not normalised pixels, and the graph takes pixels from 0 to 255"
+            )
+        return np.ascontiguousarray(pixels.astype(np.uint8))
+
+
+FP32_INPUT = ImageInput()
+
+
+def as_float32(output: NDArray[Any]) -> NDArray[Any]:
+    """An output of a graph, float32 where it is float16; integers stay."""
+    return output.astype(np.float32) if output.dtype == np.float16 else output
+
+
+def normalise(
+    pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]
+) -> FloatArray:
+    """(b, H, W, channels) -> (pixels / 255 - mean) / std, (b, channels, H, W) float32."""
+    scaled = pixels.astype(np.float32) / 255
+    means, stds = (np.asarray(values, dtype=np.float32) for values in (mean, std))
+    return np.ascontiguousarray(((scaled - means) / stds).transpose(0, 3, 1, 2))
+
 
 # Decoders that take untrusted files. Not EPS, which runs an interpreter, whatever the file's name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -137,3 +211,131 @@ def _resize_and_crop(photo: Image.Image, size: Size, preprocessing: Preprocessin
     photo = photo.resize(resized, _RESAMPLING[preprocessing.interpolation])
     left, top = (photo.width - width) // 2, (photo.height - height) // 2
     return photo.crop((left, top, left + width, top + height))
+
+
+MAX_PHOTOS = 20  # enough for a worst case, and eager Swin-L still takes seconds
+MAX_UNREADABLE = 0.05  # share of the chosen photos that may be unreadable
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+
+
+@dataclass(frozen=True, slots=True)
+class InputSet:
+    """Images to compare networks on.
+
+    Attributes:
+        name: What tables call it.
+        images: (b, channels, H, W) float32, normalised.
+        natural: Whether they are photos or the like: what ranges of INT8 are measured on, so that
+            INT8 is compared on such alone.
+        only: The precisions that are compared on it; empty for all.
+    """
+
+    name: str
+    images: FloatArray
+    natural: bool = False
+    only: tuple[Precision, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFolder:
+    """The photos of a folder that a run uses.
+
+    Attributes:
+        chosen: Files, spread evenly over the sorted list.
+        found: How many there are.
+        sha256: Digest over names and contents of the chosen ones.
+    """
+
+    chosen: tuple[Path, ...]
+    found: int
+    sha256: str
+
+
+def make_noise(count: int, channels: int, size: Size) -> InputSet:
+    """``count`` images of standard normal noise, the same for the same arguments."""
+    generator = np.random.default_rng((count, channels, *size))
+    images = generator.standard_normal((count, channels, *size), dtype=np.float32)
+    return InputSet(f"noise x{count}", images)
+
+
+def make_noise_for(image_input: ImageInput, count: int, channels: int, size: Size) -> InputSet:
+    """``count`` seeded images that ``image_input`` takes: normal noise, or uniform pixels.
+
+    Returns:
+        (b, channels, H, W) float32, normalised.
+    """
+    noise = make_noise(count, channels, size)
+    if image_input.io == "uint8":
+        generator = np.random.default_rng((count, channels, *size))
+        pixels = generator.integers(0, 256, (count, *size, channels), dtype=np.uint8)
+        return InputSet(noise.name, normalise(pixels, image_input.mean, image_input.std))
+    return InputSet(noise.name, image_input.round(noise.images))
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """All photos in ``folder`` and below it, sorted; links to folders are not followed.
+
+    A photo is told by its name here, and by its content where it is read.
+    """
+    return sorted(_walk(folder))
+
+
+def require_photos(folder: Path) -> None:
+    """Check that ``list_photos`` finds one; looks no further than to the first."""
+    next(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Photos as they are come upon, at least one."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder of photos")
+    photos = others = 0
+    for root, _, names in os.walk(folder, onerror=_raise):
+        for path in (Path(root) / name for name in names):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                photos += 1
+                yield path
+            else:
+                others += 1
+    if not photos:
+        raise InputError(
+            f"{folder} holds no photos" + (f", only {others} other files" if others else ""),
+            f"files named {', '.join(sorted(SUFFIXES))}",
+        )
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def find_photos(folder: Path, most: int | None = MAX_PHOTOS) -> PhotoFolder:
+    """The photos to verify on, of those in ``folder`` and below it; errors of ``list_photos``.
+
+    Args:
+        folder: Of photos.
+        most: How many to choose, spread evenly over the sorted list; None for all.
+    """
+    files = list_photos(folder)
+    count = len(files) if most is None else min(len(files), most)
+    step = max(1.0, len(files) / count)
+    chosen = tuple(files[int(index * step)] for index in range(count))
+    names = {str(path.relative_to(folder)): sha256(path) for path in chosen}
+    return PhotoFolder(chosen, len(files), digest(names))
+
+
+def load_photos(
+    folder: PhotoFolder, size: Size, preprocessing: Preprocessing
+) -> tuple[InputSet, list[str]]:
+    """The chosen photos as one set, and why others of them were left out."""
+    images, problems = [], []
+    for path in folder.chosen:
+        try:
+            images.append(load_photo(path, size, preprocessing))
+        except InputError as error:
+            problems.append(error.problem)
+    if len(problems) > MAX_UNREADABLE * len(folder.chosen):
+        raise InputError(
+            f"{len(problems)} of {len(folder.chosen)} photos cannot be read: {problems[0]}",
+            "remove them from the folder",
+        )
+    return InputSet(f"photos x{len(images)}", np.stack(images), natural=True), problems

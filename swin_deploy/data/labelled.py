@@ -11,21 +11,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.data.classes import WITHOUT_LABELS, is_number, match_classes
-from swin_deploy.data.inputs import list_photos, require_photos
-from swin_deploy.data.photo_list import read_lines, require_files
-from swin_deploy.data.sample import (
+from swin_deploy.core.errors import ConfigError, InputError
+from swin_deploy.core.files import digest
+from swin_deploy.data.classes import (
+    WITHOUT_LABELS,
+    are_synsets,
+    is_number,
+    match_class_map,
+    match_classes,
+    order_synsets,
+    read_class_map,
+)
+from swin_deploy.data.images import list_photos, require_photos
+from swin_deploy.data.samples import (
     ImageSample,
     folder_of,
     read_images,
     require_count,
     sample_files,
 )
-from swin_deploy.data.synsets import are_synsets, match_class_map, order_synsets, read_class_map
-from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.files import digest
-from swin_deploy.metrics import FloatArray
-from swin_deploy.preprocessing import Preprocessing, Size
+from swin_deploy.data.sources import read_lines, require_files
+from swin_deploy.network.interface import Preprocessing, Size
+from swin_deploy.network.judge import FloatArray
 
 Classes = NDArray[np.int64]
 _PURPOSE = "measurement"

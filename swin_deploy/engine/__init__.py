@@ -1,1 +1,7 @@
-"""Engines: which targets there are, how each is built, and what the compiler made of the graph."""
+"""Engines: targets, builds, runners, and what the kernels of an engine cost.
+
+In comes an ONNX file and a row of the table of targets; out come an engine file, its listing of
+kernels, and a runner: arrays in, arrays out.
+A new target is a row in ``targets``. Precision is the graph's and nothing here sets it; networks
+and graph passes are not known here, ``runners.torch_eager`` apart.
+"""

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.batches import BatchRange
-from swin_deploy.child import run_in_child, run_reporting
-from swin_deploy.engine.build_record import Progress
-from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, platform_here
-from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions
+from swin_deploy.core.errors import EnvironmentMissingError, InputError, ResourceError
+from swin_deploy.core.files import (
+    atomic_path,
+    package_version,
+    require_plain_file,
+    sync,
+    write_json,
+)
+from swin_deploy.core.process import run_in_child, run_reporting
+from swin_deploy.engine.here import Fingerprint, fingerprint_here, platform_here
+from swin_deploy.engine.options import (
+    DEFAULT_OPTIONS,
+    BuildOptions,
+    Progress,
+    Written,
+    cache_file,
+    cuda_version,
+    written,
+)
+from swin_deploy.engine.runners.cuda import device_compute_capability, device_name, device_problem
+from swin_deploy.engine.runners.onnxruntime import open_session, session_options
 from swin_deploy.engine.target import Target
-from swin_deploy.engine.timing_cache import cache_file, cuda_version
-from swin_deploy.engine.written import Written
-from swin_deploy.errors import EnvironmentMissingError, ResourceError
-from swin_deploy.files import atomic_path, sync, write_json
-from swin_deploy.runners.cuda import device_compute_capability, device_name, device_problem
+from swin_deploy.network.interface import BatchRange
 
 TIMEOUT_S = 3600.0
 
@@ -72,17 +85,10 @@ def build_engine(
         listing_path: Replaced by the listing of its kernels, if the runtime has any.
         options: What the compiler is told, where it takes any of it; see ``Target.options``.
         advanced: Is told how far it is: phase, steps done, steps in all.
-
-    Raises:
-        EnvironmentMissingError: The runtime, or the GPU that it builds on, is not here.
-        InputError: The runtime refuses the graph.
-        ResourceError: The build died or ran out of time.
     """
     require_installed(target)
     with atomic_path(final) as scratch:
         if target.kind == "onnxruntime":
-            from swin_deploy.engine.onnxruntime_build import build_onnxruntime
-
             version, made = run_in_child(build_onnxruntime, log, TIMEOUT_S, source, scratch)
             return BuiltEngine(
                 module=target.module,
@@ -91,8 +97,6 @@ def build_engine(
                 built_for=built_fingerprint(target, version),
             )
         if target.kind == "openvino":
-            from swin_deploy.engine.openvino_build import build_openvino
-
             version, made = run_in_child(build_openvino, log, TIMEOUT_S, source, scratch)
             suffix = f".{target.weights_suffix}"
             sync(scratch.with_suffix(suffix))
@@ -103,7 +107,7 @@ def build_engine(
                 written=made,
                 built_for=built_fingerprint(target, version),
             )
-        from swin_deploy.engine.tensorrt_build import build_tensorrt
+        from swin_deploy.engine.tensorrt import build_tensorrt
 
         last = Progress()
 
@@ -153,11 +157,7 @@ def build_engine(
 
 
 def require_installed(target: Target) -> None:
-    """Check that the target's runtime is on this machine.
-
-    Raises:
-        EnvironmentMissingError: It is not; names the command that installs it.
-    """
+    """Check that the target's runtime is on this machine."""
     if not target.installed:
         raise EnvironmentMissingError(
             f"target {target.name} needs {target.module}, which is not installed", target.install
@@ -195,3 +195,62 @@ def built_fingerprint(
         version_compatible=options.version_compatible,
         hardware_compatible=options.hardware_compatible,
     )
+
+
+def build_onnxruntime(source: Path, final: Path) -> tuple[str | None, Written]:
+    """Write the optimised graph to ``final``; returns the runtime's version, and what it wrote.
+
+    The level is EXTENDED: its fusions run on any CPU. The level above it, ALL, picks memory layouts
+    for the processor at hand, and a file made so is slow or refused on another one.
+    """
+    import onnxruntime
+
+    options = session_options(threads=None)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(final)
+    try:
+        open_session(source, options)
+    except InputError as error:
+        # How it says that it could not write.
+        if "serialization failed" not in str(error.__cause__):
+            raise
+        free = shutil.disk_usage(final.parent).free
+        raise ResourceError(
+            f"onnxruntime could not write its engine: {free:,} bytes are free, about "
+            f"{source.stat().st_size:,} are needed",
+            "free some space, or another disk",
+        ) from error
+    return package_version("onnxruntime"), written(source, final)
+
+
+def build_openvino(source: Path, final: Path) -> tuple[str | None, Written]:
+    """Write the graph to ``final`` (.xml) and its weights beside it (.bin).
+
+    Args:
+        source: An ONNX file.
+        final: Its name ends in .xml; OpenVINO derives that of the weights from it.
+
+    Returns:
+        The runtime's version, and what it wrote.
+
+    Weights keep the type that they have in the graph: what ``save_model`` does by itself, FP16,
+    would be another network. The code for the processor at hand is made when the engine is opened,
+    so the files serve any CPU.
+    """
+    import openvino
+
+    require_plain_file(source, "an ONNX model")
+    try:
+        model = openvino.Core().read_model(str(source))
+    except RuntimeError as error:
+        raise InputError(f"openvino cannot read {source.name}: {error}") from error
+    try:
+        openvino.save_model(model, str(final), compress_to_fp16=False)
+    except RuntimeError as error:
+        free = shutil.disk_usage(final.parent).free
+        raise ResourceError(
+            f"openvino could not write its engine: {free:,} bytes are free, about "
+            f"{source.stat().st_size:,} are needed: {error}",
+            "free some space, or another disk",
+        ) from error
+    return package_version("openvino"), written(source, final, final.with_suffix(".bin"))

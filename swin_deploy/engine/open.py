@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from swin_deploy.data.pixels import FP32_INPUT, ImageInput
-from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, require_match
+from swin_deploy.core.errors import EnvironmentMissingError, InputError, ResourceError
+from swin_deploy.core.files import Recorded, sha256
+from swin_deploy.data.images import FP32_INPUT, ImageInput
+from swin_deploy.engine.here import Fingerprint, fingerprint_here, require_match
+from swin_deploy.engine.options import Written
+from swin_deploy.engine.runners.base import Runner
+from swin_deploy.engine.runners.cuda import device_compute_capability, device_problem
+from swin_deploy.engine.runners.ends import BEFORE, has_ends
+from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.engine.runners.openvino import OpenVinoRunner
+from swin_deploy.engine.runners.tensorrt import TensorRtRunner
 from swin_deploy.engine.target import Target
-from swin_deploy.errors import EnvironmentMissingError
-from swin_deploy.files import Recorded
-from swin_deploy.interface import Interface
-from swin_deploy.precisions import Precision
-from swin_deploy.runners.base import Runner
-from swin_deploy.runners.cuda import device_compute_capability, device_problem
-from swin_deploy.runners.ends import BEFORE, has_ends
-from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
-from swin_deploy.runners.openvino import OpenVinoRunner
-from swin_deploy.runners.tensorrt import TensorRtRunner
+from swin_deploy.network.interface import Interface, Precision
 
 
 def open_engine(
@@ -45,9 +47,6 @@ def open_engine(
             plan, which nothing can be read inside of: see ``looks_at``.
         recorded: Its files in order with their recorded hashes: those bytes are loaded, or nothing;
             empty for an engine that was built here just now.
-
-    Raises:
-        EnvironmentMissingError: This machine cannot run it, or not this engine of the target.
     """
     if (problem := why_not_here(target)) is not None:
         raise EnvironmentMissingError(
@@ -100,3 +99,54 @@ def why_not_here(target: Target, flags: Sequence[str] = ()) -> str | None:
     if wanted is not None and wanted != (here := device_compute_capability()):
         return f"it is for GPUs of compute capability {wanted}, the one of this machine has {here}"
     return None
+
+
+_NAMED = 4  # weights that a message names
+
+
+def refit_plan(module: str, plan: Recorded, graph: Path, final: Path) -> tuple[str, Written]:
+    """Write ``plan`` with the weights of ``graph``. Runs in a child process: it is native code.
+
+    Args:
+        module: "tensorrt" or "tensorrt_rtx".
+        plan: Refittable, and built for this machine.
+        graph: The graph that it was built from, but for the values of the weights.
+        final: Gets the plan, with all weights; it stays refittable.
+
+    Returns:
+        The library's version, and what it read and wrote.
+    """
+    trt = importlib.import_module(module)
+    logger = trt.Logger(trt.Logger.WARNING)
+    runtime = trt.Runtime(logger)
+    engine = runtime.deserialize_cuda_engine(plan.read())
+    if engine is None:
+        raise EnvironmentMissingError(
+            f"{module} {trt.__version__} cannot read {plan.path} here",
+            "export again on this machine",
+        )
+    if not engine.refittable:
+        raise InputError(f"{plan.path} is not refittable", "export again with --refittable")
+    refitter = trt.Refitter(engine, logger)
+    parser = trt.OnnxParserRefitter(refitter, logger)
+    read = sha256(graph)
+    if not parser.refit_from_file(str(graph)):
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        reasons = "; ".join(f"{e.node_name()}: {e.desc()}" for e in errors)
+        raise InputError(f"{graph.name} does not fit {plan.path.name}: {reasons}")
+    missing = refitter.get_missing_weights()
+    if missing:
+        names = ", ".join(str(name) for name in missing[:_NAMED])
+        raise InputError(
+            f"{graph.name} has no weights for {len(missing)} of {plan.path.name}: {names}"
+        )
+    if not refitter.refit_cuda_engine():
+        raise ResourceError(f"{module} could not refit {plan.path.name}", "more free GPU memory")
+    settings = engine.create_serialization_config()
+    settings.clear_flag(trt.SerializationFlag.EXCLUDE_WEIGHTS)
+    if hasattr(trt.SerializationFlag, "INCLUDE_REFIT"):  # TensorRT 10.3 always includes it
+        settings.set_flag(trt.SerializationFlag.INCLUDE_REFIT)
+    content = bytes(engine.serialize_with_config(settings))
+    final.write_bytes(content)
+    made = Written(graph=read, files={final.suffix: hashlib.sha256(content).hexdigest()})
+    return str(trt.__version__), made

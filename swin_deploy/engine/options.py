@@ -1,12 +1,23 @@
-"""What a compiler is told beside the graph: settings that a target has, and those of a request."""
+"""What a compiler is told beside the graph: settings that a target has, and those of a request.
+
+They save time and decide nothing that a build without them would not decide by its own timings, so
+one that is damaged, foreign or in use is done without, and the build says so.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from swin_deploy.errors import ConfigError
+from swin_deploy.core.errors import BusyError, ConfigError, InputError, UnsafeError
+from swin_deploy.core.files import atomic_path, cache_folder, sha256
+from swin_deploy.core.own_files import lock_own, read_plain
+from swin_deploy.engine.here import Fingerprint
 
 HardwareCompatible = Literal["none", "ampere_plus", "same_compute_capability"]
 HARDWARE_COMPATIBLE: tuple[HardwareCompatible, ...] = get_args(HardwareCompatible)
@@ -92,3 +103,179 @@ class BuildOptions(BuilderSettings):
 
 
 DEFAULT_OPTIONS = BuildOptions()
+
+_EVERY_S = 0.1  # progress is told this often; new phases always
+_WORDS = re.compile(r"[^\s\[\],;:()']+")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a build is.
+
+    Attributes:
+        phases: Names of the phases that are open, outermost first.
+        done: Steps of the innermost one that are done.
+        total: Of so many.
+        node: The last node of the graph that the compiler named; empty if it named none.
+    """
+
+    phases: tuple[str, ...] = ()
+    done: int = 0
+    total: int = 0
+    node: str = ""
+
+    def __str__(self) -> str:
+        """Where the build is, or was when it ended, in words."""
+        where = " > ".join(self.phases) or "the start"
+        steps = f", step {self.done} of {self.total}" if self.total else ""
+        node = f"; the last node that it named is {self.node}" if self.node else ""
+        return f"{where}{steps}{node}"
+
+
+class BuildRecord:
+    """Keeps what a logger and a monitor hear, and reports progress.
+
+    Args:
+        report: Gets every ``Progress`` worth telling.
+    """
+
+    def __init__(self, report: Callable[[Progress], None]) -> None:
+        self.messages: list[str] = []
+        self.nodes: frozenset[str] = frozenset()  # of the graph, to know them by
+        self._report = report
+        self._errors: list[str] = []
+        self._open: list[tuple[str, int]] = []
+        self._node = ""
+        self._done = 0
+        self._told_at = 0.0
+        self.latest = Progress()  # phases end as a build fails: where it was when it last went on
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        phases = tuple(name for name, _ in self._open)
+        return Progress(phases, self._done, self._open[-1][1] if self._open else 0, self._node)
+
+    @property
+    def errors(self) -> str:
+        """The last errors, on one line."""
+        return "; ".join(self._errors[-3:])
+
+    def heard(self, severity: str, message: str) -> None:
+        """Take a message; print it into the log of the build, unless it is chatter."""
+        self.messages.append(message)
+        if severity in ("ERROR", "INTERNAL_ERROR"):
+            self._errors.append(message)
+        if severity != "VERBOSE":
+            print(f"{severity}: {message}", flush=True)
+        named = next((word for word in _WORDS.findall(message[:400]) if word in self.nodes), "")
+        if named and named != self._node:
+            self._node = named
+            self._tell(urgent=False)
+
+    def started(self, phase: str, steps: int) -> None:
+        """A phase begins, inside of those that are open."""
+        self._open.append((phase, steps))
+        self._done = 0
+        self._tell(urgent=True)
+
+    def stepped(self, phase: str, step: int) -> None:
+        """A step of a phase, counted from 0, is done."""
+        if self._open and self._open[-1][0] == phase:
+            self._done = step + 1
+            self._tell(urgent=False)
+
+    def finished(self, phase: str) -> None:
+        """A phase ends, and so does whatever was left open inside of it."""
+        names = [name for name, _ in self._open]
+        if phase in names:
+            del self._open[len(names) - 1 - names[::-1].index(phase) :]
+        self._done = 0
+
+    def _tell(self, urgent: bool) -> None:
+        self.latest = self.progress
+        now = time.monotonic()
+        if urgent or now - self._told_at >= _EVERY_S:
+            self._told_at = now
+            self._report(self.latest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Hashes that the compiler's own process has taken: whoever reads the files compares them.
+
+    Two builds of one graph need not give the same bytes, so that only the process that made a file
+    knows what it has to be.
+
+    Attributes:
+        graph: SHA-256 of the ONNX file that was compiled.
+        files: Suffix of a file of the engine -> its SHA-256.
+    """
+
+    graph: str
+    files: dict[str, str]
+
+
+def written(source: Path, *finals: Path) -> Written:
+    """Of files that this process has just written."""
+    return Written(graph=sha256(source), files={f.suffix: sha256(f) for f in finals})
+
+
+NONE = "none"  # what --timing-cache takes for none
+LIMIT_BYTES = 1 << 30  # of one file; no build of ours comes near
+
+
+def default_folder() -> Path:
+    """Where timing caches lie if nobody says otherwise."""
+    return cache_folder("timing")
+
+
+def cache_file(folder: Path, here: Fingerprint, cuda: str) -> Path:
+    """The file for one GPU, version of TensorRT and version of CUDA.
+
+    Args:
+        folder: Of all of them.
+        here: The machine, with its GPU.
+        cuda: The version that its driver has.
+    """
+    chip = (here.compute_capability or "none").replace(".", "")
+    parts = (here.device or "gpu", f"sm{chip}", f"{here.module}{here.version}", f"cuda{cuda}")
+    return folder / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts) + ".timing")
+
+
+def cuda_version() -> str:
+    """What the driver of this machine has, as "12.6"; "unknown" where there is none to ask."""
+    number = ctypes.c_int(0)
+    try:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
+    except OSError:
+        return "unknown"
+    return f"{number.value // 1000}.{number.value % 1000 // 10}"
+
+
+def read_cache(path: Path) -> tuple[bytes, str]:
+    """Content of a cache, and why it is not taken; empty where it does not exist yet."""
+    try:
+        if path.is_file() and path.stat().st_size > LIMIT_BYTES:
+            return b"", f"timing cache {path} is larger than {LIMIT_BYTES:,} bytes"
+        return read_plain(path), ""
+    except FileNotFoundError:
+        return b"", ""
+    except OSError as error:
+        return b"", f"timing cache {path} cannot be read: {error.strerror}"
+    except InputError as error:
+        return b"", f"timing cache: {error.problem}"
+
+
+def write_cache(path: Path, content: bytes) -> str:
+    """Replace a cache as a whole; returns why that was not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock")
+        with lock_own(lock, str(path), "wait for it"), atomic_path(path) as scratch:
+            scratch.write_bytes(content)
+    except (BusyError, UnsafeError) as error:
+        return f"timing cache {path} was not kept: {error.problem}"
+    except OSError as error:
+        return f"timing cache {path} was not kept: {error.strerror}"
+    return ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from swin_deploy.engine.here import Device
 from swin_deploy.engine.options import LIBRARY_DEFAULTS, BuilderSettings
-from swin_deploy.export_form.choice import FormName
-from swin_deploy.precisions import Precision
+from swin_deploy.network.export_form import FormName
+from swin_deploy.network.interface import Precision
 
 # What the compilers take. TensorRT-RTX says of hardware compatibility that it is "unsupported in
 # TensorRT-RTX"; its engines "are not compatible between different releases" (its documentation).
@@ -113,3 +116,29 @@ class Target:
     def log_name(self, precision: Precision) -> str:
         """Path of what its compiler said, inside a run folder."""
         return f"engines/{self.name}-{precision}.log"
+
+
+HERE = "here"  # what --target takes for it
+_BOARDS = {"orin": "jetson-orin", "thor": "jetson-thor"}  # word in the board's name -> row
+
+
+def row_of(device: Device, rows: Iterable[Target]) -> str:
+    """Name of the row that a machine is: its Jetson, its GPU, a GPU of no row, or its CPU."""
+    words = set(re.split(r"[\s-]+", device.board.lower()))
+    if "jetson" in words:
+        for word, row in _BOARDS.items():
+            if word in words:
+                return row
+    if device.compute_capability is None:
+        return "cpu"
+    return next((row.name for row in rows if is_device(device, row)), "tensorrt")
+
+
+def is_device(device: Device, row: Target) -> bool:
+    """Whether engines of this row, which are for one GPU, are for the GPU of a machine."""
+    return (
+        row.compute_capability is not None
+        and row.compute_capability == device.compute_capability
+        and row.platform in (None, device.platform)
+        and (not row.devices or bool(set(re.split(r"[\s-]+", device.name)) & set(row.devices)))
+    )

@@ -1,1 +1,7 @@
-"""ONNX: export, exact passes, FP16 and BF16, inputs and outputs. Every stage: a file to a file."""
+"""ONNX graphs: export, simplification, and exact passes. Every stage goes from a file to a file.
+
+In comes a frozen network or an ONNX file; out comes another ONNX file that the checker passed:
+simplified, in half precision or INT8, with the inputs and outputs that were asked for.
+Here stand passes and the proofs of what they did (``structure``); which of them a run needs, and
+whether its numbers are good enough, is the pipeline's matter.
+"""

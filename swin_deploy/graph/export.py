@@ -2,29 +2,70 @@
 
 from __future__ import annotations
 
+import ast
 import copyreg
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.exc import UserError
 from torch.onnx.errors import OnnxExporterError
 
-from swin_deploy.batches import BatchRange
-from swin_deploy.errors import InputError
-from swin_deploy.files import atomic_path
-from swin_deploy.graph.naming import NameNodesByModule
-from swin_deploy.interface import LOGITS
-from swin_deploy.narrow import present
-from swin_deploy.networks import NetworkConfig
-from swin_deploy.onnx_file import read_onnx
+from swin_deploy.core.errors import InputError, present
+from swin_deploy.core.files import atomic_path
+from swin_deploy.core.onnx_file import read_onnx
+from swin_deploy.network.catalogue import NetworkConfig
+from swin_deploy.network.interface import LOGITS, BatchRange
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+class NameNodesByModule(ir.passes.InPlacePass):
+    """Rename nodes after the module that they came from, and give weights back their names.
+
+    Before:  node_MatMul_29(x, val_32)   with the exporter's metadata
+    After:   layers.0.blocks.0.attn.qkv/MatMul(x, layers.0.blocks.0.attn.qkv.weight)
+
+    The exporter transposes the weight of a linear layer into a fresh constant; it takes the name
+    that it had in the module, unless another value has that already. Nodes without the metadata
+    keep their names.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        used: Counter[str] = Counter()
+        taken = {value.name for value in model.graph.initializers.values()}
+        for node in model.graph:
+            if (scope := _module_of(node)) is None:
+                continue
+            stem = f"{scope}/{node.op_type}" if scope else node.op_type
+            used[stem] += 1
+            node.name = stem if used[stem] == 1 else f"{stem}_{used[stem]}"
+            modified = True
+            weight = node.inputs[1] if node.op_type == "MatMul" else None
+            name = f"{scope}.weight"
+            if weight is not None and weight.is_initializer() and name not in taken:
+                weight.name = name
+                taken.add(name)
+        return ir.passes.PassResult(model, modified=modified)
+
+
+def _module_of(node: ir.Node) -> str | None:
+    """Dotted path of the innermost module, "" for the network itself; None if it is not known."""
+    if (text := node.metadata_props.get(_SCOPES)) is None:
+        return None
+    scopes = ast.literal_eval(text)  # outermost module first, the traced operation last
+    return str(scopes[-2]) if len(scopes) > 1 else ""
+
 
 OPSET = 20  # the lowest with all that the graphs have: Gelu; every target's parser reads it
 INPUT = "image"
@@ -49,9 +90,6 @@ def export_graph(
         path: Replaced if it exists.
         outputs: What they are called.
         opset: Of ONNX's operators, ``OPSET`` or newer.
-
-    Raises:
-        InputError: PyTorch cannot trace the model, or ONNX rejects the result.
     """
     example = torch.zeros(batch.high, config.in_channels, *config.image_size)
     dynamic = None
@@ -131,3 +169,63 @@ def quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+class Halved(nn.Module):
+    """A network after ``.half()`` with FP32 images and outputs, as our FP16 graphs have them.
+
+    Attributes:
+        image_dtype: What it takes, where its weights would say otherwise.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.image_dtype = network.half(), torch.float32
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(b, channels, H, W) float32 -> what the network gives, float32."""
+        outputs = self.network(image.half())
+        if isinstance(outputs, Tensor):
+            return outputs.float()
+        return tuple(output.float() for output in outputs)
+
+
+def export_plainly(
+    model: nn.Module,
+    config: NetworkConfig,
+    batch: BatchRange,
+    path: Path,
+    opset: int = OPSET,
+    outputs: Sequence[str] | None = None,
+) -> None:
+    """Write ``model`` to ``path`` as a user would without this package.
+
+    Args:
+        model: On the CPU. Takes images of its attribute ``image_dtype``, or else of the dtype of
+            its weights.
+        config: The size of its images.
+        batch: Static or dynamic.
+        path: Gets the graph, weights embedded.
+        opset: Of the graph.
+        outputs: Names of its outputs, beside ``image``; None for what the exporter calls them all.
+    """
+    dtype = getattr(model, "image_dtype", next(model.parameters()).dtype)
+    example = torch.zeros(batch.high, config.in_channels, *config.image_size, dtype=dtype)
+    options: dict[str, Any] = {}
+    if not batch.static:
+        sizes = torch.export.Dim("batch", min=batch.low, max=batch.high)
+        options["dynamic_shapes"] = ({0: sizes},)
+    if outputs is not None:
+        options |= {"input_names": ["image"], "output_names": list(outputs)}
+    with quiet_exporter():
+        warnings.simplefilter("ignore")  # of the exporter, about networks that are not ours
+        torch.onnx.export(
+            model,
+            (example,),
+            str(path),
+            dynamo=True,
+            opset_version=opset,
+            external_data=False,
+            verbose=False,
+            **options,
+        )

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import onnx
 
-from swin_deploy.child import run_in_child
-from swin_deploy.errors import InputError, ResourceError, VerificationError
-from swin_deploy.files import atomic_path
+from swin_deploy.core.errors import InputError, ResourceError, VerificationError
+from swin_deploy.core.files import atomic_path
+from swin_deploy.core.process import run_in_child
+from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.graph.export import check_graph
-from swin_deploy.judge import FLOORS, difference, judge
-from swin_deploy.metrics import FloatArray
-from swin_deploy.runners.onnxruntime import OnnxRuntimeRunner
+from swin_deploy.network.judge import FLOORS, FloatArray, difference, judge
 
 TIMEOUT_S = 900.0
 
@@ -51,11 +50,6 @@ def simplify_graph(
         images: (b, channels, H, W) float32, what both graphs are compared on.
         log: Gets what the simplifier printed.
         strict: Raise instead of keeping the exported graph.
-
-    Raises:
-        InputError: ``strict``, and the simplifier refused the graph or wrote no valid one.
-        ResourceError: ``strict``, and the simplifier crashed or hung.
-        VerificationError: ``strict``, and the simplified graph computes something else.
     """
     nodes_before = count_nodes(source)
     failure = ""

@@ -16,10 +16,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from swin_deploy.errors import VerificationError
+from swin_deploy.core.errors import InputError, VerificationError
 from swin_deploy.graph.half import HALVES
-from swin_deploy.graph.int8.scales import LARGEST, SMALLEST_SCALE, round_scale
-from swin_deploy.precisions import HalfPrecision
+from swin_deploy.graph.int8.thresholds import LARGEST, SMALLEST_SCALE, round_scale
+from swin_deploy.network.interface import HalfPrecision
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -40,9 +40,6 @@ def require_converted(
         precision: Of ``half``, or of what is not quantised in it; None for FP32.
         scales: Name of an activation of ``full`` -> the scale that it is quantised with, if it is.
             None where nothing may be. The scales of weights follow from these.
-
-    Raises:
-        VerificationError: A node, an edge, an attribute, a weight or an output differs; names it.
     """
     old, new = onnx.load(full).graph, onnx.load(half).graph
     known = {node.name for node in old.node}
@@ -246,3 +243,53 @@ def _within_half_a_step(
         steps = np.expand_dims(steps, [i for i in range(weight.ndim) if i != axis])
     error = np.abs(integers * steps - weight)
     return bool((error <= steps * (0.5 + 1e-3)).all())  # scales were divided by in FP32
+
+
+_SHOWN = 3
+_WHOLE = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.UINT8}
+
+
+def require_same_network(old: Path, new: Path) -> None:
+    """Check that ``new`` is ``old`` but for the values of its weights.
+
+    Nodes with their names, operators, edges and attributes, the names, shapes and dtypes of the
+    weights, the inputs and the outputs have to be equal; so have integers, which are shapes and
+    indices and no weights.
+    """
+    expected, found = _describe(onnx.load(old).graph), _describe(onnx.load(new).graph)
+    differences = [
+        f"{expected.get(key, 'nothing')} became {found.get(key, 'nothing')}"
+        for key in expected | found
+        if expected.get(key) != found.get(key)
+    ]
+    if differences:
+        rest = f", and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise InputError(
+            f"the new weights make another graph than that of {old}: "
+            f"{'; '.join(differences[:_SHOWN])}{rest}",
+            "swin-deploy export, which compiles an engine for it",
+        )
+
+
+def _describe(graph: onnx.GraphProto) -> dict[tuple[str, str], str]:
+    """A line for each thing that has to be equal, by what it is and its place or name."""
+    lines = {("input", str(i)): f"input {_value(v)}" for i, v in enumerate(graph.input)}
+    lines |= {("output", str(i)): f"output {_value(v)}" for i, v in enumerate(graph.output)}
+    for index, node in enumerate(graph.node):
+        edges = f"({', '.join(node.input)}) -> ({', '.join(node.output)})"
+        attributes = sorted(str(onnx.helper.printable_attribute(a)) for a in node.attribute)
+        line = f"{node.op_type} {node.name} {edges} {' '.join(attributes)}"
+        lines["node", str(index)] = line.rstrip()
+    for tensor in graph.initializer:
+        line = f"weight {tensor.name} {TensorProto.DataType.Name(tensor.data_type)}"
+        line += str(list(tensor.dims))
+        if tensor.data_type in _WHOLE:
+            line += f" {onnx.numpy_helper.to_array(tensor).tolist()}"
+        lines["weight", str(tensor.name)] = line
+    return lines
+
+
+def _value(value: Any) -> str:
+    tensor = value.type.tensor_type
+    shape = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
+    return f"{value.name} {TensorProto.DataType.Name(tensor.elem_type)}{shape}"

@@ -1,1 +1,6 @@
-"""The whole way in one call: stages as data, run in order, gated, published, resumed."""
+"""The whole way in one call: stages as data, run in order, gated, published, resumed.
+
+In comes a request; out comes a published run, or an error and nothing. ``request`` says what can be
+asked, ``plan`` what follows from it, ``stages`` what is done, ``gate`` what has to hold.
+A new stage is a row in ``stages``. How a graph is changed or an engine built stands below.
+"""

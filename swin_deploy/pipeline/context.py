@@ -9,27 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swin_deploy.data.calibration import CalibrationSet, read_batches
-from swin_deploy.data.inputs import InputSet, PhotoFolder, load_photos, make_noise, make_noise_for
+from swin_deploy.core.errors import present
+from swin_deploy.data.images import (
+    ImageInput,
+    InputSet,
+    PhotoFolder,
+    load_photos,
+    make_noise,
+    make_noise_for,
+)
 from swin_deploy.data.labelled import LabelledSet
-from swin_deploy.data.pixels import ImageInput
-from swin_deploy.interface import Io
-from swin_deploy.metrics import FloatArray
-from swin_deploy.narrow import present
+from swin_deploy.data.samples import CalibrationSet, read_batches
+from swin_deploy.measure.verify.outputs import make_extremes
+from swin_deploy.network.interface import Io
+from swin_deploy.network.judge import FloatArray
 from swin_deploy.pipeline.plan import Plan
 from swin_deploy.pipeline.request import ExportRequest
+from swin_deploy.run.details import WEIGHTS
 from swin_deploy.run.folder import RunFolder
-from swin_deploy.run.names import WEIGHTS
-from swin_deploy.verify.extremes import make_extremes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from swin_deploy.network.export_form.freeze import FrozenNetwork
+    from swin_deploy.network.model.build import Network
+
 
 CHECKED = 8  # calibration images that INT8 is compared on where there are no photos
 ROUNDED = "rounding"  # a folder for what ``as_computed`` writes
-
-if TYPE_CHECKING:  # torch stays out of runs in which every stage is current
-    from torch import nn
-
-    from swin_deploy.export_form.entry import FrozenNetwork
-    from swin_deploy.model.build import Network
 
 
 @dataclass(slots=True)
@@ -59,7 +66,7 @@ class RunContext:
     def eager(self) -> Network:
         """The network as it was trained."""
         if "eager" not in self._made:
-            from swin_deploy.model.load import load_model
+            from swin_deploy.network.model.build import load_model
 
             weights = None if self.request.weights is None else self.folder.file(WEIGHTS)
             self._made["eager"] = load_model(
@@ -71,18 +78,14 @@ class RunContext:
     def frozen(self) -> FrozenNetwork:
         """The network in export form."""
         if "frozen" not in self._made:
-            from swin_deploy.export_form.entry import freeze
+            from swin_deploy.network.export_form.freeze import freeze
 
             self._made["frozen"] = freeze(self.eager, self.plan.form)
         return self._made["frozen"]  # type: ignore[no-any-return]
 
     def as_asked(self, network: nn.Module) -> nn.Module:
-        """One of the two as the module that gives the outputs of the request.
-
-        Raises:
-            ConfigError: Stages are asked of a network that has none.
-        """
-        from swin_deploy.model.outputs import with_outputs
+        """One of the two as the module that gives the outputs of the request."""
+        from swin_deploy.network.model.build import with_outputs
 
         return with_outputs(network, self.request.outputs, self.request.variant.config.name)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from swin_deploy.engine.build import build_engine, effective_options
 from swin_deploy.engine.target import Target
+from swin_deploy.network.interface import Precision
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.int8 import int8_problems
+from swin_deploy.pipeline.conversions import int8_problems
 from swin_deploy.pipeline.plan import Plan, built_elsewhere
 from swin_deploy.pipeline.request import ExportRequest
-from swin_deploy.precisions import Precision
-from swin_deploy.run.names import INT8_RECIPES, graph_of
+from swin_deploy.run.details import INT8_RECIPES, graph_of
 
 
 def target_notes(request: ExportRequest, plan: Plan) -> list[str]:

@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.data.inputs import require_photos
+from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, SwinDeployError, caught
+from swin_deploy.core.files import require_outside
+from swin_deploy.data.images import require_photos
 from swin_deploy.data.labelled import require_labelled
-from swin_deploy.data.sample import require_images
+from swin_deploy.data.samples import require_images
 from swin_deploy.engine.build import require_installed
-from swin_deploy.engine.here import describe_device, is_device
-from swin_deploy.engine.target import Target
+from swin_deploy.engine.here import describe_device
+from swin_deploy.engine.options import default_folder
+from swin_deploy.engine.runners.cuda import device_problem
+from swin_deploy.engine.target import Target, is_device
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_target, find_targets
-from swin_deploy.engine.timing_cache import default_folder
-from swin_deploy.errors import ConfigError, EnvironmentMissingError, SwinDeployError, caught
-from swin_deploy.export_form.choice import PRIORITY, FormName
-from swin_deploy.files import require_outside
+from swin_deploy.network.catalogue import Variant
+from swin_deploy.network.export_form import PRIORITY, FormName
+from swin_deploy.network.interface import Precision
 from swin_deploy.pipeline.request import ExportOptions
-from swin_deploy.precisions import Precision
-from swin_deploy.runners.cuda import device_problem
-from swin_deploy.variants import Variant
 
 # Options of the command line whose name is not that of the field.
 FLAGS = {"optimisation_level": "--opt-level", "workspace_bytes": "--workspace"}

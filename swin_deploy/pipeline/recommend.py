@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from swin_deploy.bench.run import BenchRequest, bench_engine
-from swin_deploy.engine.listing import load_listing, total
+from swin_deploy.core.errors import EnvironmentMissingError
+from swin_deploy.engine.cost.listing import load_listing, total
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
-from swin_deploy.errors import EnvironmentMissingError
+from swin_deploy.measure.bench.run import BenchRequest, bench_engine
+from swin_deploy.network.interface import PRECISIONS, Precision
 from swin_deploy.pipeline.run import RunResult
-from swin_deploy.precisions import PRECISIONS, Precision
 
 # What a coarser precision has to save before cost alone, which is no time, speaks for it; and what
 # it may cost in kernels, each of which is a launch.

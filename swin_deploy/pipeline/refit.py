@@ -7,19 +7,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.architecture import Semantics
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.checkpoints.source import Source, with_hints
-from swin_deploy.child import run_in_child
+from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, InputError, present
+from swin_deploy.core.process import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S
-from swin_deploy.engine.fingerprint import fingerprint_here, require_match
-from swin_deploy.engine.open import why_not_here
-from swin_deploy.engine.refit import refit_plan
-from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError
-from swin_deploy.narrow import present
+from swin_deploy.engine.here import fingerprint_here, require_match
+from swin_deploy.engine.open import refit_plan, why_not_here
+from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.checkpoints.source import Source, with_hints
+from swin_deploy.network.swin import Semantics
 from swin_deploy.pipeline.context import RunContext
-from swin_deploy.pipeline.request import ExportRequest
-from swin_deploy.pipeline.run import Listener, RunResult, run_export
+from swin_deploy.pipeline.request import ExportRequest, Listener
+from swin_deploy.pipeline.run import RunResult, run_export
 from swin_deploy.pipeline.stages import Stage
 from swin_deploy.run.finished import Engine, Run, require_run
 
@@ -41,11 +39,7 @@ class Refittable:
         return LoadOptions(image_size=config.image_size, wanted=config, rules=rules)
 
     def require_same_ends(self, source: Source) -> None:
-        """Check that what is said beside new weights is what the engine does.
-
-        Raises:
-            InputError: They have other preprocessing, or outputs that mean something else.
-        """
+        """Check that what is said beside new weights is what the engine does."""
         steps, head = source.preprocessing, source.facts.head
         said = {} if steps is None else {f"preprocessing.{k}": v for k, v in asdict(steps).items()}
         said |= {} if head is None else {"head": head}
@@ -60,14 +54,7 @@ class Refittable:
 
 
 def find_refittable(path: Path) -> Refittable:
-    """The engine at ``path``, if new weights can go into it on this machine.
-
-    Raises:
-        InputError: There is no run with it.
-        UnsafeError: It is not the file that the run recorded.
-        ConfigError: It was not built for that, or is an INT8 engine.
-        EnvironmentMissingError: This machine cannot load it.
-    """
+    """The engine at ``path``, if new weights can go into it on this machine."""
     run = require_run(path if path.is_dir() else path.parent.parent)
     engine = run.engine_at(path)
     if path.suffix != ".plan":
@@ -108,10 +95,6 @@ def refit_engine(
         engine: Stays as it is.
         request: From ``refit_request``.
         listener: Hears what is being done.
-
-    Raises:
-        InputError: The weights make another graph than that of the engine.
-        VerificationError: The refitted engine disagrees with eager PyTorch.
     """
     return run_export(request, listener, lambda stages: [_adapt(s, engine) for s in stages])
 
@@ -126,9 +109,6 @@ def refit_request(
         source: A checkpoint of the same network.
         out: Of the new run; None for a folder beside the old one.
         images: Photos to verify on.
-
-    Raises:
-        ConfigError: The new run would lie over the old one.
     """
     run, built = engine.run, engine.engine
     folder = out or run.path.with_name(f"{run.path.name}-{source.path.stem}")
@@ -171,7 +151,7 @@ def _refit_action(engine: Refittable, old: str) -> Callable[[RunContext], dict[s
     target, precision, details = built.target, built.precision, built.record.details
 
     def refit(context: RunContext) -> dict[str, Any]:
-        from swin_deploy.graph.same import require_same_network
+        from swin_deploy.graph.structure import require_same_network
 
         folder, name = context.folder, built.graph
         require_same_network(run.checked(name), folder.file(name))

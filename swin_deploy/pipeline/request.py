@@ -10,25 +10,53 @@ import typing
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from swin_deploy.architecture import Semantics, SwinConfig
-from swin_deploy.batches import ONE_IMAGE, BatchRange
-from swin_deploy.checkpoints.options import LoadOptions
-from swin_deploy.counts import wrong_seed
+from swin_deploy.core.errors import (
+    ConfigError,
+    InputError,
+    SwinDeployError,
+    caught,
+    raise_all,
+    wrong_seed,
+)
+from swin_deploy.core.own_files import read_plain
+from swin_deploy.core.records import reading
 from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions
-from swin_deploy.errors import ConfigError, InputError, SwinDeployError, caught, raise_all
-from swin_deploy.foreign import reading
-from swin_deploy.graph.methods import CalibrationMethod, require_method
-from swin_deploy.interface import AS_EXPORTED, LOGITS, OUTPUTS, Interface, Outputs
-from swin_deploy.networks import require_size
-from swin_deploy.plain_files import read_plain
-from swin_deploy.precisions import DEFAULT_PRECISIONS, HALF_PRECISIONS, Precision
-from swin_deploy.preprocessing import Preprocessing, Size
-from swin_deploy.variants import Variant
-from swin_deploy.vit_architecture import VitConfig
+from swin_deploy.graph.int8 import CalibrationMethod, require_method
+from swin_deploy.network.catalogue import Variant, require_size
+from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.interface import (
+    AS_EXPORTED,
+    DEFAULT_PRECISIONS,
+    HALF_PRECISIONS,
+    LOGITS,
+    ONE_IMAGE,
+    OUTPUTS,
+    BatchRange,
+    Interface,
+    Outputs,
+    Precision,
+    Preprocessing,
+    Size,
+)
+from swin_deploy.network.swin import Semantics, SwinConfig
+from swin_deploy.network.vit import VitConfig
 
 MAX_DROP = 0.5  # percentage points of top-1 that INT8 may lose
+
+
+class Listener(Protocol):
+    """Hears what a run is doing."""
+
+    def started(self, title: str) -> None:
+        """A stage starts to run."""
+
+    def note(self, text: str) -> None:
+        """Something that the user has to know."""
+
+    def advanced(self, what: str, done: int, total: int) -> None:
+        """So much of a long stage is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +107,6 @@ class ExportOptions:
         targets: None for all that this machine can build.
         images: None for noise alone.
         gate_seed: None for another one whenever something changed.
-
-    Raises:
-        ConfigError: A setting means nothing, or two contradict each other; says all of it.
-        InputError: INT8 is asked for without images.
     """
 
     seed: int = 0
@@ -210,10 +234,6 @@ def read_config(path: Path, image_size: Size | None = None) -> Variant:
             those of ``Semantics`` and ``Preprocessing``. ``name`` defaults to the file's name,
             ``image_size`` may be one number or [height, width].
         image_size: Overrides the file's.
-
-    Raises:
-        ConfigError: The file is no TOML, or has unknown keys or wrong types; names all of them.
-        InputError: It is a pipe or a device.
     """
     content = read_plain(path)
     try:

@@ -6,39 +6,25 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from swin_deploy.data.calibration import find_calibration
-from swin_deploy.data.inputs import PhotoFolder, find_photos
+from swin_deploy.core.errors import EnvironmentMissingError, VerificationError, raise_all
+from swin_deploy.core.files import naming
+from swin_deploy.core.interrupts import import_torch
+from swin_deploy.core.records import decode, load_json
+from swin_deploy.data.images import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
-from swin_deploy.errors import EnvironmentMissingError, VerificationError, raise_all
-from swin_deploy.files import naming
-from swin_deploy.interrupts import import_torch
-from swin_deploy.networks import family_of
+from swin_deploy.data.samples import find_calibration
+from swin_deploy.measure.verify.comparison import VerifyReport
+from swin_deploy.network.catalogue import family_of
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import target_notes
 from swin_deploy.pipeline.plan import make_plan, missing_inputs
-from swin_deploy.pipeline.request import ExportRequest
+from swin_deploy.pipeline.request import ExportRequest, Listener
 from swin_deploy.pipeline.stages import Stage, plan_stages
-from swin_deploy.records import decode, load_json
-from swin_deploy.run.details import ExportDetails, VerifyDetails, WeightsDetails
+from swin_deploy.run.details import VERIFY, ExportDetails, VerifyDetails, WeightsDetails
 from swin_deploy.run.folder import RunFolder, open_run
 from swin_deploy.run.manifest import Header, Photos, StageRecord, Weights, stage_key
-from swin_deploy.run.names import VERIFY
-from swin_deploy.verify.comparison import VerifyReport
-
-
-class Listener(Protocol):
-    """Hears what a run is doing."""
-
-    def started(self, title: str) -> None:
-        """A stage starts to run."""
-
-    def note(self, text: str) -> None:
-        """Something that the user has to know."""
-
-    def advanced(self, what: str, done: int, total: int) -> None:
-        """So much of a long stage is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

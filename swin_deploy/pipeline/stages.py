@@ -6,31 +6,34 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from swin_deploy.architecture import SwinConfig
-from swin_deploy.batches import Batches, new_seed
-from swin_deploy.checkpoints.source import checkpoint_file
-from swin_deploy.data.calibration import CalibrationSet
-from swin_deploy.data.inputs import PhotoFolder
+from swin_deploy.core.errors import InputError, present
+from swin_deploy.core.files import sha256, write_json
+from swin_deploy.data.images import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
+from swin_deploy.data.samples import CalibrationSet
 from swin_deploy.engine.open import why_not_here
-from swin_deploy.errors import InputError
-from swin_deploy.files import sha256, write_json
-from swin_deploy.narrow import present
+from swin_deploy.network.checkpoints.source import checkpoint_file
+from swin_deploy.network.interface import HALF_PRECISIONS, Batches, new_seed
+from swin_deploy.network.swin import SwinConfig
 from swin_deploy.pipeline.context import RunContext
+from swin_deploy.pipeline.conversions import (
+    calibrate_action,
+    calibrate_spec,
+    half_action,
+    half_spec,
+    int8_action,
+    int8_spec,
+    interface_action,
+    interface_spec,
+)
 from swin_deploy.pipeline.engines import (
     engine_action,
     engine_outputs,
     engine_spec,
 )
-from swin_deploy.pipeline.half import half_action, half_spec
-from swin_deploy.pipeline.int8 import calibrate_action, calibrate_spec, int8_action, int8_spec
-from swin_deploy.pipeline.interface import interface_action, interface_spec
 from swin_deploy.pipeline.plan import Plan
 from swin_deploy.pipeline.request import ExportRequest
-from swin_deploy.precisions import HALF_PRECISIONS
-from swin_deploy.run.details import EngineDetails, VerifyDetails
-from swin_deploy.run.manifest import Stages
-from swin_deploy.run.names import (
+from swin_deploy.run.details import (
     GRAPHS,
     INT8_GRAPHS,
     INT8_RECIPES,
@@ -42,8 +45,11 @@ from swin_deploy.run.names import (
     STATISTICS,
     VERIFY,
     WEIGHTS,
+    EngineDetails,
+    VerifyDetails,
     graph_of,
 )
+from swin_deploy.run.manifest import Stages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +240,7 @@ def plan_stages(
 def _load_weights(context: RunContext) -> dict[str, Any]:
     from safetensors.torch import save_file
 
-    from swin_deploy.checkpoints.load import load_checkpoint
+    from swin_deploy.network.checkpoints.load import load_checkpoint
 
     weights = present(context.request.weights)  # this stage is planned only with a checkpoint
     checkpoint = load_checkpoint(weights, context.request.load)
@@ -260,8 +266,7 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
 def _export(context: RunContext) -> dict[str, Any]:
     from swin_deploy.graph.export import export_graph, read_outputs
     from swin_deploy.graph.simplify import count_nodes
-    from swin_deploy.model.build import count_parameters, require_fits_onnx
-    from swin_deploy.model.outputs import output_names
+    from swin_deploy.network.model.build import count_parameters, output_names, require_fits_onnx
 
     config, path = context.request.variant.config, context.folder.scratch(RAW)
     require_fits_onnx(config)
@@ -310,9 +315,8 @@ def _ran_all_that_runs(found: Stages) -> bool:
 
 
 def _verify(context: RunContext) -> dict[str, Any]:
+    from swin_deploy.measure.verify.conversions import require_as_built, require_conversions
     from swin_deploy.pipeline.gate import verify_run
-    from swin_deploy.verify.conversions import require_conversions
-    from swin_deploy.verify.plans import require_as_built
 
     batch, seed = context.request.batch, context.request.gate_seed
     seed = new_seed() if seed is None else seed

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from swin_deploy.engine.purpose import PURPOSES
+from swin_deploy.engine.cost.kernels import PURPOSES
 from swin_deploy.report.run_tables import batch_text
 from swin_deploy.report.tables import (
     Cell,
@@ -60,7 +60,7 @@ def read_costs(run: Run, gone: Sequence[str] = ()) -> tuple[tuple[EngineCost, ..
         return (), "no engine of this run has a runtime that lists its kernels"
     if needed := [name for name in gone if name.endswith((".kernels.json", ".onnx"))]:
         return (), f"{needed[0]} is missing"
-    from swin_deploy.cost.report import CostRequest, report_cost
+    from swin_deploy.measure.cost import CostRequest, report_cost
 
     report = report_cost(CostRequest(path=run.path), lambda _: None)
     return tuple(

@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.interface import Interface
-from swin_deploy.precisions import HALF_PRECISIONS, PRECISIONS
-from swin_deploy.records import Count, Rows, Text, decode, finite
+from swin_deploy.core.records import Count, Rows, Text, decode, finite
+from swin_deploy.network.catalogue import VARIANTS
+from swin_deploy.network.interface import HALF_PRECISIONS, PRECISIONS, Interface
 from swin_deploy.report.tables import Cell, Columns, Table, code, number, tabulate, text
+from swin_deploy.run.details import MANIFEST
 from swin_deploy.run.finished import Run
 from swin_deploy.run.manifest import StageRecord, Weights
-from swin_deploy.run.names import MANIFEST
-from swin_deploy.variants import VARIANTS
 
 NEVER_RUN = "NEVER RUN"  # an engine that no machine has run
 _HASH = 12  # characters of a sha256 that tables show; report.json has all

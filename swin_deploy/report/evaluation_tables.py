@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.errors import InputError
-from swin_deploy.evaluate.report import Effort, Evaluated, EvaluateReport, Pair, Right
-from swin_deploy.files import atomic_path
-from swin_deploy.records import decode
+from swin_deploy.core.errors import InputError
+from swin_deploy.core.files import atomic_path
+from swin_deploy.core.records import decode
+from swin_deploy.measure.evaluate.report import Effort, Evaluated, EvaluateReport, Pair, Right
 from swin_deploy.report.tables import (
     Cell,
     Columns,
@@ -26,6 +26,7 @@ from swin_deploy.report.tables import (
 
 if TYPE_CHECKING:
     from PIL import Image
+
 
 _CONFUSED = 3  # pairs of classes that have room in a line
 _SHOWN = 5  # images that flipped

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from swin_deploy.errors import ConfigError, EnvironmentMissingError
-from swin_deploy.files import atomic_path
+from swin_deploy.core.errors import ConfigError, EnvironmentMissingError
+from swin_deploy.core.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.lines import Line2D
 
-    from swin_deploy.verify.report import BisectionReport
+    from swin_deploy.measure.verify.report import BisectionReport
+
 
 FORMATS = (".svg", ".png")
 WIDTH_INCHES = 4.6  # of the page: the width of a telephone, so that the text keeps its size there
@@ -41,7 +42,11 @@ _VARIABLES = {
     FAINT: "var(--faint)",
     PAPER: "var(--card)",
 }
+
+
 _VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)}
+
+
 _PAGE: dict[Any, Any] = {
     "font.size": 10,
     "text.color": TEXT,

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import swin_deploy
-from swin_deploy.bench.report import BenchReport
-from swin_deploy.errors import ConfigError, InputError, caught, raise_all
-from swin_deploy.evaluate.report import EvaluateReport
-from swin_deploy.files import refuse_impostors
-from swin_deploy.machine import Machine
-from swin_deploy.records import decode, load_json
+from swin_deploy.core.errors import ConfigError, InputError, caught, raise_all
+from swin_deploy.core.files import require_plain_file
+from swin_deploy.core.records import decode, load_json
+from swin_deploy.engine.here import Machine
+from swin_deploy.measure.bench.report import BenchReport
+from swin_deploy.measure.evaluate.report import EvaluateReport
+from swin_deploy.measure.scaling.report import ScalingReport
+from swin_deploy.measure.sensitivity.report import SensitivityReport
+from swin_deploy.measure.verify.comparison import VerifyReport
+from swin_deploy.measure.verify.report import ChecksReport
 from swin_deploy.report.cost_tables import EngineCost, read_costs
 from swin_deploy.report.deployment import Deployment, as_text, read_deployment, shell
 from swin_deploy.run.finished import Run, require_run
-from swin_deploy.scaling.report import ScalingReport
-from swin_deploy.sensitivity.report import SensitivityReport
-from swin_deploy.verify.comparison import VerifyReport
-from swin_deploy.verify.report import ChecksReport
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -106,7 +106,7 @@ def recognise(path: Path) -> Kind:
 
 
 def _read(path: Path, hint: str) -> dict[str, Any]:
-    refuse_impostors(path, "a report in JSON")
+    require_plain_file(path, "a report in JSON")
     return load_json(path, hint)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_deploy.bench.statistics import Measurement
-from swin_deploy.evaluate.report import Evaluated
+from swin_deploy.measure.bench.statistics import Measurement
+from swin_deploy.measure.evaluate.report import Evaluated
 from swin_deploy.report.gather import Source
 from swin_deploy.report.measured_tables import VERDICTS
 from swin_deploy.report.tables import Tone, significant

@@ -6,9 +6,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.bench.report import BenchReport
-from swin_deploy.bench.statistics import Measurement
-from swin_deploy.records import decode
+from swin_deploy.core.records import decode
+from swin_deploy.measure.bench.report import BenchReport
+from swin_deploy.measure.bench.statistics import Measurement
+from swin_deploy.measure.scaling.report import FitRow, PointRow, ScalingReport
+from swin_deploy.measure.sensitivity.report import (
+    Accuracy,
+    Costs,
+    Figures,
+    Mixed,
+    Place,
+    SensitivityReport,
+)
 from swin_deploy.report.cost_tables import bytes_cell
 from swin_deploy.report.run_tables import decibels_cell, fold_outputs
 from swin_deploy.report.tables import (
@@ -26,11 +35,10 @@ from swin_deploy.report.tables import (
     text,
     within,
 )
-from swin_deploy.scaling.report import FitRow, PointRow, ScalingReport
-from swin_deploy.sensitivity.report import Accuracy, Costs, Figures, Mixed, Place, SensitivityReport
 
 if TYPE_CHECKING:
-    from swin_deploy.qat.run import QatResult
+    from swin_deploy.pipeline.qat.session import QatResult
+
 
 VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad"}
 _COSTS = {

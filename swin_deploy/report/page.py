@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 import swin_deploy
-from swin_deploy.files import atomic_path, require_writable, write_json
+from swin_deploy.core.files import atomic_path, require_writable, write_json
 from swin_deploy.report import sections_measured, sections_run
 from swin_deploy.report.figures import require_matplotlib
 from swin_deploy.report.gather import ReportData, gather

@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from swin_deploy.bench.statistics import Measurement
-from swin_deploy.engine.purpose import PURPOSES
+from swin_deploy.engine.cost.kernels import PURPOSES
+from swin_deploy.measure.bench.statistics import Measurement
+from swin_deploy.measure.scaling.report import ScalingReport
+from swin_deploy.measure.verify.comparison import ComparisonRow
+from swin_deploy.measure.verify.report import BisectionReport
 from swin_deploy.report import figures
 from swin_deploy.report.cost_tables import EngineCost, PurposeCost
 from swin_deploy.report.figures import FAINT, MARKERS, MAX_ROWS, PAPER, SERIES, TEXT, Figure, draw
 from swin_deploy.report.tables import significant
-from swin_deploy.scaling.report import ScalingReport
-from swin_deploy.verify.comparison import ComparisonRow
-from swin_deploy.verify.report import BisectionReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 _TICKS = 10  # batches that are named
 _PERCENTILES = (("p50", "p50_ms"), ("p90", "p90_ms"), ("p95", "p95_ms"), ("p99", "p99_ms"))

@@ -7,7 +7,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.records import decode
+from swin_deploy.core.records import decode
+from swin_deploy.measure.scaling.report import FitRow, PointRow, ScalingReport
+from swin_deploy.measure.sensitivity.report import Place, SensitivityReport
+from swin_deploy.measure.verify.report import BisectionReport, ChecksReport
 from swin_deploy.report.figures import (
     EQUAL_DB,
     SERIES,
@@ -18,9 +21,6 @@ from swin_deploy.report.figures import (
     plain_ticks,
 )
 from swin_deploy.report.measured_tables import exponent_interval, threads_text
-from swin_deploy.scaling.report import FitRow, PointRow, ScalingReport
-from swin_deploy.sensitivity.report import Place, SensitivityReport
-from swin_deploy.verify.report import BisectionReport, ChecksReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+
 
 _NOTHING_DB = -5.0  # where tensors are drawn that hold NaN, or have another shape
 # Cost -> title of its panel, unit, and how many of the report's units are one of those.

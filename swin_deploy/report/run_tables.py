@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.records import decode
+from swin_deploy.core.records import decode
+from swin_deploy.measure.verify.comparison import ComparisonRow
+from swin_deploy.measure.verify.report import BisectionReport, ChecksReport, DepthRow
 from swin_deploy.report.deployment import NEVER_RUN, describe_weights, files_table, list_files
 from swin_deploy.report.tables import (
     Cell,
@@ -18,12 +20,11 @@ from swin_deploy.report.tables import (
     tabulate,
     text,
 )
-from swin_deploy.verify.comparison import ComparisonRow
-from swin_deploy.verify.report import BisectionReport, ChecksReport, DepthRow
 
 if TYPE_CHECKING:
     from swin_deploy.pipeline.recommend import Recommendation
     from swin_deploy.pipeline.run import RunResult
+
 
 ABOVE_ALL = 1e9  # how equal results are sorted
 _TITLES = {

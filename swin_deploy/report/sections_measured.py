@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from swin_deploy.measure.sensitivity.report import Mixed
+from swin_deploy.measure.verify.comparison import ComparisonRow
+from swin_deploy.measure.verify.report import BisectionReport
 from swin_deploy.report import page_plots as plots
 from swin_deploy.report.cost_tables import purposes_table
 from swin_deploy.report.evaluation_tables import accuracy_tables
@@ -31,9 +34,6 @@ from swin_deploy.report.tables import (
     text,
     within,
 )
-from swin_deploy.sensitivity.report import Mixed
-from swin_deploy.verify.comparison import ComparisonRow
-from swin_deploy.verify.report import BisectionReport
 
 MAX_FAILED = 20  # of one run; more say no more
 MAX_PLACES = 40  # of one run; the least sensitive ones decide nothing

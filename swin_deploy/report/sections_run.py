@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from swin_deploy.bench.report import BenchReport
-from swin_deploy.evaluate.eager import EagerRunner
-from swin_deploy.evaluate.report import EvaluateReport
+from swin_deploy.measure.bench.report import BenchReport
+from swin_deploy.measure.evaluate.candidates import EagerRunner
+from swin_deploy.measure.evaluate.report import EvaluateReport
+from swin_deploy.measure.verify.report import ChecksReport
 from swin_deploy.report.deployment import NEVER_RUN, Deployment, files_table, shell
 from swin_deploy.report.figures import Figure
 from swin_deploy.report.gather import ReportData, Source
 from swin_deploy.report.tables import Table, code, make_table
-from swin_deploy.verify.report import ChecksReport
 
 _PHOTOS = "PHOTOS"  # stands for a folder that no file names
 _PLAIN = {  # what a manifest calls it -> what people do

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+
 T = TypeVar("T")
 Tone = Literal["", "good", "bad", "doubtful"]
 STYLES: dict[Tone, str] = {"": "", "good": "green", "bad": "bold red", "doubtful": "bold yellow"}

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from swin_deploy.batches import Batches
-from swin_deploy.engine.fingerprint import Fingerprint
-from swin_deploy.engine.target import Target
+from swin_deploy.core.errors import ConfigError, InputError
+from swin_deploy.core.records import decode
+from swin_deploy.engine.here import Fingerprint
+from swin_deploy.engine.options import Written
+from swin_deploy.engine.target import Kind, Target
 from swin_deploy.engine.targets import TARGETS
-from swin_deploy.engine.written import Written
-from swin_deploy.errors import ConfigError, InputError
-from swin_deploy.graph.methods import CalibrationMethod
-from swin_deploy.judge import int8_floor_db
-from swin_deploy.precisions import Precision
-from swin_deploy.records import decode
+from swin_deploy.graph.int8 import CalibrationMethod
+from swin_deploy.network.interface import HALF_PRECISIONS, Batches, Precision
+from swin_deploy.network.judge import int8_floor_db
 
 Shape = list[int | str | None]
 
@@ -212,11 +211,7 @@ DETAILS: dict[str, type[Details]] = {
 
 
 def decode_details(stage: str, details: object, where: object) -> Details:
-    """The details of a stage as their class.
-
-    Raises:
-        InputError: There is no such stage, or they do not fit; names the key.
-    """
+    """The details of a stage as their class."""
     kind = DETAILS.get(stage[: stage.find(":") + 1] or stage)
     if kind is None:
         raise InputError(
@@ -224,3 +219,40 @@ def decode_details(stage: str, details: object, where: object) -> Details:
             "export again",
         )
     return decode(kind, details, where, "export again", f"stages.{stage}.details")
+
+
+MANIFEST = "manifest.json"
+STAGING, LOCK, VERSIONS = ".staging", ".lock", ".versions"  # the tool's own
+WEIGHTS = "weights.safetensors"  # of a checkpoint, in our names; random ones have a seed instead
+LABELS = "labels.json"  # of its classes, by index, where they came with it
+RAW = "model.raw.onnx"
+PLAIN = "model.sim.onnx"  # simplified, where the interface is not that of the export
+SIMPLE = "model.onnx"
+STATISTICS, SAMPLE = "calibration.npz", "calibration.json"
+VERIFY = "verify.json"
+BENCH = "bench.json"  # as those below it: made of a finished run, so its manifest lists none
+
+# Kind of target -> key of ``RECIPES``. Kinds that share a recipe share statistics and graph.
+INT8_RECIPES: dict[Kind, str] = {
+    "tensorrt": "tensorrt",
+    "onnxruntime": "onnxruntime",
+    "openvino": "onnxruntime",
+}
+# By recipe: each wants other places quantised, and another precision around them.
+INT8_GRAPHS = {"tensorrt": "model.int8.onnx", "onnxruntime": "model.int8.cpu.onnx"}
+GRAPHS: dict[Precision, str] = {
+    "fp32": SIMPLE,
+    **{precision: f"model.{precision}.onnx" for precision in HALF_PRECISIONS},
+}
+AS_EXPORTED = (RAW, PLAIN)  # with the ends that were traced
+# Every graph, and the precision that it computes in.
+PRECISION_OF: dict[str, Precision] = {
+    **dict.fromkeys(AS_EXPORTED, "fp32"),
+    **{file: precision for precision, file in GRAPHS.items()},
+    **dict.fromkeys(INT8_GRAPHS.values(), "int8"),
+}
+
+
+def graph_of(target: Target, precision: Precision) -> str:
+    """The graph of a run that an engine is made from."""
+    return INT8_GRAPHS[INT8_RECIPES[target.kind]] if precision == "int8" else GRAPHS[precision]

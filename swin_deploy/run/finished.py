@@ -5,27 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.batches import BatchRange
+from swin_deploy.core.errors import InputError, UnsafeError
+from swin_deploy.core.files import Recorded
+from swin_deploy.core.records import load_json
 from swin_deploy.data.classes import parse_class_names
-from swin_deploy.data.pixels import FP32_INPUT, ImageInput
+from swin_deploy.data.images import FP32_INPUT, ImageInput
 from swin_deploy.engine.open import open_engine, why_not_here
+from swin_deploy.engine.runners.base import Runner
 from swin_deploy.engine.target import Target
-from swin_deploy.errors import InputError, UnsafeError
-from swin_deploy.files import Recorded
-from swin_deploy.interface import Interface, Outputs
-from swin_deploy.networks import NetworkConfig
-from swin_deploy.precisions import Precision
-from swin_deploy.preprocessing import Preprocessing
-from swin_deploy.records import load_json
+from swin_deploy.network.catalogue import NetworkConfig, Variant
+from swin_deploy.network.interface import BatchRange, Interface, Outputs, Precision, Preprocessing
 from swin_deploy.run.details import (
-    EngineDetails,
-    ExportDetails,
-    HalfDetails,
-    Int8Details,
-    VerifyDetails,
-)
-from swin_deploy.run.manifest import Header, Manifest, StageRecord, is_manifest, parse_manifest
-from swin_deploy.run.names import (
     AS_EXPORTED,
     INT8_RECIPES,
     LABELS,
@@ -34,11 +24,15 @@ from swin_deploy.run.names import (
     PRECISION_OF,
     SIMPLE,
     WEIGHTS,
+    EngineDetails,
+    ExportDetails,
+    HalfDetails,
+    Int8Details,
+    VerifyDetails,
     graph_of,
 )
+from swin_deploy.run.manifest import Header, Manifest, StageRecord, is_manifest, parse_manifest
 from swin_deploy.run.versions import recorded
-from swin_deploy.runners.base import Runner
-from swin_deploy.variants import Variant
 
 _ABOVE = 2  # folders between a file of a run and the run
 _BESIDE = (".json", ".log")  # what comes with an engine and is none
@@ -191,11 +185,7 @@ class Run:
         return gate
 
     def int8_of(self, target: Target) -> Int8Details:
-        """How the INT8 graph for a target was made and judged.
-
-        Raises:
-            InputError: The run has none.
-        """
+        """How the INT8 graph for a target was made and judged."""
         stage = f"int8:{INT8_RECIPES[target.kind]}"
         found = self.manifest.details(Int8Details)
         if stage not in found:
@@ -230,12 +220,7 @@ class Run:
         return any(path.exists() for path in (file.path, *file.also, file.path))
 
     def checked(self, name: str) -> Path:
-        """Where a file lies whose bytes were just compared with its recorded hash.
-
-        Raises:
-            UnsafeError: The manifest does not list it, or it is not the file that was recorded.
-            InputError: It is missing.
-        """
+        """Where a file lies whose bytes were just compared with its recorded hash."""
         return self.file(name).locate()
 
     @property
@@ -259,11 +244,7 @@ class Run:
         return ImageInput(self.interface.io, self.preprocessing.mean, self.preprocessing.std)
 
     def engine_at(self, path: Path) -> Engine:
-        """The engine that a path in the run leads to.
-
-        Raises:
-            UnsafeError: It is no engine that the manifest lists.
-        """
+        """The engine that a path in the run leads to."""
         name = path.absolute().relative_to(self.path).as_posix()
         for engine in self.engines.values():
             if name in engine.record.outputs and path.suffix not in _BESIDE:
@@ -281,9 +262,6 @@ class Run:
             name: Of the engine.
             threads: As ``engine.open.open_engine`` takes it.
             before: Likewise.
-
-        Raises:
-            UnsafeError: A file of it is not the one that was recorded.
         """
         engine = self.engines[name]
         names = engine.target.engine_files(engine.precision)
@@ -305,12 +283,7 @@ class Run:
 
 
 def find_run(path: Path) -> Run | None:
-    """The run that ``path`` is, or lies in; None if it belongs to none.
-
-    Raises:
-        InputError: Its manifest is damaged, or of another version; names the key.
-        UnsafeError: Its manifest was changed since it was written.
-    """
+    """The run that ``path`` is, or lies in; None if it belongs to none."""
     start = path.absolute()
     for folder in (start, *start.parents[:_ABOVE]):
         try:

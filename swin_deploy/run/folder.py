@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import FileAccessError, InputError, UnsafeError
-from swin_deploy.files import read_json, require_writable, sha256, share, sync
-from swin_deploy.own_files import (
+from swin_deploy.core.errors import FileAccessError, InputError, UnsafeError
+from swin_deploy.core.files import read_json, require_writable, sha256, share, sync
+from swin_deploy.core.own_files import (
     lock_own,
     own_folder,
     remove_own_folder,
@@ -22,6 +22,7 @@ from swin_deploy.own_files import (
     require_own_name,
     sweep,
 )
+from swin_deploy.run.details import LOCK, MANIFEST, STAGING
 from swin_deploy.run.manifest import (
     Header,
     Manifest,
@@ -33,7 +34,6 @@ from swin_deploy.run.manifest import (
     read_stages,
     write_stages,
 )
-from swin_deploy.run.names import LOCK, MANIFEST, STAGING
 from swin_deploy.run.versions import publish, recover
 
 PARTIAL = "partial"  # below the staging area: unfinished work that a later run goes on with
@@ -68,12 +68,7 @@ class RunFolder:
         return None
 
     def refuse_foreign(self, names: Iterable[str]) -> None:
-        """Check that nothing would be overwritten that no run made.
-
-        Raises:
-            FileAccessError: A file of one of these names exists, and no manifest of this tool
-                beside it; or there is another manifest, that of a web page say.
-        """
+        """Check that nothing would be overwritten that no run made."""
         if is_manifest(read_json(self.path / MANIFEST) or {}):
             return
         for name in (MANIFEST, *names):
@@ -104,11 +99,7 @@ class RunFolder:
         details: dict[str, Any],
         seconds: float,
     ) -> None:
-        """Note a finished stage, so that a killed run need not repeat it.
-
-        Raises:
-            InputError: ``details`` are not those of this stage.
-        """
+        """Note a finished stage, so that a killed run need not repeat it."""
         for name in outputs:
             share(self.staging / name)
             sync(self.staging / name)
@@ -157,13 +148,7 @@ class RunFolder:
 
 @contextmanager
 def open_run(path: Path, wait_s: float = 0) -> Iterator[RunFolder]:
-    """Lock the run folder ``path``, making it if need be.
-
-    Raises:
-        FileAccessError: Nothing can be written there.
-        BusyError: Another process is writing it.
-        UnsafeError: A link has the name of something that is written or cleared there.
-    """
+    """Lock the run folder ``path``, making it if need be."""
     require_writable(path)
     with lock_folder(path, wait_s):
         sweep(path)
@@ -180,12 +165,7 @@ def open_run(path: Path, wait_s: float = 0) -> Iterator[RunFolder]:
 
 @contextmanager
 def lock_folder(path: Path, wait_s: float = 0) -> Iterator[None]:
-    """Be the only writer of a folder.
-
-    Raises:
-        BusyError: Another process is, and was for ``wait_s``.
-        UnsafeError: The lock is a link.
-    """
+    """Be the only writer of a folder."""
     with lock_own(path / LOCK, str(path), "--wait SECONDS, or another --out", wait_s):
         yield
 

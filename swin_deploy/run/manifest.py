@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import swin_deploy
-from swin_deploy.batches import BatchRange
-from swin_deploy.errors import ConfigError, InputError, UnsafeError
-from swin_deploy.files import DIGEST, digest, require_digest, source_digest, with_digest, write_json
-from swin_deploy.installed import package_version
-from swin_deploy.interface import LOGITS, Interface, Outputs
-from swin_deploy.networks import NetworkConfig, family_of
-from swin_deploy.preprocessing import Preprocessing
-from swin_deploy.records import decode, load_json
-from swin_deploy.run.details import Details, Int8Details, decode_details
-from swin_deploy.run.names import INT8_GRAPHS, MANIFEST
+from swin_deploy.core.errors import ConfigError, InputError, UnsafeError
+from swin_deploy.core.files import (
+    DIGEST,
+    digest,
+    package_version,
+    require_digest,
+    source_digest,
+    with_digest,
+    write_json,
+)
+from swin_deploy.core.records import decode, load_json
+from swin_deploy.network.catalogue import NetworkConfig, family_of
+from swin_deploy.network.interface import LOGITS, BatchRange, Interface, Outputs, Preprocessing
+from swin_deploy.run.details import INT8_GRAPHS, MANIFEST, Details, Int8Details, decode_details
 from swin_deploy.run.versions import require_listed
 
 D = TypeVar("D", bound=Details)
@@ -258,11 +262,7 @@ def read_stages(path: Path) -> Stages:
 
 
 def plain_details(stage: str, details: Mapping[str, Any]) -> dict[str, Any]:
-    """Details as JSON has them, once their class has read them.
-
-    Raises:
-        InputError: They do not fit it: a mistake in the stage.
-    """
+    """Details as JSON has them, once their class has read them."""
     plain: dict[str, Any] = json.loads(json.dumps(details))
     decode_details(stage, plain, f"stage {stage}")
     return plain

@@ -18,16 +18,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.errors import FileAccessError, InputError, UnsafeError
-from swin_deploy.files import Recorded, sha256, sync, write_json
-from swin_deploy.own_files import (
+from swin_deploy.core.errors import FileAccessError, InputError, UnsafeError
+from swin_deploy.core.files import Recorded, sha256, sync, write_json
+from swin_deploy.core.own_files import (
     NO_LINKS,
     has_other_names,
     own_folder,
     remove_own_folder,
     require_own_folder,
 )
-from swin_deploy.run.names import MANIFEST, VERSIONS
+from swin_deploy.run.details import MANIFEST, VERSIONS
 
 NEXT, PREVIOUS = f"{VERSIONS}/next", f"{VERSIONS}/previous"
 # How long a reader who holds an older manifest finds its files, at the least: all of them until a
@@ -83,10 +83,6 @@ def publish(
         old: Of those that the record there lists.
         record: The file that lists them, replaced in between: the commit.
         content: That it gets.
-
-    Raises:
-        FileAccessError: A folder has the name of a file.
-        UnsafeError: A link leads out of the run where a file would be written.
     """
     staged = [
         name

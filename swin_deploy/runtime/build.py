@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 import time
@@ -10,21 +11,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.batches import new_seed
-from swin_deploy.child import run_in_child
-from swin_deploy.engine.build import TIMEOUT_S, BuiltEngine, build_engine
-from swin_deploy.engine.open import why_not_here
-from swin_deploy.engine.targets import find_target
-from swin_deploy.errors import (
+import numpy as np
+
+from swin_deploy.core.errors import (
     EnvironmentMissingError,
     InputError,
     UnsafeError,
     VerificationError,
 )
-from swin_deploy.files import digest, require_writable, sha256, sync, write_json
-from swin_deploy.own_files import lock_own, own_folder
-from swin_deploy.precisions import Precision
-from swin_deploy.runtime.check import check_photo, compare_engine
+from swin_deploy.core.files import Recorded, digest, require_writable, sha256, sync, write_json
+from swin_deploy.core.own_files import lock_own, own_folder
+from swin_deploy.core.process import run_in_child
+from swin_deploy.engine.build import TIMEOUT_S, BuiltEngine, build_engine
+from swin_deploy.engine.open import looks_at, open_engine, why_not_here
+from swin_deploy.engine.runners.base import Runner, run_all
+from swin_deploy.engine.targets import find_target
+from swin_deploy.measure.verify import Comparison, Verification, compare_outputs
+from swin_deploy.measure.verify.comparison import NO_PHOTOS
+from swin_deploy.network.interface import Precision, new_seed
+from swin_deploy.network.judge import FloatArray, powers_of
 from swin_deploy.runtime.record import (
     LOCK,
     RECORD,
@@ -32,12 +37,119 @@ from swin_deploy.runtime.record import (
     Built,
     Record,
     find_former,
-    find_strangers,
+    find_unlisted,
     no_record,
     read_record,
 )
-from swin_deploy.runtime.shipped import ENGINES, Shipped
-from swin_deploy.verify import Verification
+from swin_deploy.runtime.trust import ENGINES, EXTREME, Reference, UnpackedBundle
+
+
+def check_photo(shipped: UnpackedBundle) -> str | None:
+    """Prove that photos become here what they became where the bundle was made, to the bit.
+
+    Returns:
+        Why that was not done; None if it was, or if the network takes no photos.
+    """
+    if shipped.photo is None:
+        return None
+    from swin_deploy.data.images import load_photo, require_pillow
+
+    try:
+        require_pillow()
+    except EnvironmentMissingError:  # such a device reads none, and engines are given arrays
+        return "Pillow is not here, so photos were not compared"
+    photo = shipped.folder / shipped.photo.file
+    expected = read_array(shipped.file(shipped.photo.tensor))
+    found = load_photo(photo, shipped.image_size, shipped.preprocessing)
+    if found.shape != expected.shape or not np.array_equal(found, expected):
+        worst = (
+            f"by up to {np.abs(found - expected).max():.3g}"
+            if found.shape == expected.shape
+            else f"in shape: {found.shape}, not {expected.shape}"
+        )
+        raise VerificationError(
+            f"{photo} is read differently by the Pillow of this machine, {worst}; nothing was "
+            "published",
+            "another version of Pillow",
+        )
+    return None
+
+
+def compare_engine(
+    shipped: UnpackedBundle, precision: Precision, path: Path, sizes: Sequence[int]
+) -> list[Comparison]:
+    """Compare an engine with eager PyTorch, at several batch sizes and with one image in each slot.
+
+    Args:
+        shipped: The bundle.
+        precision: Of the engine; selects reference and floors.
+        path: The engine: built here just now.
+        sizes: Numbers of images, of ``BatchRange.checked_sizes``.
+    """
+    graph, target = shipped.graphs[precision], find_target(shipped.target)
+    images, expected = _read(shipped, shipped.references[graph.reference])
+    taken = shipped.image_input(precision)
+    rows: list[Comparison] = []
+    strange, eager = _read(shipped, shipped.references[EXTREME])
+    # By the floors that the bundle records, which ship with their evidence.
+    for before in looks_at(target, shipped.interface):
+        with open_engine(target, precision, path, image_input=taken, before=before) as runner:
+            for count in sizes:
+                slots = np.arange(count) % len(images)
+                for name, chosen in (
+                    (f"{graph.reference} x{count}", slots),
+                    (f"{graph.reference}, one x{count}", np.zeros_like(slots)),
+                ):
+                    part = images[chosen]
+                    found = _compare(runner, name, part, expected, chosen, shipped, precision)
+                    rows += [row.held_to(graph.floors_db) for row in found]
+            every = np.arange(len(strange))
+            found = _compare(runner, EXTREME, strange, eager, every, shipped, precision)
+        if graph.extreme_floor_db is None:
+            rows += [row.not_judged(NO_PHOTOS) for row in found]
+        else:
+            rows += [replace(row, floor_db=graph.extreme_floor_db) for row in found]
+    return rows
+
+
+def _read(
+    shipped: UnpackedBundle, reference: Reference
+) -> tuple[FloatArray, dict[str, FloatArray]]:
+    images = read_array(shipped.file(reference.inputs))
+    return images, {n: read_array(shipped.file(f)) for n, f in reference.outputs.items()}
+
+
+def _compare(
+    runner: Runner,
+    name: str,
+    images: FloatArray,
+    expected: dict[str, FloatArray],
+    slots: np.ndarray,
+    shipped: UnpackedBundle,
+    precision: Precision,
+) -> list[Comparison]:
+    return compare_outputs(
+        runner.name,
+        name,
+        {output: array[slots] for output, array in expected.items()},
+        run_all(runner, images),
+        precision,
+        powers_of([expected], shipped.interface),
+        interface=shipped.interface,
+    )
+
+
+def read_array(file: Recorded) -> FloatArray:
+    """An array of the bundle."""
+    path, content = file.path, file.read()
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except ValueError as error:
+        raise InputError(f"{path} is no array: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not len(array):
+        raise InputError(f"{path} is no array of float32")
+    return array
+
 
 _SCRATCH = WORK[0]
 
@@ -72,7 +184,7 @@ class Published:
 
 
 def build_bundle(
-    shipped: Shipped, precisions: Sequence[Precision], started: Callable[[str], None]
+    shipped: UnpackedBundle, precisions: Sequence[Precision], started: Callable[[str], None]
 ) -> list[Published]:
     """Build, verify and publish the engines of some precisions, one after the other.
 
@@ -98,7 +210,7 @@ def build_bundle(
         return [_build(shipped, precision, started) for precision in precisions]
 
 
-def _clear(shipped: Shipped, engines: Path) -> None:
+def _clear(shipped: UnpackedBundle, engines: Path) -> None:
     """Remove what earlier builds left, and refuse what is none of ours to remove.
 
     Engines that were replaced go now, and not when they were: a program that had read the record
@@ -108,7 +220,7 @@ def _clear(shipped: Shipped, engines: Path) -> None:
         if path.name.startswith(WORK) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
     record = _former(shipped)
-    for path in find_strangers(engines, record or no_record(shipped)):
+    for path in find_unlisted(engines, record or no_record(shipped)):
         if path != shipped.folder / RECORD:
             raise UnsafeError(f"{path} is listed in no {RECORD}", "move it elsewhere")
     for path in () if record is None else find_former(engines, record):
@@ -116,7 +228,9 @@ def _clear(shipped: Shipped, engines: Path) -> None:
         shutil.rmtree(path.rename(gone))
 
 
-def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None]) -> Published:
+def _build(
+    shipped: UnpackedBundle, precision: Precision, started: Callable[[str], None]
+) -> Published:
     start = time.monotonic()
     target, engines = find_target(shipped.target), shipped.folder / ENGINES
     if target.one_device and (problem := why_not_here(target)) is not None:
@@ -162,7 +276,7 @@ def _build(shipped: Shipped, precision: Precision, started: Callable[[str], None
 
 
 def _publish(
-    shipped: Shipped,
+    shipped: UnpackedBundle,
     precision: Precision,
     folder: Path,
     files: tuple[str, ...],
@@ -207,7 +321,7 @@ def _hash(path: Path) -> str | None:
     return sha256(path) if path.is_file() and not path.is_symlink() else None
 
 
-def _former(shipped: Shipped) -> Record | None:
+def _former(shipped: UnpackedBundle) -> Record | None:
     """What was built before; None where the record of it does not count, as it is replaced."""
     try:
         return read_record(shipped)

@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swin_deploy.counts import wrong_counts
-from swin_deploy.errors import ConfigError, raise_all
-from swin_deploy.interface import LOGITS
-from swin_deploy.metrics import FloatArray
-from swin_deploy.narrow import present
-from swin_deploy.runtime.images import list_images, prepare_images
-from swin_deploy.runtime.prediction import Prediction, to_prediction
+from swin_deploy.core.errors import ConfigError, present, raise_all, wrong_counts
+from swin_deploy.network.interface import LOGITS
+from swin_deploy.network.judge import FloatArray
+from swin_deploy.runtime.images import Prediction, list_images, prepare_images, to_prediction
 
 if TYPE_CHECKING:
-    from typing import Self  # Python 3.11: devices have 3.10
+    from typing import Self
 
-    from swin_deploy.precisions import Precision
-    from swin_deploy.runners.base import Runner
-    from swin_deploy.runtime.shipped import Shipped
+    from swin_deploy.engine.runners.base import Runner
+    from swin_deploy.network.interface import Precision
+    from swin_deploy.runtime.trust import UnpackedBundle
 
 
 class SwinEngine:
@@ -38,7 +35,12 @@ class SwinEngine:
     """
 
     def __init__(
-        self, shipped: Shipped, precision: Precision, path: Path, runner: Runner, workers: int = 1
+        self,
+        shipped: UnpackedBundle,
+        precision: Precision,
+        path: Path,
+        runner: Runner,
+        workers: int = 1,
     ) -> None:
         self.shipped = shipped
         self.precision = precision
@@ -163,7 +165,7 @@ class SwinEngine:
         Args:
             items: As ``list_images`` gives them.
         """
-        from swin_deploy.runners.base import run_all
+        from swin_deploy.engine.runners.base import run_all
 
         size, steps = self.shipped.image_size, self.shipped.preprocessing
         parts = []

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from swin_deploy.errors import InputError
-from swin_deploy.metrics import FloatArray
+from swin_deploy.core.errors import InputError, present
+from swin_deploy.network.interface import CLASSES, LOGITS, PROBABILITIES, SCORES, Head, Interface
+from swin_deploy.network.judge import FloatArray, softmax
 
 if TYPE_CHECKING:
-    from swin_deploy.preprocessing import Preprocessing, Size
+    from swin_deploy.network.interface import Preprocessing, Size
 
 
 def list_images(images: Any) -> tuple[Sequence[Any], list[str | None]]:
@@ -20,9 +23,6 @@ def list_images(images: Any) -> tuple[Sequence[Any], list[str | None]]:
 
     Returns:
         Items for ``prepare_images``, at least one, and a path or None for each.
-
-    Raises:
-        InputError: There are none, or it is of no kind that holds images.
     """
     if isinstance(images, np.ndarray):
         if images.dtype == np.uint8 and images.ndim in (2, 3):
@@ -51,10 +51,6 @@ def prepare_images(items: Sequence[Any], size: Size, preprocessing: Preprocessin
             which are all prepared as photos; or float32 (channels, H, W), taken as they are.
         size: (H, W), in pixels.
         preprocessing: Of photos.
-
-    Raises:
-        InputError: One cannot be read, or is of another kind or shape.
-        EnvironmentMissingError: There is no Pillow here, and some have to be prepared.
     """
     if isinstance(items, np.ndarray) and items.dtype == np.float32:
         _require_shape(items[0], size, preprocessing)
@@ -96,3 +92,74 @@ def _prepare(item: Any, size: Size, preprocessing: Preprocessing) -> FloatArray:
         return prepare_photo(item, size, preprocessing)
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"a Pillow image cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The best k classes of each of b images.
+
+    Attributes:
+        classes: (b, k) int64, best first.
+        scores: (b, k) float32: probabilities, 0 to 1, where ``probabilities``; else logits, of a
+            graph that gives only its best logits, or whose outputs are no classes.
+        labels: Names of the classes, likewise; their numbers where names are not known.
+        names: Of the images: paths; None of images that came without.
+        logits: (b, classes) float32, where the graph gives them.
+        probabilities: What ``scores`` are.
+    """
+
+    classes: NDArray[np.int64]
+    scores: FloatArray
+    labels: tuple[tuple[str, ...], ...]
+    names: tuple[str | None, ...]
+    logits: FloatArray | None
+    probabilities: bool
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+def to_prediction(
+    outputs: Mapping[str, FloatArray],
+    interface: Interface,
+    labels: Sequence[str],
+    names: Sequence[str | None],
+    k: int,
+) -> Prediction:
+    """Read the outputs of a graph.
+
+    Args:
+        outputs: By name, (b, ...) each: "logits", "probabilities", or "scores" and "classes".
+        interface: Of the graph.
+        labels: Names of the classes by index; empty where they are not known.
+        names: Of the images.
+        k: At most so many classes.
+    """
+    logits = outputs.get(LOGITS)
+    if SCORES in outputs:
+        classes, scores = outputs[CLASSES][:, :k].astype(np.int64), outputs[SCORES][:, :k]
+        probabilities = interface.softmax
+    else:
+        every, probabilities = outputs.get(PROBABILITIES), True
+        if logits is not None:
+            every, probabilities = _read(logits, interface.head)
+        every = present(every)  # one of the two is what a graph without scores gives
+        classes = np.argsort(-every, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(every, classes, axis=1).astype(np.float32)
+    return Prediction(
+        classes=classes,
+        scores=scores,
+        labels=tuple(tuple(labels[c] if labels else str(c) for c in row) for row in classes),
+        names=tuple(names),
+        logits=logits,
+        probabilities=probabilities,
+    )
+
+
+def _read(logits: FloatArray, head: Head) -> tuple[FloatArray, bool]:
+    """What logits say, and whether that is probabilities."""
+    if head == "independent":
+        return 1 / (1 + np.exp(-np.clip(logits, -80, 80))), True
+    if head == "values" or logits.shape[1] == 1:  # a softmax of one output is 1, whatever it is
+        return logits, False
+    return softmax(logits), True

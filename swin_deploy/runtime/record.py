@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.engine.fingerprint import Fingerprint, fingerprint_here, mismatch
+from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.core.files import DIGEST, Recorded, require_digest, with_digest
+from swin_deploy.core.records import decode, load_json
+from swin_deploy.engine.here import Fingerprint, fingerprint_here, mismatch
 from swin_deploy.engine.targets import find_target
-from swin_deploy.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
-from swin_deploy.files import DIGEST, Recorded, require_digest, with_digest
-from swin_deploy.precisions import Precision
-from swin_deploy.records import decode, load_json
-from swin_deploy.runtime.shipped import ENGINES, Shipped
+from swin_deploy.network.interface import Precision
+from swin_deploy.runtime.trust import ENGINES, UnpackedBundle
 
 SCHEMA_VERSION = 2
 RECORD = f"{ENGINES}/engine.json"
@@ -64,12 +64,12 @@ class Record:
         return with_digest({"schema_version": SCHEMA_VERSION, **asdict(self)})
 
 
-def no_record(shipped: Shipped) -> Record:
+def no_record(shipped: UnpackedBundle) -> Record:
     """That of a bundle of which nothing was built."""
     return Record(bundle_sha256=shipped.sha256, target=shipped.target, engines={})
 
 
-def read_record(shipped: Shipped) -> Record:
+def read_record(shipped: UnpackedBundle) -> Record:
     """What was built of this bundle; empty where nothing was.
 
     Raises:
@@ -95,7 +95,7 @@ def read_record(shipped: Shipped) -> Record:
     return record
 
 
-def find_strangers(folder: Path, record: Record) -> list[Path]:
+def find_unlisted(folder: Path, record: Record) -> list[Path]:
     """What lies in a folder of engines and is in no record of them: files, folders and links.
 
     The lock of a build does not count, nor do the folders that it works in or ``find_former``
@@ -127,7 +127,7 @@ def find_former(folder: Path, record: Record) -> list[Path]:
     more: who reads an older record still finds what that lists.
 
     Args:
-        folder: As of ``find_strangers``.
+        folder: As of ``find_unlisted``.
         record: Likewise.
     """
     listed = _listed(record)
@@ -151,18 +151,14 @@ def _listed(record: Record) -> dict[str, set[str]]:
     return listed
 
 
-def require_no_strangers(shipped: Shipped, record: Record) -> None:
-    """Check that all engines that lie in a bundle were built there.
-
-    Raises:
-        UnsafeError: Something else is among them.
-    """
-    if strangers := find_strangers(shipped.folder / ENGINES, record):
+def require_only_listed(shipped: UnpackedBundle, record: Record) -> None:
+    """Check that all engines that lie in a bundle were built there."""
+    if strangers := find_unlisted(shipped.folder / ENGINES, record):
         raise UnsafeError(f"{strangers[0]} is listed in no {RECORD}", "move it elsewhere")
 
 
 def require_engine(
-    shipped: Shipped, precision: str | None
+    shipped: UnpackedBundle, precision: str | None
 ) -> tuple[Precision, tuple[Recorded, ...]]:
     """The engine of a precision, after all that can be said of it before it is opened.
 
@@ -172,16 +168,10 @@ def require_engine(
 
     Returns:
         Its precision, and its files in order with their recorded hashes.
-
-    Raises:
-        InputError: It was not built, or its record is damaged.
-        EnvironmentMissingError: It was built for another version, GPU or platform; names both.
-        UnsafeError: It is not the file that was built, or of another bundle, or something lies
-            beside it that was not built here.
     """
     record = read_record(shipped)
     if not record.engines:
-        require_no_strangers(shipped, record)
+        require_only_listed(shipped, record)
         raise InputError(f"nothing was built in {shipped.folder} yet", REBUILD)
     chosen = shipped.choose(precision)
     if precision is None and chosen not in record.engines:
@@ -192,11 +182,11 @@ def require_engine(
             f"{REBUILD} --precision {chosen}",
         )
     files = _require_own(shipped, record.engines[chosen])
-    require_no_strangers(shipped, record)
+    require_only_listed(shipped, record)
     return chosen, files
 
 
-def _require_own(shipped: Shipped, built: Built) -> tuple[Recorded, ...]:
+def _require_own(shipped: UnpackedBundle, built: Built) -> tuple[Recorded, ...]:
     for name in built.files:
         path = shipped.folder / name
         if not _inside(name) or path.is_symlink() or path.parent.is_symlink():
@@ -219,7 +209,7 @@ def _inside(name: str) -> bool:
     return len(parts) == 3 and parts[0] == ENGINES and not any(p in ("", ".", "..") for p in parts)
 
 
-def _require_machine(shipped: Shipped, recorded: Fingerprint, path: Path) -> None:
+def _require_machine(shipped: UnpackedBundle, recorded: Fingerprint, path: Path) -> None:
     from swin_deploy.engine.open import why_not_here  # numpy, which ``info`` does without
 
     target = find_target(shipped.target)

@@ -1,1 +1,0 @@
-"""How fast an engine is beside the eager network it came from."""

@@ -1,9 +1,0 @@
-"""The baselines by name, without the libraries that they take."""
-
-from __future__ import annotations
-
-from typing import Literal
-
-Baseline = Literal["eager", "eager-half", "compile", "naive"]
-BASELINES: tuple[Baseline, ...] = ("eager", "eager-half", "compile", "naive")
-DEFAULT_BASELINES: tuple[Baseline, ...] = ("eager",)

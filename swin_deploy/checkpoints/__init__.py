@@ -1,6 +1,0 @@
-"""Checkpoints of other libraries: read safely, recognised by their keys, renamed to ours.
-
-Our own names are those of the authors' release (``swin_deploy.model.swin``), and timm's for the
-Vision Transformer (``swin_deploy.model.vit``). A checkpoint loads completely or
-not at all.
-"""

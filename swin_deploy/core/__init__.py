@@ -1,0 +1,7 @@
+"""What knows nothing of networks: errors, files, processes, records.
+
+In comes anything from outside: paths, bytes, signals, native code that may crash. Out comes a value
+of ours or a ``SwinDeployError`` with an exit code; files are whole or not there.
+Here stands what every room needs. Nothing here names a network, a graph or an engine, and nothing
+but the standard library is imported at once.
+"""

@@ -1,0 +1,155 @@
+"""What a worker does with a shard, in this process, in another, or on another machine.
+
+The best classes of a photo depend on the artifact, on the batch that it ran in and on the threads
+of the runtime: the last bit of a logit does. All three are fixed by the shard and the settings,
+never by the number of workers, so that any number of them gives the same.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_deploy.core.errors import ConfigError, InputError
+from swin_deploy.core.files import sha256
+from swin_deploy.data.images import load_photo
+from swin_deploy.data.samples import SampledImage
+from swin_deploy.engine.runners.base import run_all
+from swin_deploy.measure.evaluate.candidates import Candidate, View
+from swin_deploy.measure.evaluate.shards import BEST, Shard, ShardResult
+from swin_deploy.measure.workers.base import require_same
+from swin_deploy.network.interface import CLASSES, SCORES
+from swin_deploy.network.judge import FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """All that a worker has to know. Pickles.
+
+    Attributes:
+        artifacts: To run.
+        folder: Absolute; what the names of photos are relative to.
+        batch: Images at a time.
+        classes: That every artifact has to know.
+        decoders: Photos to decode at a time; has no effect on what comes out.
+    """
+
+    artifacts: tuple[Candidate, ...]
+    folder: Path
+    batch: int
+    classes: int
+    decoders: int
+
+
+class ShardWorker:
+    """Holds the artifacts open, and runs shards one after the other: a ``workers.base.Worker``."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._views = tuple(dict.fromkeys(artifact.view for artifact in work.artifacts))
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open the artifacts."""
+        with self._stack:
+            for artifact in self._work.artifacts:
+                for file in artifact.files:
+                    require_same(file.path, file.sha256, file.also)
+                self._stack.enter_context(artifact.runner)
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(self._work.decoders))
+            self._stack = self._stack.pop_all()  # all are open: they stay so until __exit__
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def do(self, shard: Shard) -> ShardResult:
+        """Decode every photo once, and ask every artifact for its best classes.
+
+        Raises:
+            InputError: A photo is not there any more, or another one than when it was listed.
+            ConfigError: An artifact knows another number of classes.
+            SwinDeployError: A runtime fails.
+        """
+        result = ShardResult(shard.index, [], [[] for _ in self._work.artifacts], [])
+        for positions, views in self._batches(shard, result.left_out):
+            result.positions.extend(positions)
+            for artifact, rows in zip(self._work.artifacts, result.classes, strict=True):
+                images = artifact.taken.round(views[artifact.view])
+                outputs = run_all(artifact.runner, images)
+                _require_classes(artifact, outputs, self._work.classes)
+                rows.extend(best_classes(outputs).tolist())
+        return result
+
+    def _batches(
+        self, shard: Shard, left_out: list[tuple[int, str]]
+    ) -> Iterator[tuple[list[int], dict[View, FloatArray]]]:
+        """Positions and, for every view, images (b, channels, H, W) float32."""
+        held: list[tuple[int, list[FloatArray]]] = []
+        for position, found in enumerate(self._pool.map(self._load, shard.images), shard.first):
+            if isinstance(found, str):
+                left_out.append((position, found))
+                continue
+            held.append((position, found))
+            if len(held) == self._work.batch:
+                yield self._stacked(held)
+                held = []
+        if held:
+            yield self._stacked(held)
+
+    def _load(self, image: SampledImage) -> list[FloatArray] | str:
+        """A photo as every view has it, or why it cannot be read."""
+        path = self._work.folder / image.name
+        if not path.is_file():
+            raise InputError(
+                f"{path} is not there on {socket.gethostname()}",
+                "photos at the same path on every machine",
+            )
+        if sha256(path) != image.sha256:
+            raise InputError(f"{path} has changed since it was listed", "the same command again")
+        try:
+            return [load_photo(path, view.size, view.preprocessing) for view in self._views]
+        except InputError as error:
+            return error.problem
+
+    def _stacked(
+        self, held: list[tuple[int, list[FloatArray]]]
+    ) -> tuple[list[int], dict[View, FloatArray]]:
+        views = zip(self._views, zip(*(images for _, images in held), strict=True), strict=True)
+        return [position for position, _ in held], {view: np.stack(rows) for view, rows in views}
+
+
+def best_classes(outputs: dict[str, FloatArray]) -> NDArray[np.int64]:
+    """The best classes of every image, the best first: (b, k), k at most ``BEST``.
+
+    Of equal values the lower class comes first. Where an output is not finite, all are -1: a class
+    that is never right.
+
+    Args:
+        outputs: "scores" and "classes", or "logits" or "probabilities" (b, classes) alone.
+    """
+    if CLASSES in outputs:
+        values, ranked = outputs[SCORES], outputs[CLASSES][:, :BEST].astype(np.int64)
+    else:
+        (values,) = outputs.values()
+        ranked = np.argsort(-values, axis=1, kind="stable")[:, :BEST]
+    return np.where(np.isfinite(values).all(axis=1, keepdims=True), ranked, -1)
+
+
+def _require_classes(artifact: Candidate, outputs: dict[str, FloatArray], classes: int) -> None:
+    if CLASSES in outputs:
+        return
+    for values in outputs.values():
+        if values.shape[1:] != (classes,):
+            raise ConfigError(
+                f"{artifact.path} has {values.shape[-1]} classes, not {classes}",
+                "the --variant or --config of that network",
+            )

@@ -1,0 +1,171 @@
+"""What a dialect is: the names that a library gives the tensors, and what it computes with them.
+
+Swin-Transformer/models/swin_transformer.py and swin_transformer_v2.py; its Object-Detection
+repository; timm before and since 0.9; WZMIAOMIAO's deep-learning-for-image-processing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from swin_deploy.network.catalogue import NetworkConfig
+from swin_deploy.network.interface import Preprocessing
+from swin_deploy.network.swin import Semantics
+
+Tensors = dict[str, Tensor]
+
+# What libraries save although it follows from the architecture, in our names. The key of V2 has no
+# bias: where there is one, it is set to zero in every call.
+BUFFERS = re.compile(
+    r"layers\.\d+\.blocks\.\d+\."
+    r"(attn_mask|attn\.(relative_position_index|relative_coords_table|k_bias))"
+)
+
+# Pieces of patterns and names that several dialects share.
+KIND = r"(?P<kind>weight|bias)"
+BLOCK = "layers.{stage}.blocks.{block}."
+TABLE = "relative_position_bias_table"
+MERGE = r"(?P<part>norm\.weight|norm\.bias|reduction\.weight)"
+MLP_OF_POSITIONS = r"(?P<part>0\.weight|0\.bias|2\.weight)"
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """One kind of key.
+
+    Attributes:
+        pattern: Of the whole key; may have the groups ``stage``, ``block``, ``part`` and ``kind``.
+        name: Ours, with those groups in braces.
+        stage: The library's number of the stage -> ours, counted from 0.
+    """
+
+    pattern: str
+    name: str
+    stage: Callable[[int], int] = int
+
+    def __call__(self, key: str) -> str | None:
+        """Our name for ``key``; None if it is of another kind."""
+        if (match := re.fullmatch(self.pattern, key)) is None:
+            return None
+        groups = match.groupdict()
+        if "stage" in groups:
+            groups["stage"] = str(self.stage(int(groups["stage"])))
+        return self.name.format(**groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One library's names.
+
+    Attributes:
+        name: What ``inspect`` prints.
+        mark: A pattern that some key has to match.
+        lacks: A pattern that no key may match.
+        renames: The first that fits a key names it.
+        prepare: Applied to the tensors before renaming.
+        refusal: Why it cannot be loaded; empty if it can.
+        semantics: What the library does where shapes leave a choice.
+        semantics_v2: The same for Swin V2, where it differs.
+        family: The kind of network; picks what reads the architecture off the shapes.
+        preprocessing: Of this library's weights; None for that of the variant.
+        note: What its files leave open, for whoever loads one.
+        windows_as_trained: Whether the library decides on the windows of a V2 when it is built,
+            by its config's image size, whatever image comes.
+    """
+
+    name: str
+    mark: str
+    lacks: str = r"(?!)"
+    renames: tuple[Rename, ...] = ()
+    prepare: Callable[[Tensors], Tensors] = dict
+    refusal: str = ""
+    semantics: Semantics = field(default_factory=Semantics)
+    semantics_v2: Semantics | None = None
+    family: Literal["Swin", "ViT"] = "Swin"
+    preprocessing: Callable[[NetworkConfig], Preprocessing] | None = None
+    note: str = ""
+    windows_as_trained: bool = False
+
+    def fits(self, names: Iterable[str]) -> bool:
+        """Whether these are the keys of a checkpoint of this library."""
+        names = list(names)
+        return any(re.fullmatch(self.mark, name) for name in names) and not any(
+            re.fullmatch(self.lacks, name) for name in names
+        )
+
+    def semantics_of(self, version: int) -> Semantics:
+        """What it computes in a Swin of that version."""
+        return self.semantics if version == 1 else self.semantics_v2 or self.semantics
+
+
+def rename_key(renames: Iterable[Rename], key: str) -> str | None:
+    """Our name for ``key`` by the first of ``renames`` that fits; None if none does."""
+    names = (rename(key) for rename in renames)
+    return next((name for name in names if name is not None), None)
+
+
+_AUTHORS_BLOCK = r"layers\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\."
+
+_BLOCKS = (
+    Rename(rf"patch_embed\.(?P<part>proj|norm)\.{KIND}", "patch_embed.{part}.{kind}"),
+    Rename(rf"{_AUTHORS_BLOCK}(?P<part>norm[12]|mlp\.fc[12])\.{KIND}", BLOCK + "{part}.{kind}"),
+    Rename(rf"{_AUTHORS_BLOCK}attn\.(?P<part>qkv|proj)\.{KIND}", BLOCK + "attn.{part}.{kind}"),
+    Rename(rf"{_AUTHORS_BLOCK}attn\.{TABLE}", BLOCK + f"attn.{TABLE}"),
+    Rename(rf"{_AUTHORS_BLOCK}attn\.(?P<part>q_bias|v_bias|logit_scale)", BLOCK + "attn.{part}"),
+    Rename(rf"{_AUTHORS_BLOCK}attn\.cpb_mlp\.{MLP_OF_POSITIONS}", BLOCK + "attn.cpb_mlp.{part}"),
+    Rename(
+        rf"{_AUTHORS_BLOCK}(?P<part>attn_mask|attn\.relative_position_index|attn\.relative_coords_table)",
+        BLOCK + "{part}",
+    ),
+    Rename(rf"norm\.{KIND}", "norm.{kind}"),
+)
+_AUTHORS = (
+    *_BLOCKS,
+    Rename(rf"layers\.(?P<stage>\d+)\.downsample\.{MERGE}", "layers.{stage}.downsample.{part}"),
+    Rename(rf"head\.{KIND}", "head.{kind}"),
+)
+
+MICROSOFT = Dialect(
+    name="Microsoft or timm before 0.9",
+    mark=r"layers\.0\.downsample\..*",
+    renames=_AUTHORS,
+    semantics=Semantics(small_grids="shrink_both", stop_shift="both"),
+)
+MICROSOFT_BACKBONE = Dialect(
+    name="Microsoft, backbone of a detector",
+    mark=r"norm\d\.weight",
+    lacks=r"(?!layers\.|patch_embed\.|norm\d).*",
+    renames=(*_AUTHORS, Rename(rf"norm(?P<stage>\d)\.{KIND}", "stage_norms.{stage}.{kind}")),
+    semantics=Semantics(
+        patch_remainder="pad", padding="before_roll", small_grids="pad", stop_shift="never"
+    ),
+)
+WZMIAOMIAO = Dialect(
+    # Saves the position index as the authors do, but builds its masks on every call.
+    name="WZMIAOMIAO",
+    mark=r"layers\.0\.blocks\.0\.attn\.relative_position_index",
+    lacks=r".*\.attn_mask|head\.fc\..*|.*\.logit_scale|layers\.3\.downsample\..*",
+    renames=_AUTHORS,
+    semantics=Semantics(
+        patch_remainder="pad_both", padding="before_roll", small_grids="pad", stop_shift="never"
+    ),
+)
+TIMM = Dialect(
+    name="timm, 0.9 or later",
+    mark=rf"{_AUTHORS_BLOCK}attn\.qkv\.weight",
+    renames=(
+        *_BLOCKS,
+        Rename(
+            rf"layers\.(?P<stage>[1-9])\.downsample\.{MERGE}",
+            "layers.{stage}.downsample.{part}",
+            lambda number: number - 1,
+        ),
+        Rename(rf"head\.fc\.{KIND}", "head.{kind}"),
+    ),
+    semantics=Semantics(patch_remainder="drop", padding="after_roll"),
+)

@@ -1,0 +1,378 @@
+"""All dialects, in the order in which they are tried, and those that are refused by name.
+
+A dialect is told by its keys alone, never by the name of the file.
+
+Merging goes through Unfold, so a group's channels come channel first. The two families treat small
+grids differently (``pad_small_map``).
+
+Our own names are timm's. What is not in a file, the heads and the preprocessing, is in its notes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+
+from swin_deploy.network.catalogue import VIT_PREPROCESSING, NetworkConfig
+from swin_deploy.network.checkpoints.dialect import (
+    BLOCK,
+    KIND,
+    MERGE,
+    MICROSOFT,
+    MICROSOFT_BACKBONE,
+    MLP_OF_POSITIONS,
+    TABLE,
+    TIMM,
+    WZMIAOMIAO,
+    Dialect,
+    Rename,
+    Tensors,
+)
+from swin_deploy.network.interface import Preprocessing
+from swin_deploy.network.swin import Semantics
+
+_ROOT = r"((swin|swinv2)\.)?"
+_HF_BLOCK = _ROOT + r"encoder\.layers\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\."
+_FILES = ("self.query", "self.key", "self.value")
+_MODULES = ("q_proj", "k_proj", "v_proj")  # what V1 calls them in memory since transformers 5
+
+
+def _join_qkv(tensors: Tensors) -> Tensors:
+    """Ours is one matrix of the rows of all three. V2 has no bias of the key."""
+    joined = dict(tensors)
+    for name in tensors:
+        match = re.fullmatch(r"(.*\.attention\.)(self\.query|q_proj)\.(weight|bias)", name)
+        if match is None:
+            continue
+        stem, first, kind = match.groups()
+        query, key, value = (
+            f"{stem}{part}.{kind}" for part in (_FILES if first == _FILES[0] else _MODULES)
+        )
+        if all(part in joined for part in (query, key, value)):
+            rows = [joined.pop(part) for part in (query, key, value)]
+            joined[f"{stem}qkv.{kind}"] = torch.cat(rows)
+        elif kind == "bias" and f"{stem}self.logit_scale" in tensors and value in joined:
+            joined[f"{stem}q_bias"], joined[f"{stem}v_bias"] = joined.pop(query), joined.pop(value)
+    return joined
+
+
+_HF_MARK = rf"{_HF_BLOCK}attention\.(self\.query|q_proj)\.weight"
+_HF_RENAMES = (
+    Rename(rf"{_ROOT}embeddings\.patch_embeddings\.projection\.{KIND}", "patch_embed.proj.{kind}"),
+    Rename(rf"{_ROOT}embeddings\.norm\.{KIND}", "patch_embed.norm.{kind}"),
+    *(
+        Rename(_HF_BLOCK + theirs, BLOCK + ours)
+        for theirs, ours in (
+            (rf"layernorm_before\.{KIND}", "norm1.{kind}"),
+            (rf"layernorm_after\.{KIND}", "norm2.{kind}"),
+            (rf"attention\.qkv\.{KIND}", "attn.qkv.{kind}"),
+            (r"attention\.(?P<part>q_bias|v_bias)", "attn.{part}"),
+            (r"attention\.self\.logit_scale", "attn.logit_scale"),
+            (
+                rf"attention\.self\.continuous_position_bias_mlp\.{MLP_OF_POSITIONS}",
+                "attn.cpb_mlp.{part}",
+            ),
+            (rf"attention\.(output\.dense|o_proj)\.{KIND}", "attn.proj.{kind}"),
+            (rf"(intermediate\.dense|mlp\.fc1)\.{KIND}", "mlp.fc1.{kind}"),
+            (rf"(output\.dense|mlp\.fc2)\.{KIND}", "mlp.fc2.{kind}"),
+            (rf"attention\.(self|relative_position_bias)\.{TABLE}", f"attn.{TABLE}"),
+            (
+                r"attention\.(self|relative_position_bias)\."
+                r"(?P<part>relative_position_index|relative_coords_table)",
+                "attn.{part}",
+            ),
+        )
+    ),
+    Rename(
+        rf"{_ROOT}encoder\.layers\.(?P<stage>\d+)\.downsample\.{MERGE}",
+        "layers.{stage}.downsample.{part}",
+    ),
+    Rename(rf"{_ROOT}layernorm\.{KIND}", "norm.{kind}"),
+)
+_PADS = Semantics(patch_remainder="pad", padding="before_roll")
+_V2 = replace(_PADS, mask_value=-200.0)  # it adds its mask of -100 twice
+
+HUGGING_FACE = Dialect(
+    name="Hugging Face",
+    mark=_HF_MARK,
+    lacks=r"hidden_states_norms\..*",
+    prepare=_join_qkv,
+    renames=(*_HF_RENAMES, Rename(rf"classifier\.{KIND}", "head.{kind}")),
+    semantics=replace(_PADS, small_grids="refuse", stop_shift="both"),
+    semantics_v2=_V2,
+    windows_as_trained=True,
+)
+HUGGING_FACE_BACKBONE = Dialect(
+    name="Hugging Face, backbone",
+    mark=_HF_MARK,
+    prepare=_join_qkv,
+    renames=(
+        *_HF_RENAMES,
+        Rename(
+            rf"hidden_states_norms\.stage(?P<stage>\d)\.{KIND}",
+            "stage_norms.{stage}.{kind}",
+            lambda number: number - 1,
+        ),
+    ),
+    semantics=replace(_PADS, small_grids="pad", stop_shift="never"),
+    semantics_v2=_V2,
+    windows_as_trained=True,
+)
+
+_TORCHVISION_BLOCK = r"features\.(?P<stage>\d*[13579])\.(?P<block>\d+)\."
+
+
+def _stage(number: int) -> int:
+    return (number - 1) // 2  # 1, 3, 5, 7 are blocks; 2, 4, 6 the merges after them
+
+
+def _split_bias(tensors: Tensors) -> Tensors:
+    """V2 keeps a bias of the key, and sets it to zero in every call; ours has none."""
+    split = dict(tensors)
+    for name in tensors:
+        match = re.fullmatch(r"(.*\.attn\.)qkv\.bias", name)
+        if match is None or not {f"{match[1]}logit_scale", f"{match[1]}v2_logit_scale"} & {
+            *tensors
+        }:
+            continue
+        q, key, v = split.pop(name).chunk(3)
+        split |= {f"{match[1]}{n}_bias": part for n, part in (("q", q), ("k", key), ("v", v))}
+    return split
+
+
+TORCHVISION = Dialect(
+    name="torchvision",
+    mark=r"features\.1\.0\.attn\.qkv\.weight",
+    prepare=_split_bias,
+    renames=(
+        Rename(rf"features\.0\.0\.{KIND}", "patch_embed.proj.{kind}"),
+        Rename(rf"features\.0\.2\.{KIND}", "patch_embed.norm.{kind}"),
+        *(
+            Rename(_TORCHVISION_BLOCK + theirs, BLOCK + ours, _stage)
+            for theirs, ours in (
+                (rf"(?P<part>norm[12])\.{KIND}", "{part}.{kind}"),
+                (rf"attn\.(?P<part>qkv|proj)\.{KIND}", "attn.{part}.{kind}"),
+                (rf"attn\.{TABLE}", f"attn.{TABLE}"),
+                (r"attn\.(?P<part>[qkv]_bias|logit_scale)", "attn.{part}"),
+                (r"attn\.v2_logit_scale", "attn.logit_scale"),  # before 0.14
+                (rf"attn\.cpb_mlp\.{MLP_OF_POSITIONS}", "attn.cpb_mlp.{part}"),
+                (
+                    r"attn\.(?P<part>relative_position_index|relative_coords_table)",
+                    "attn.{part}",
+                ),
+                (rf"mlp\.0\.{KIND}", "mlp.fc1.{kind}"),
+                (rf"mlp\.3\.{KIND}", "mlp.fc2.{kind}"),
+            )
+        ),
+        Rename(
+            rf"features\.(?P<stage>\d*[2468])\.{MERGE}", "layers.{stage}.downsample.{part}", _stage
+        ),
+        Rename(rf"(?P<part>norm|head)\.{KIND}", "{part}.{kind}"),
+    ),
+    semantics=Semantics(patch_remainder="drop", padding="before_roll", small_grids="pad"),
+)
+
+_MMLAB_BLOCK = r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\."
+_MMLAB_MARK = r"stages\.\d+\.blocks\.\d+\.attn\.w_msa\.qkv\.weight"
+
+_MMLAB_RENAMES = (
+    Rename(rf"patch_embed\.projection\.{KIND}", "patch_embed.proj.{kind}"),
+    Rename(rf"patch_embed\.norm\.{KIND}", "patch_embed.norm.{kind}"),
+    *(
+        Rename(_MMLAB_BLOCK + theirs, BLOCK + ours)
+        for theirs, ours in (
+            (rf"(?P<part>norm[12])\.{KIND}", "{part}.{kind}"),
+            (rf"attn\.w_msa\.(?P<part>qkv|proj)\.{KIND}", "attn.{part}.{kind}"),
+            (rf"attn\.w_msa\.{TABLE}", f"attn.{TABLE}"),
+            (r"attn\.w_msa\.relative_position_index", "attn.relative_position_index"),
+            (rf"ffn\.layers\.0\.0\.{KIND}", "mlp.fc1.{kind}"),
+            (rf"ffn\.layers\.1\.{KIND}", "mlp.fc2.{kind}"),
+        )
+    ),
+    Rename(rf"stages\.(?P<stage>\d+)\.downsample\.{MERGE}", "layers.{stage}.downsample.{part}"),
+)
+_SEMANTICS = Semantics(
+    patch_remainder="pad",
+    padding="before_roll",
+    small_grids="pad",
+    stop_shift="never",
+    merge_order="channels",
+)
+
+OPENMMLAB_BACKBONE = Dialect(
+    name="OpenMMLab, backbone of a detector or segmenter",
+    mark=_MMLAB_MARK,
+    lacks=r"head\.fc\..*|norm\d\.(?!weight|bias).*",
+    renames=(*_MMLAB_RENAMES, Rename(rf"norm(?P<stage>\d)\.{KIND}", "stage_norms.{stage}.{kind}")),
+    semantics=_SEMANTICS,
+)
+OPENMMLAB = Dialect(
+    name="OpenMMLab, classifier",
+    mark=_MMLAB_MARK,
+    renames=(
+        *_MMLAB_RENAMES,
+        Rename(rf"norm3\.{KIND}", "norm.{kind}"),
+        Rename(rf"head\.fc\.{KIND}", "head.{kind}"),
+    ),
+    semantics=replace(_SEMANTICS, small_grids="refuse", stop_shift="both"),
+)
+
+WHOLE_IMAGE = 384  # from this size on, both libraries evaluate without a margin around the crop
+
+_KIND = r"(?P<kind>weight|bias)"
+_IN_BLOCK = r"blocks\.(?P<block>\d+)\."
+_IN_LAYER = r"encoder\.layers\.encoder_layer_(?P<block>\d+)\."
+_PLAIN = "only the plain ViT of timm and torchvision is supported so far"
+_HEADS = (
+    "a file does not say how many heads a ViT has: taken from the released ones of its channels "
+    "and blocks"
+)
+
+
+def timm_preprocessing(config: NetworkConfig) -> Preprocessing:
+    """As ``timm.models.vision_transformer`` has it for its own (augreg and original) weights."""
+    whole = max(config.image_size) >= WHOLE_IMAGE
+    return Preprocessing(
+        crop=1.0 if whole else VIT_PREPROCESSING.crop,
+        mean=VIT_PREPROCESSING.mean,
+        std=VIT_PREPROCESSING.std,
+    )
+
+
+def torchvision_preprocessing(config: NetworkConfig) -> Preprocessing:
+    """As ``torchvision.models.ViT_B_16_Weights`` has it: IMAGENET1K_V1, and SWAG_E2E at 384."""
+    if max(config.image_size) >= WHOLE_IMAGE:
+        return Preprocessing(crop=1.0)
+    return Preprocessing(crop=224 / 256, interpolation="bilinear")
+
+
+_OTHER_PARTS = {
+    "a layer before its head": r"(pre_logits\.fc|heads\.pre_logits)\.weight",
+    "a distillation token": r"dist_token|head_dist\.weight",
+    "a norm before its blocks": r"norm_pre\.weight",
+    "a norm after pooling": r"fc_norm\.weight",
+    "register tokens": r"reg_token|register_tokens",
+    "layer scale": r"blocks\.\d+\.ls[12]\.gamma",
+    "norms of query and key": r"blocks\.\d+\.attn\.[qk]_norm\.weight",
+}
+
+VIT_DIALECTS: tuple[Dialect, ...] = (
+    *(
+        Dialect(family="ViT", name=f"ViT with {part}", mark=mark, refusal=_PLAIN)
+        for part, mark in _OTHER_PARTS.items()
+    ),
+    Dialect(
+        family="ViT",
+        name="ViT without class token",
+        mark=rf"{_IN_BLOCK}attn\.qkv\.weight",
+        lacks="cls_token",
+        refusal=_PLAIN,
+    ),
+    Dialect(
+        family="ViT",
+        name="Hugging Face ViT",
+        mark=r"(.*\.)?encoder\.layer\.\d+\.attention\.attention\.query\.weight",
+        refusal=_PLAIN,
+    ),
+    Dialect(
+        family="ViT",
+        name="timm",
+        mark=rf"{_IN_BLOCK}attn\.qkv\.weight",
+        renames=(
+            Rename(r"(?P<part>cls_token|pos_embed)", "{part}"),
+            Rename(rf"(?P<part>patch_embed\.proj|norm|head)\.{_KIND}", "{part}.{kind}"),
+            Rename(
+                rf"{_IN_BLOCK}(?P<part>norm[12]|attn\.qkv|attn\.proj|mlp\.fc[12])\.{_KIND}",
+                "blocks.{block}.{part}.{kind}",
+            ),
+        ),
+        preprocessing=timm_preprocessing,
+        note=f"{_HEADS}; photos are scaled with timm's mean and std of 0.5, while DeiT, whose "
+        "files look the same, has ImageNet's",
+    ),
+    Dialect(
+        family="ViT",
+        name="torchvision",
+        mark=rf"{_IN_LAYER}self_attention\.in_proj_weight",
+        renames=(
+            Rename("class_token", "cls_token"),
+            Rename(r"encoder\.pos_embedding", "pos_embed"),
+            Rename(rf"conv_proj\.{_KIND}", "patch_embed.proj.{kind}"),
+            *(
+                Rename(_IN_LAYER + theirs, "blocks.{block}." + ours + ".{kind}")
+                for theirs, ours in (
+                    (rf"ln_1\.{_KIND}", "norm1"),
+                    (rf"self_attention\.in_proj_{_KIND}", "attn.qkv"),
+                    (rf"self_attention\.out_proj\.{_KIND}", "attn.proj"),
+                    (rf"ln_2\.{_KIND}", "norm2"),
+                    (rf"mlp\.(0|linear_1)\.{_KIND}", "mlp.fc1"),
+                    (rf"mlp\.(3|linear_2)\.{_KIND}", "mlp.fc2"),
+                )
+            ),
+            Rename(rf"encoder\.ln\.{_KIND}", "norm.{kind}"),
+            Rename(rf"heads\.head\.{_KIND}", "head.{kind}"),
+        ),
+        preprocessing=torchvision_preprocessing,
+        note=f"{_HEADS}; photos are prepared as for torchvision's IMAGENET1K_V1 weights",
+    ),
+)
+
+_REFUSED = (
+    Dialect(
+        name="Swin V2-CR (timm's swinv2_cr)",
+        mark=r".*\.meta_mlp\..*",
+        refusal="it is another network than Swin V2: its positions go through a different MLP",
+    ),
+    Dialect(
+        name="OpenMMLab Swin V2",
+        mark=r"stages\.\d+\.blocks\.\d+\.attn\.w_msa\.logit_scale",
+        refusal="Swin V2 is supported from Microsoft, timm, torchvision and Hugging Face",
+    ),
+    Dialect(
+        name="csm-kr",
+        mark=r"features\.\d+\.\d+\.(w_msa|sw_msa)\..*",
+        refusal="its merging mixes rows with channels, so no standard Swin computes what it does",
+    ),
+    Dialect(
+        name="berniwal",
+        mark=r"stage\d\.patch_partition\..*",
+        refusal="its heads share one position table, and its last stage shifts",
+    ),
+    Dialect(
+        name="Swin with absolute positions",
+        mark=r"(.*\.)?(absolute_pos_embed|embeddings\.position_embeddings)",
+        refusal="the releases that are supported add no position to the patches (ape=False)",
+    ),
+    Dialect(
+        name="quantised",
+        mark=r".*\.(zero_point|_packed_params\.dtype)",
+        refusal="its weights are integers; INT8 is made here, of the network before that",
+    ),
+    Dialect(
+        name="masked image model",
+        mark=r"(.*\.)?mask_token",
+        refusal="it reconstructs images; fine-tune it to a classifier first",
+    ),
+)
+
+DIALECTS: tuple[Dialect, ...] = (
+    *_REFUSED,
+    OPENMMLAB_BACKBONE,
+    OPENMMLAB,
+    TORCHVISION,
+    HUGGING_FACE,
+    HUGGING_FACE_BACKBONE,
+    MICROSOFT_BACKBONE,
+    WZMIAOMIAO,
+    MICROSOFT,
+    TIMM,
+)
+
+
+def detect_dialect(names: Iterable[str]) -> Dialect | None:
+    """The first dialect that the keys fit."""
+    names = list(names)
+    return next((dialect for dialect in (*DIALECTS, *VIT_DIALECTS) if dialect.fits(names)), None)

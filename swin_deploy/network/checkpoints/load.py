@@ -1,0 +1,359 @@
+"""A checkpoint file -> a complete set of weights in our names, or the reason why not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from swin_deploy.core.errors import ConfigError, InputError
+from swin_deploy.network.catalogue import NetworkConfig
+from swin_deploy.network.checkpoints.dialect import BUFFERS, TABLE, Dialect, Tensors, rename_key
+from swin_deploy.network.checkpoints.dialects import detect_dialect
+from swin_deploy.network.checkpoints.files import (
+    checked_values,
+    read_tensors,
+    require_complete,
+    require_stated,
+    some,
+)
+from swin_deploy.network.checkpoints.infer import as_asked, infer_config, infer_vit
+from swin_deploy.network.checkpoints.options import Hints, LoadOptions
+from swin_deploy.network.interface import Preprocessing
+from swin_deploy.network.model.attention import relative_position_index
+from swin_deploy.network.swin import SwinConfig, stage_geometry
+from swin_deploy.network.vit import VitConfig
+
+
+def resize_windows(
+    tensors: Tensors, native: SwinConfig, config: SwinConfig
+) -> tuple[Tensors, SwinConfig, list[str]]:
+    """Fit weights of one window size to another.
+
+    V1: bicubic interpolation of the position bias tables, as load_pretrained of the authors' code.
+    V2: nothing is interpolated; the position MLP goes on with the scale that it was trained with.
+
+    Args:
+        tensors: In our names.
+        native: What they were trained as.
+        config: What they become; differs in image and window size.
+
+    Returns:
+        The tensors, the config (V2: with the windows of the training) and what to tell the user.
+    """
+    if native.version == 2:
+        trained = native.pretrained_window_sizes or (0,) * len(native.depths)
+        sizes = tuple(
+            size or stage.window[0]
+            for size, stage in zip(trained, stage_geometry(native), strict=True)
+        )
+        note = f"windows of {config.window_size}, positions scaled as trained with {sizes}"
+        return tensors, replace(config, pretrained_window_sizes=sizes), [note]
+    resized = dict(tensors)
+    changes: dict[str, int] = {}
+    for stage, geometry in enumerate(stage_geometry(config)):
+        rows, columns = (2 * side - 1 for side in geometry.window)
+        for block in range(geometry.depth):
+            name = f"layers.{stage}.blocks.{block}.attn.{TABLE}"
+            if name not in tensors or tensors[name].shape[0] == rows * columns:
+                continue
+            table, side = _square(name, tensors[name])
+            bicubic = F.interpolate(table, size=(rows, columns), mode="bicubic")
+            resized[name] = bicubic.flatten(2)[0].T.contiguous()
+            change = f"{side}x{side} to {rows}x{columns}"
+            changes[change] = changes.get(change, 0) + 1
+    notes = [
+        f"{count} position bias tables were resized from {change}, bicubic"
+        for change, count in changes.items()
+    ]
+    return resized, config, notes
+
+
+def _square(name: str, table: Tensor) -> tuple[Tensor, int]:
+    """A table (rows, a) as an image (1, a, side, side)."""
+    side = math.isqrt(table.shape[0])
+    if side**2 != table.shape[0]:
+        raise InputError(f"{name} has {table.shape[0]} rows: its window is not square")
+    return table.T.reshape(1, -1, side, side), side
+
+
+_INDEX, _OFFSETS = "attn.relative_position_index", "attn.relative_coords_table"
+
+
+def read_hints(buffers: Mapping[str, Tensor], depths: int) -> Hints:
+    """Window and pre-training windows, as far as the buffers of the first blocks tell them.
+
+    Args:
+        buffers: In our names.
+        depths: Number of stages.
+    """
+    window = None
+    if (index := buffers.get(f"layers.0.blocks.0.{_INDEX}")) is not None:
+        window = math.isqrt(math.isqrt(index.numel()))
+    trained = []
+    for stage in range(depths):
+        table = buffers.get(f"layers.{stage}.blocks.0.{_OFFSETS}")
+        if table is None:
+            return Hints(window_size=window)
+        trained.append(_trained_window(table))
+    return Hints(window_size=window, pretrained_window_sizes=tuple(trained) if any(trained) else ())
+
+
+def _trained_window(table: Tensor) -> int:
+    """Pre-training window behind V2's offsets (1, 2p-1, 2q-1, 2); 0 if it is the window itself.
+
+    Their largest is log2(1 + 8 (p - 1) / (trained - 1)) / 3, which is 1.057 for the window itself.
+    """
+    reach = (table.shape[1] - 1) // 2  # p - 1
+    stretch = (2 ** (3 * table.abs().max().item()) - 1) / 8  # (p - 1) / (trained - 1)
+    trained = round(reach / stretch) + 1 if stretch else 0
+    return 0 if trained == reach + 1 else trained
+
+
+def require_standard(path: Path, buffers: Mapping[str, Tensor], config: SwinConfig) -> None:
+    """Check that saved buffers are what our network computes by itself."""
+    for name, value in buffers.items():
+        if name.endswith(_INDEX):
+            side = math.isqrt(math.isqrt(value.numel()))
+            expected = relative_position_index((side, side)).flatten()
+            if value.numel() == expected.numel() and not torch.equal(value.flatten(), expected):
+                raise InputError(f"{path}: {name} counts positions in another way than Swin does")
+        elif name.endswith("attn_mask"):
+            values = {*torch.unique(value).tolist()}
+            if not values <= {0.0, config.semantics.mask_value}:
+                raise InputError(
+                    f"{path}: {name} holds {sorted(values)[:3]}, but masks here are "
+                    f"{config.semantics.mask_value:g}",
+                    f"--config FILE with mask_value = {min(values):g} in [semantics]",
+                )
+
+
+PREFIXES = ("module.", "model.", "backbone.", "encoder.", "net.", "_orig_mod.")  # of wrappers
+_CLASSIFIER_HEAD = "head."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A whole network.
+
+    Attributes:
+        config: Read off the shapes, for the image and window size that were asked for.
+        tensors: In our names, float32, finite.
+        dialect: Whose names they had.
+        opened: Containers and prefixes around them.
+        dropped: What follows from the architecture, or belongs to other parts of a larger model.
+        notes: What was changed on the way in, or is not in the file.
+        preprocessing: Of the library's weights; None for that of the variant.
+    """
+
+    config: NetworkConfig
+    tensors: Tensors
+    dialect: str
+    opened: tuple[str, ...]
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
+    preprocessing: Preprocessing | None = None
+
+
+def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoint:
+    """Read, recognise, rename and check a checkpoint.
+
+    Args:
+        path: As ``read_tensors`` takes it.
+        options: What the user says about it.
+    """
+    options = options or LoadOptions()
+    raw = read_tensors(path, options.ema)
+    try:
+        tensors, opened, dropped = _unwrap(raw.tensors)
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.hint) from error
+    dialect = detect_dialect(tensors)
+    if dialect is None:
+        raise InputError(
+            f"{path} is of no known dialect; its keys begin with {some(sorted(tensors))}",
+            "weights of Microsoft, timm, torchvision, Hugging Face or OpenMMLab",
+        )
+    if dialect.refusal:
+        raise InputError(f"{path} is a {dialect.name} checkpoint: {dialect.refusal}")
+    renamed, buffers = _rename(path, dialect, tensors)
+    checked, notes = checked_values(path, renamed)
+    if raw.left:
+        notes.append(f"{raw.left} was left alone" + ("" if options.ema else "; --ema takes it"))
+    if raw.strangers:
+        notes.append(f"left alone, and nothing of them run: objects of {some(raw.strangers)}")
+    config: NetworkConfig
+    if dialect.family == "ViT":
+        config = _vit_config(path, checked, options)
+    else:
+        config, checked = _swin_config(path, dialect, checked, buffers, options, notes)
+    require_complete(path, config, checked)
+    require_stated(path, config, options)
+    return Checkpoint(
+        config=config,
+        tensors=checked,
+        dialect=dialect.name,
+        opened=(*raw.opened, *opened),
+        dropped=(*dropped, *buffers),
+        notes=(*notes, *([dialect.note] if dialect.note else [])),
+        preprocessing=dialect.preprocessing(config) if dialect.preprocessing else None,
+    )
+
+
+def _vit_config(path: Path, tensors: Tensors, options: LoadOptions) -> VitConfig:
+    if options.window is not None:
+        raise ConfigError(f"{path} is a ViT, which has no windows", "leave --window out")
+    size = options.image_size or options.hints.image_size
+    try:
+        return infer_vit(tensors, size, options.wanted)
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.hint) from error
+
+
+def _swin_config(
+    path: Path,
+    dialect: Dialect,
+    tensors: Tensors,
+    buffers: Mapping[str, Tensor],
+    options: LoadOptions,
+    notes: list[str],
+) -> tuple[SwinConfig, Tensors]:
+    """The network for the sizes that are asked for, and the tensors that fit it."""
+    if options.wanted is not None and not isinstance(options.wanted, SwinConfig):
+        raise InputError(
+            f"{path} is no {options.wanted.name}: it has the parts of a Swin",
+            "no --variant, to take what the checkpoint says",
+        )
+    _drop_unused_norm(tensors, notes)
+    native = _native_config(path, dialect, tensors, buffers, options, notes)
+    config = as_asked(native, options.image_size, options.window)
+    if config.stage_norms:
+        stages = ", ".join(str(stage + 1) for stage in config.stage_norms)
+        notes.append(f"the maps of stages {stages} have norms of their own")
+    if options.window is not None:
+        tensors, config, changes = resize_windows(tensors, native, config)
+        notes += changes
+    require_standard(path, buffers, config)
+    if dialect.windows_as_trained and config.version == 2:
+        _require_trained_windows(path, dialect, native, config)
+    return config, tensors
+
+
+def _native_config(
+    path: Path,
+    dialect: Dialect,
+    tensors: Tensors,
+    buffers: Mapping[str, Tensor],
+    options: LoadOptions,
+    notes: list[str],
+) -> SwinConfig:
+    wanted = options.wanted if isinstance(options.wanted, SwinConfig) else None
+    stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
+    try:
+        hints = _agreed(read_hints(buffers, len(stages)), options.hints)
+        config = infer_config(tensors, hints, wanted, options.image_size, notes)
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.hint) from error
+    semantics = dialect.semantics_of(config.version)
+    if wanted is None:
+        return replace(config, semantics=semantics)
+    for rule in options.rules:
+        own, theirs = getattr(wanted.semantics, rule), getattr(semantics, rule)
+        if own != theirs:
+            notes.append(f"{rule} is {own} as you say, in place of {theirs} as of {dialect.name}")
+            semantics = replace(semantics, **{rule: own})
+    return replace(config, semantics=semantics)
+
+
+def _agreed(saved: Hints, said: Hints) -> Hints:
+    """What saved buffers tell and what is said elsewhere, which must not contradict each other."""
+    merged = {}
+    for field in fields(Hints):
+        first, second = getattr(saved, field.name), getattr(said, field.name)
+        if first is not None and second is not None and first != second:
+            raise InputError(f"its buffers are of {field.name} {first}, but {second} is said of it")
+        merged[field.name] = second if first is None else first
+    return Hints(**merged)
+
+
+def _unwrap(tensors: Tensors) -> tuple[Tensors, list[str], list[str]]:
+    """Take off prefixes that all names share, and the other parts of a detector or segmenter.
+
+    Returns:
+        The tensors, the prefixes, and the names that were left out.
+    """
+    opened: list[str] = []
+    left: list[str] = []
+    while True:
+        common = [p for p in PREFIXES if all(name.startswith(p) for name in tensors)]
+        if common:
+            prefix = common[0]
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+        elif any(name.startswith("backbone.") for name in tensors):
+            prefix = "backbone."
+            kept = {n: v for n, v in tensors.items() if n.startswith((prefix, _CLASSIFIER_HEAD))}
+            inside = [name.removeprefix(prefix) for name in kept if name.startswith(prefix)]
+            if twice := [name for name in inside if name in kept]:
+                raise InputError(
+                    f"it has two heads: {some(twice)} stand in {prefix[:-1]} and beside it",
+                    "a file with the one that is used",
+                )
+            left += [name for name in tensors if name not in kept]
+            tensors = {name.removeprefix(prefix): value for name, value in kept.items()}
+        else:
+            return tensors, opened, left
+        opened.append(prefix)
+
+
+def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, Tensors]:
+    """Weights and buffers, in our names."""
+    renamed: Tensors = {}
+    unknown = []
+    for key, tensor in dialect.prepare(tensors).items():
+        name = rename_key(dialect.renames, key)
+        if name is None:
+            unknown.append(key)
+        elif name in renamed:
+            raise InputError(f"{path}: two tensors are both {name}, one of them {key}")
+        else:
+            renamed[name] = tensor
+    if unknown:
+        raise InputError(
+            f"{path} has {len(unknown)} tensors that no {dialect.family} of {dialect.name} has: "
+            f"{some(unknown)}"
+        )
+    buffers = {name: value for name, value in renamed.items() if BUFFERS.fullmatch(name)}
+    return {name: value for name, value in renamed.items() if name not in buffers}, buffers
+
+
+def _drop_unused_norm(tensors: Tensors, notes: list[str]) -> None:
+    """A backbone without a head has no use for the norm before it."""
+    if any(name.startswith(_CLASSIFIER_HEAD) for name in tensors):
+        return
+    unused = [name for name in ("norm.weight", "norm.bias") if tensors.pop(name, None) is not None]
+    more = "; its last norm is not used" if unused else ""
+    notes.append(f"it has no head, so it gives feature maps only{more}")
+
+
+def _require_trained_windows(
+    path: Path, dialect: Dialect, native: SwinConfig, config: SwinConfig
+) -> None:
+    """Refuse sizes at which it matters that the library decides on windows at the trained size.
+
+    It also has one number only for both sides of a window.
+    """
+    trained = stage_geometry(replace(native, window_size=config.window_size))
+    for number, (was, stage) in enumerate(zip(trained, stage_geometry(config), strict=True), 1):
+        if stage.window == was.window and stage.shift == was.shift and len({*stage.window}) == 1:
+            continue
+        raise InputError(
+            f"{path}: at stage {number} the grid is {stage.grid[0]}x{stage.grid[1]}, and a "
+            f"{dialect.name} network goes on with the windows of {was.window[0]}, shifted by "
+            f"{was.shift[0]}, that it took at {native.image_size[0]}x{native.image_size[1]}",
+            "a size nearer to that, or a config.json whose image_size is the one to run at",
+        )

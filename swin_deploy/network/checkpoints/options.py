@@ -1,0 +1,45 @@
+"""What is said of a checkpoint beside its tensors: where it lies, and by the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swin_deploy.network.catalogue import NetworkConfig
+from swin_deploy.network.interface import Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What the tensors of a checkpoint do not tell, from elsewhere; None where it is not known.
+
+    Attributes:
+        image_size: (height, width) that the network was trained for, in pixels.
+        window_size: Side of its windows, in tokens.
+        pretrained_window_sizes: As in ``SwinConfig``.
+    """
+
+    image_size: Size | None = None
+    window_size: int | None = None
+    pretrained_window_sizes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """What the user says about a checkpoint.
+
+    Attributes:
+        image_size: To run at; None for the size that it was trained for.
+        window: To run with, which resizes what depends on it; None for that of the training.
+        wanted: The network that the checkpoint has to be; None for what its tensors say.
+        hints: What is said of it where it lies.
+        rules: The fields of the semantics of ``wanted`` that go before those of its library.
+        stated: Fields of ``wanted`` that the user wrote, so that the tensors have to agree.
+    """
+
+    image_size: Size | None = None
+    window: int | None = None
+    ema: bool = False
+    wanted: NetworkConfig | None = None
+    hints: Hints = Hints()
+    rules: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()

@@ -1,0 +1,193 @@
+"""What the deployed graphs of a run take and give: dtypes, pixels, probabilities, best classes."""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from swin_deploy.core.errors import MOST_IMAGES, ConfigError
+
+Outputs = Literal["logits", "stages"]
+OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
+LOGITS: Outputs = "logits"  # also what that output is called in every file
+Io = Literal["fp32", "fp16", "uint8"]
+IOS: tuple[Io, ...] = ("fp32", "fp16", "uint8")
+# What logits mean: one choice among classes, labels that each hold or not, or plain numbers.
+Head = Literal["choice", "independent", "values"]
+PROBABILITIES, SCORES, CLASSES = "probabilities", "scores", "classes"  # names of outputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """The ends of the graphs that engines are made from.
+
+    Attributes:
+        io: "fp32": ``image`` (b, channels, H, W) float32, normalised. "fp16": the same in float16,
+            and float16 logits or maps, in the FP16 graph; the FP32 graph keeps float32, since no
+            float16 output could show that it is right to FP32. "uint8": ``image``
+            (b, H, W, channels), pixels from 0 to 255, normalised inside the graph.
+        softmax: Give ``probabilities`` (b, classes) float32 in place of logits.
+        topk: Give the best so many, in place of all: ``scores`` (b, topk) float32, descending, and
+            ``classes`` (b, topk) int64; None for all.
+        head: What the logits mean. It changes no graph, but what may be asked of one and what
+            ``predict`` makes of its logits.
+    """
+
+    io: Io = "fp32"
+    softmax: bool = False
+    topk: int | None = None
+    head: Head = "choice"
+
+    def __post_init__(self) -> None:
+        if self.io not in IOS:
+            raise ConfigError(f"io = {self.io!r} is none of {', '.join(IOS)}")
+        if self.topk is not None and self.topk < 1:
+            raise ConfigError(f"topk = {self.topk} must be at least 1")
+        if self.softmax and self.head != "choice":
+            raise ConfigError(
+                "--softmax makes one choice of all outputs, and those of this network are "
+                + ("independent labels" if self.head == "independent" else "no classes"),
+                "no --softmax",
+            )
+        if self.topk is not None and self.head == "values":
+            raise ConfigError("--topk is of classes, and this network has none", "no --topk")
+
+    @property
+    def plain(self) -> bool:
+        """Whether the graphs stay as they were exported."""
+        return replace(self, head="choice") == Interface()
+
+    def io_of(self, precision: str) -> Io:
+        """What the graph of a precision takes."""
+        return "fp32" if self.io == "fp16" and precision != "fp16" else self.io
+
+    def output_names(self, exported: tuple[str, ...]) -> tuple[str, ...]:
+        """What the graphs give, in order.
+
+        Args:
+            exported: What the network itself gives.
+        """
+        if self.topk is not None:
+            return (SCORES, CLASSES)
+        return (PROBABILITIES,) if self.softmax else exported
+
+
+AS_EXPORTED = Interface()
+
+FEW = 8  # sizes of a range that are all checked
+DRAWN = 3  # sizes between the ends of a larger one that are checked at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batches:
+    """The batch sizes that a gate has run; ``seed`` drew them, where there were more."""
+
+    sizes: tuple[int, ...]
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRange:
+    """The batch sizes that a graph accepts.
+
+    Attributes:
+        low: Smallest batch.
+        high: Largest batch, and the one that engines are tuned for. Equal to ``low`` for a static
+            batch axis, which gives the fastest engines.
+    """
+
+    low: int = 1
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= self.high <= MOST_IMAGES:
+            raise ConfigError(
+                f"batch {self.low}:{self.high} is not a range from 1 up to {MOST_IMAGES}",
+                "--batch 8 for a static batch, --batch 1:16 for a dynamic one",
+            )
+
+    @property
+    def static(self) -> bool:
+        """Whether the graph takes one batch size only."""
+        return self.low == self.high
+
+    def __str__(self) -> str:
+        return str(self.high) if self.static else f"{self.low}:{self.high}"
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it has more sizes than are checked at once, so that some are drawn."""
+        return self.high - self.low >= FEW
+
+    def checked_sizes(self, seed: int = 0) -> tuple[int, ...]:
+        """The numbers of images to verify with, ascending.
+
+        Every size of a small range: a graph may be wrong at any one of them. Of a large range both
+        ends and ``DRAWN`` between them. A static graph sees its batch once, and then again as
+        several calls of which the last is not full.
+
+        Args:
+            seed: Of the draw; without meaning where nothing is drawn.
+        """
+        if self.static:
+            return (self.high, self.high + 2)
+        every = range(self.low, self.high + 1)
+        if not self.drawn:
+            return tuple(every)
+        chance = random.Random(seed)  # noqa: S311 - a draw that can be repeated, no secret
+        between = chance.sample(every[1:-1], DRAWN)
+        return (self.low, *sorted(between), self.high)
+
+
+def new_seed() -> int:
+    """A seed for ``checked_sizes`` that differs from one run to the next."""
+    return secrets.randbelow(2**31)
+
+
+ONE_IMAGE = BatchRange()
+
+HalfPrecision = Literal["fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")  # the finest first
+DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+HALF_PRECISIONS: tuple[HalfPrecision, ...] = ("fp16", "bf16")
+
+Size = tuple[int, int]  # (height, width), in pixels
+Interpolation = Literal["bilinear", "bicubic"]
+CropMode = Literal["center", "squash"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How a photo becomes the input tensor.
+
+    Attributes:
+        crop: Fraction of the resized image that the centre crop keeps, along the shorter side.
+        crop_mode: Whether the resize keeps the aspect ratio and covers the crop ("center"), or
+            gives every photo the same height and width ("squash").
+        interpolation: Filter of the resize.
+        mean: Per channel, on the 0 to 1 scale. The default is ImageNet's, as in every Swin release.
+        std: Per channel, on the 0 to 1 scale.
+    """
+
+    crop: float = 0.9
+    crop_mode: CropMode = "center"
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= 1:
+            raise ConfigError(f"preprocessing.crop = {self.crop} must be above 0 and at most 1")
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ConfigError(
+                f"preprocessing.mean has {len(self.mean)} values and std has {len(self.std)}"
+            )
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise ConfigError(
+                f"preprocessing.mean = {list(self.mean)} and std = {list(self.std)} have to be "
+                "finite, and std above 0"
+            )

@@ -1,0 +1,223 @@
+"""Swin Transformer V1 and V2, eager: the image order, the rolls and the masks of the papers.
+
+Parameter names are those of the authors' own release, so that their checkpoints need no renaming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from swin_deploy.network.interface import Size
+from swin_deploy.network.model.attention import (
+    CosineWindowAttention,
+    WindowAttention,
+    join_windows,
+    shift_mask,
+    split_windows,
+)
+from swin_deploy.network.swin import StageGeometry, SwinConfig, patch_grid, stage_geometry
+
+
+class PatchEmbed(nn.Module):
+    """A strided convolution over patches and a LayerNorm: (b, 3, H, W) -> (b, h, w, c)."""
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.patch = config.patch_size
+        self.grid = patch_grid(config)
+        self.proj = nn.Conv2d(
+            config.in_channels, config.embed_dim, config.patch_size, stride=config.patch_size
+        )
+        self.norm = nn.LayerNorm(config.embed_dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        h, w = (size * self.patch for size in self.grid)
+        missing = max(0, h - image.shape[2]), max(0, w - image.shape[3])
+        if any(missing):
+            image = F.pad(image, (0, missing[1], 0, missing[0]))
+        return self.norm(self.proj(image).permute(0, 2, 3, 1))  # type: ignore[no-any-return]
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear: (..., c) -> (..., c)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class SwinBlock(nn.Module):
+    """Attention inside (shifted) windows and an MLP, each residual.
+
+    V1 normalises what enters the two branches, V2 what leaves them.
+
+    Args:
+        config: The network.
+        stage: Its stage.
+        index: Of the stage, from 0.
+        shift: (0, 0), or that of the stage.
+    """
+
+    mask: Tensor | None
+    attn: WindowAttention | CosineWindowAttention
+
+    def __init__(self, config: SwinConfig, stage: StageGeometry, index: int, shift: Size) -> None:
+        super().__init__()
+        c, heads, window = stage.channels, stage.heads, stage.window
+        self.version = config.version
+        self.stage, self.shift = stage, shift
+        self.rolls_first = config.semantics.padding == "after_roll"
+        self.norm1 = nn.LayerNorm(c)
+        if config.version == 1:
+            self.attn = WindowAttention(c, heads, window, config.qkv_bias, config.position_bias)
+        else:
+            trained = (config.pretrained_window_sizes or (0,) * len(config.depths))[index]
+            self.attn = CosineWindowAttention(c, heads, window, config.qkv_bias, trained)
+        self.norm2 = nn.LayerNorm(c)
+        self.mlp = Mlp(c, int(c * config.mlp_ratio))
+        mask = None
+        if any(shift):
+            mask = shift_mask(stage.padded, window, shift, config.semantics.mask_value)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c)."""
+        if self.version == 1:
+            x = x + self.attend(self.norm1(x))
+            return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        x = x + self.norm1(self.attend(x))
+        return x + self.norm2(self.mlp(x))  # type: ignore[no-any-return]
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Attention inside the shifted windows of the padded grid: (b, h, w, c) -> the same."""
+        stage = self.stage
+        (h, w), (rows, columns) = stage.grid, stage.padded
+        if self.rolls_first:
+            x = _roll(x, -self.shift[0], -self.shift[1])
+        if stage.is_padded:
+            x = F.pad(x, (0, 0, 0, columns - w, 0, rows - h))
+        if not self.rolls_first:
+            x = _roll(x, -self.shift[0], -self.shift[1])
+        x = self.attn(split_windows(x, stage.window), self.mask)
+        x = join_windows(x, stage.window, stage.padded)
+        if not self.rolls_first:
+            x = _roll(x, *self.shift)
+        if stage.is_padded:
+            x = x[:, :h, :w]
+        if self.rolls_first:
+            x = _roll(x, *self.shift)
+        return x
+
+
+def _roll(x: Tensor, rows: int, columns: int) -> Tensor:
+    return torch.roll(x, (rows, columns), (1, 2)) if rows or columns else x
+
+
+class PatchMerging(nn.Module):
+    """Four tokens become one of twice the channels: (b, h, w, c) -> (b, h/2, w/2, 2c).
+
+    An odd side is padded with zeros. V1 normalises and then projects, V2 the other way round.
+
+    Args:
+        channels: c.
+        version: 1 or 2.
+        order: As ``Semantics.merge_order``.
+    """
+
+    def __init__(self, channels: int, version: int = 1, order: str = "columns") -> None:
+        super().__init__()
+        self.version, self.order = version, order
+        self.norm = nn.LayerNorm((4 if version == 1 else 2) * channels)
+        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w, c = x.shape[1:]
+        if h % 2 or w % 2:
+            x = F.pad(x, (0, 0, 0, w % 2, 0, h % 2))
+        b, h, w, _ = x.shape
+        x = x.reshape(b, h // 2, 2, w // 2, 2, c)  # (b, h/2, row, w/2, column, c)
+        x = x.permute(0, 1, 3, *MERGE_AXES[self.order]).reshape(b, h // 2, w // 2, 4 * c)
+        if self.version == 1:
+            return self.reduction(self.norm(x))  # type: ignore[no-any-return]
+        return self.norm(self.reduction(x))  # type: ignore[no-any-return]
+
+
+# Merge order -> the axes (row 2, column 4, channel 5) of a group, slowest first.
+MERGE_AXES = {"columns": (4, 2, 5), "rows": (2, 4, 5), "channels": (5, 2, 4)}
+
+
+class SwinStage(nn.Module):
+    """The blocks of one grid, and the merge that ends it in all stages but the last."""
+
+    def __init__(self, config: SwinConfig, stage: StageGeometry, number: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            SwinBlock(config, stage, number, stage.shift if index % 2 else (0, 0))
+            for index in range(stage.depth)
+        )
+        self.downsample = (
+            PatchMerging(stage.channels, config.version, config.semantics.merge_order)
+            if number + 1 < len(config.depths)
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c): the blocks without the merge."""
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class SwinTransformer(nn.Module):
+    """Image (b, 3, H, W), float32, normalised -> logits (b, classes).
+
+    Without classes there is no final norm and no head: such a backbone has ``stages`` only.
+    """
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        geometry = stage_geometry(config)
+        self.config = config
+        self.patch_embed = PatchEmbed(config)
+        self.layers = nn.ModuleList(
+            SwinStage(config, stage, number) for number, stage in enumerate(geometry)
+        )
+        self.stage_norms = nn.ModuleDict(
+            {str(stage): nn.LayerNorm(geometry[stage].channels) for stage in config.stage_norms}
+        )
+        if config.num_classes:
+            self.norm = nn.LayerNorm(geometry[-1].channels)
+            self.head = nn.Linear(geometry[-1].channels, config.num_classes)
+
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """The feature map of every stage, (b, h, w, c): before its merge, after its own norm."""
+        x = self.patch_embed(image)
+        outputs = []
+        for number, layer in enumerate(cast("Sequence[SwinStage]", self.layers)):
+            x = layer(x)
+            key = str(number)
+            outputs.append(self.stage_norms[key](x) if key in self.stage_norms else x)
+            if layer.downsample is not None:
+                x = layer.downsample(x)
+        return outputs
+
+    def landmarks(self, image: Tensor) -> dict[str, Tensor]:
+        """Values on the way that the export form has too: ``stages``, by name."""
+        return {f"stage {n}": x for n, x in enumerate(self.stages(image), start=1)}
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.patch_embed(image)
+        for layer in cast("Sequence[SwinStage]", self.layers):
+            x = layer(x)
+            if layer.downsample is not None:
+                x = layer.downsample(x)
+        return self.head(self.norm(x).mean(dim=(1, 2)))  # type: ignore[no-any-return]
