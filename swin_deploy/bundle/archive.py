@@ -1,4 +1,4 @@
-"""Zip files whose bytes follow from their contents alone, and that replace nothing."""
+"""Zip files whose bytes follow from their contents alone; and the modules that a part needs."""
 
 from __future__ import annotations
 

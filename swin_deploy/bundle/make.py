@@ -1,4 +1,4 @@
-"""One archive with all that a device needs of a run."""
+"""One archive with all that a device needs of a run, and the README in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle takes of a finished run: graphs for a target, and what engines are held to."""
+"""What a bundle takes of a run: graphs, references that engines are held to, a signature."""
 
 from __future__ import annotations
 

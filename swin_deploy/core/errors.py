@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose, each with its exit code.
+"""Every error this package raises on purpose, each with its exit code; and checks of numbers.
 
     SwinDeployError            exit 1   something we know how to explain
       ConfigError              exit 2   the request itself cannot be met
@@ -12,8 +12,6 @@
 
 Anything else that escapes is a bug in this package: exit 1, with its traceback. Interrupts exit
 with 128 + the signal's number: 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP).
-
-What fails here is a bug of this package (exit code 1), never a matter of input.
 """
 
 from __future__ import annotations

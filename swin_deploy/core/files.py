@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and their hashes."""
+"""Files that are either whole or not there, their hashes, and versions of what is installed."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Files and folders of our own that lie in folders which others may write: no link is followed.
+"""Our files among those of others, where no link is followed; and files that anybody has named.
 
 What is opened to be written, or cleared away, has a name of ours and a place that anybody may have
 taken before: a link there would lead the write, or the clearing, to a file of somebody else. So
 files are opened by descriptor without following links, and looked at before a byte is written.
-
-Devices take locks too, so this needs the standard library alone, and Python 3.10.
 
 A pipe of that name would be waited for, for ever, and a device never ends. It is told by what was
 opened, and not by a look before: in between it could become another.

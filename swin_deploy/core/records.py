@@ -1,6 +1,4 @@
-"""JSON that anyone may have written: bounded when it is parsed, typed when it is read.
-
-Devices read records too, so this needs the standard library alone, and Python 3.10.
+"""JSON that anyone may have written, bounded and typed; and errors of foreign readers.
 
 Devices read files too, so this needs the standard library alone, and Python 3.10.
 """

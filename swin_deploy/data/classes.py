@@ -1,4 +1,4 @@
-"""What people call a class -> its index among the logits."""
+"""What people call a class -> its index among the logits; ImageNet's synset ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A photo -> the tensor that the network expects, by the same path wherever photos are read."""
+"""Photos and seeded noise -> the tensors that a network expects, and -> what a graph takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A seeded sample of the images of a folder, of a list or of an array, read one at a time."""
+"""A seeded sample of images, of a folder, a list or an array; those that INT8 is calibrated on."""
 
 from __future__ import annotations
 

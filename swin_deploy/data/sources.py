@@ -1,4 +1,4 @@
-"""Images in ``.npy`` and ``.npz`` files, read one at a time and never as pickles."""
+"""Lists of photos, and images in ``.npy`` and ``.npz`` files, one at a time, never as pickles."""
 
 from __future__ import annotations
 

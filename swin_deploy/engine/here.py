@@ -1,4 +1,4 @@
-"""What an engine was built for, and whether that is this machine, told before it is opened.
+"""What this machine is, what an engine was built for, and whether the two fit, by a look.
 
 Rules, with where they stand. A plan is native code:
 

@@ -1,4 +1,4 @@
-"""An engine file -> a runner that can run it here, or the reason why none can."""
+"""An engine file -> a runner for it, or why none can be here; and new weights into a plan."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a compiler is told beside the graph: settings that a target has, and those of a request.
-
-They save time and decide nothing that a build without them would not decide by its own timings, so
-one that is damaged, foreign or in use is done without, and the build says so.
-"""
+"""What a compiler is told beside the graph, what it said, and timings that it may keep."""
 
 from __future__ import annotations
 

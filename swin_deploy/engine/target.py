@@ -1,4 +1,4 @@
-"""What a row of the table of targets says."""
+"""What a row of the table of targets says, and which row this machine is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of targets: what an engine can be built for, and what that takes."""
+"""The table of targets: what an engine can be built for, and what that takes. A row for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Casts between the FP32 and the half-precision nodes of a graph."""
+"""Casts where FP32 meets half precision; and half precision in FP32, every result rounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen PyTorch network -> ONNX file."""
+"""Frozen PyTorch network -> ONNX file with names of its modules; and any network, plainly."""
 
 from __future__ import annotations
 

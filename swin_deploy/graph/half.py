@@ -1,4 +1,4 @@
-"""An FP32 graph -> the same in FP16 or BF16, strongly typed: the dtypes in the file are all."""
+"""An FP32 graph -> FP16 or BF16, strongly typed; and which nodes are too large for FP16."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""A graph with FP32 ends -> the same with the ends that a run was asked for.
+"""A graph with FP32 ends -> the same with the ends that a run was asked for, pass by pass.
 
 They work on graphs whose ``image`` and outputs are FP32, whatever is in between. A pass that finds
 another graph leaves it alone and says why at DEBUG level.
-
-A pass that finds another graph than it is for leaves it alone and says why at DEBUG level.
 """
 
 from __future__ import annotations

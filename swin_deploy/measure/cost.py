@@ -1,4 +1,4 @@
-"""One call from paths to the object that ``cost --json`` prints, and tables are made from."""
+"""What the kernels of engines cost: of a run, of an engine in one, or of an ONNX file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of variants: architecture, preprocessing and parameter count of each. Plain data."""
+"""The table of variants, and what is asked of a network of any kind. Plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the deployed graphs of a run take and give: dtypes, pixels, probabilities, best classes."""
+"""What deployed graphs take and give: batches, precisions, dtypes, preprocessing, best classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Swin Transformer as plain data: its shapes, and what shapes do not tell.
+"""A Swin Transformer as plain data: its shapes, what shapes do not tell, and its token grids.
 
 Nothing here needs torch: a wrong size is refused before anything heavy is imported.
 """

@@ -1,4 +1,4 @@
-"""The stages that calibrate and quantise, and the gate that an INT8 graph has to pass."""
+"""The stages that convert the FP32 graph: other ends, FP16 and BF16, calibration, INT8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that a run made, against the eager network."""
+"""Everything that a run made, against the eager network: the gate, and that of INT8 graphs."""
 
 from __future__ import annotations
 

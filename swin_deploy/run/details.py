@@ -1,4 +1,4 @@
-"""What each kind of stage says in the manifest, typed: the same classes write it and read it."""
+"""Names of a run's files, and what each kind of stage says in the manifest, typed."""
 
 from __future__ import annotations
 

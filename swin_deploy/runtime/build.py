@@ -1,4 +1,4 @@
-"""Compiles a bundle's graphs here, proves the engines, and only then gives them their names."""
+"""Compiles a bundle's graphs here, proves the engines by its references, and then names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of every kind that callers have -> the tensors that the network takes."""
+"""Images of every kind that callers have -> tensors; and logits -> predictions, with names."""
 
 from __future__ import annotations
 

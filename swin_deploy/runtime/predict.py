@@ -1,4 +1,4 @@
-"""Photos from files, folders and lists -> their best classes, one photo after the other."""
+"""Photos from files, folders and lists -> their best classes, as a table, CSV, JSON or pictures."""
 
 from __future__ import annotations
 

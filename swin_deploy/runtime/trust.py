@@ -1,4 +1,4 @@
-"""Whether an unpacked bundle is the one that was made: every file, no other, and whose it is."""
+"""An unpacked bundle, believed once every file is the one that was made, and whose it is."""
 
 from __future__ import annotations
 

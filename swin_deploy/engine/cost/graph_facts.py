@@ -1,4 +1,4 @@
-"""What ``cost`` needs of an ONNX graph: every node's module, its part in the network, its FLOPs.
+"""What an ONNX graph costs as it stands: modules, FLOPs and bytes, node by node.
 
 A multiplication and an addition are two: Swin-T's "4.5 GFLOPs" in the literature are 9.0 here.
 Softmax, norms, activations and additions count as zero; they are bound by memory.

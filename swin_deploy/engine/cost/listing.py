@@ -1,7 +1,7 @@
 """What the compiler made of a graph, as data: one entry per kernel, in the order in which they run.
 
-Read from the verbose log of TensorRT-RTX (``listing_log``) or from TensorRT's engine inspector
-(``listing_inspector``), kept beside the engine as JSON.
+Read from the verbose log of TensorRT-RTX or from TensorRT's engine inspector, and kept beside the
+engine as JSON.
 
 TensorRT 10 writes a tensor's datatype and layout into one field, "Format/Datatype", as "Half" or
 as "Row major linear FP16 format", and the names of the engine's inputs and outputs into "Bindings".

@@ -1,4 +1,4 @@
-"""The GPU: memory, copies, streams, graphs and clocks, in ctypes and numpy alone. No torch.
+"""The GPU through its driver: memory, streams, graphs and clocks, in ctypes and numpy. No torch.
 
 Everything is on the first GPU, in its primary context, which is the one that TensorRT and PyTorch
 use. Like theirs it stays until the process ends: what they keep in it may outlive a runner.

@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU or any other execution provider that is installed.
+"""ONNX Runtime, on the CPU or any other provider; and the first run of a graph that is not ours.
 
 A valid graph may loop for ever or take its process along, and nothing in the file tells.
 """

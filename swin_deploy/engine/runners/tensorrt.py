@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX plans on the GPU of this machine."""
+"""TensorRT and TensorRT-RTX plans on the GPU of this machine, and what was compiled for it."""
 
 from __future__ import annotations
 

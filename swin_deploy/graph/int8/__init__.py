@@ -1,4 +1,4 @@
-"""INT8 as pairs of QuantizeLinear and DequantizeLinear in the graph."""
+"""INT8 as pairs of QuantizeLinear and DequantizeLinear; and the ways to find ranges, by name."""
 
 from __future__ import annotations
 

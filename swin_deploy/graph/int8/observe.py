@@ -1,4 +1,4 @@
-"""Run calibration images through an FP32 graph and count what its tensors hold."""
+"""Run calibration images through an FP32 graph and count what its tensors hold, on the disk."""
 
 from __future__ import annotations
 

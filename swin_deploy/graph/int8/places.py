@@ -1,4 +1,4 @@
-"""What of a graph can be quantised: its matrix products with weights, and its attentions.
+"""What of a graph can be quantised, and what is quantised for which kind of runtime.
 
 Found by structure and by the names that nodes have from their modules, in graphs of the export
 form, simplified or not.

@@ -1,4 +1,4 @@
-"""An FP32 graph -> the same with INT8 products, by thresholds that calibration has found."""
+"""An FP32 graph -> the same with INT8 products: the pass that inserts Q/DQ pairs."""
 
 from __future__ import annotations
 

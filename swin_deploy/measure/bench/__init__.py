@@ -1,4 +1,4 @@
-"""How fast an engine is beside the eager network it came from."""
+"""How fast an engine is beside the eager network it came from, and other baselines."""
 
 from __future__ import annotations
 

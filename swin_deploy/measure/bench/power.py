@@ -1,4 +1,4 @@
-"""Energy on a Jetson: the board's power monitor, read while the runners take their turns.
+"""Conditions of a measurement: cores, clocks, load; on a Jetson power mode and energy.
 
 The INA3221 of a Jetson gives millivolts and milliamperes of each rail in sysfs (hwmon); NVIDIA's
 documentation names the files in1_input, curr1_input and in1_label, and so on for each channel.

@@ -1,4 +1,4 @@
-"""One thing that is evaluated: an engine, a graph or an eager network, ready for a worker."""
+"""What is evaluated: engines, graphs and eager networks that know the same classes."""
 
 from __future__ import annotations
 

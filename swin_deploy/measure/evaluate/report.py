@@ -1,4 +1,4 @@
-"""What ``evaluate.json`` holds: ``evaluate`` writes these classes, and whoever reads it gets them.
+"""What ``evaluate`` is asked, and what ``evaluate.json`` holds, typed for writer and reader.
 
 Paths are those of the machine that wrote it. Classes are indices; -1 is that of outputs that are
 not finite.

@@ -1,4 +1,4 @@
-"""The unit of work: some photos in order, the same ones however many workers there are."""
+"""The unit of work, some photos in order, and the journal of those that are done."""
 
 from __future__ import annotations
 

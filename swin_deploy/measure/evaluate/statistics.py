@@ -1,4 +1,4 @@
-"""Counts of right images -> shares with their intervals, and whether two artifacts differ."""
+"""Counts of right images -> shares with intervals, pairs that differ, and images that flipped."""
 
 from __future__ import annotations
 

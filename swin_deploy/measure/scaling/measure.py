@@ -1,4 +1,4 @@
-"""One turn of one point, in a process of its own: time of a call, and memory that it takes."""
+"""The graph of every point, and one turn of it in a process of its own: time and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``scaling.json`` holds: ``scaling`` writes these classes, and whoever reads it gets them."""
+"""What ``scaling`` is asked, and what ``scaling.json`` holds, typed for writer and reader."""
 
 from __future__ import annotations
 

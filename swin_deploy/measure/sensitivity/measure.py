@@ -1,4 +1,4 @@
-"""The measurements of one run, each made once and kept in the journal.
+"""The measurements of one run, each made once, by any worker; and the search for a placement.
 
 The last bits of logits depend on the threads of the runtime, which are the same in every worker;
 and on the kind of CPU, which nobody can choose.

@@ -1,4 +1,4 @@
-"""What ``sensitivity.json`` and its journal hold: who writes and who reads has these classes.
+"""What ``sensitivity`` is asked, and what ``sensitivity.json`` and its journal hold, typed.
 
 Decibels are None where the logits are equal.
 """

@@ -1,4 +1,4 @@
-"""The run that is measured: its FP32 graph, its network, and the images for it."""
+"""The run that is measured: its graph, network and images; and what a placement costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where two forms of a network part: tensor by tensor, down to the first that is wrong."""
+"""Where two forms of a network part: tensor by tensor, and along the depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of a ``verify`` report: what two sides gave for the same images, and the verdict."""
+"""Lines of a ``verify`` report: both sides on the same images, and batch slots as strangers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate: the same inputs through the eager network and through everything made from it.
+"""The gate: the same inputs, extremes too, through the eager network and all made from it.
 
 Black and flat frames, saturated channels, and values far outside of what normalised photos have:
 where a graph divides by a spread that is zero, or selects by a threshold, noise and photos show

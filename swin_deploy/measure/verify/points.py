@@ -1,6 +1,6 @@
-"""Where a graph is looked into: after the embedding, every block, every merge, and in the head.
+"""Where a graph is looked into, after every block and merge, and its tensors there.
 
-Nodes are found by the names that ``graph.naming`` gave them, of Swin V1, V2 and ViT alike. What the
+Nodes are found by the names that ``graph.export`` gave them, of Swin V1, V2 and ViT alike. What the
 passes put in between (casts, Q/DQ pairs) has other names, so that the same points are found in
 every graph of a run.
 """

@@ -1,4 +1,4 @@
-"""What ``checks.json`` holds: ``verify`` writes these classes, and whoever reads it gets them."""
+"""What ``verify`` is asked, and what ``checks.json`` holds, typed for writer and reader."""
 
 from __future__ import annotations
 

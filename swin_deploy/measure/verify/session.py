@@ -1,4 +1,4 @@
-"""A run whose sides are compared: what was run so far, and what came of it."""
+"""A run whose candidates are compared, here or with outputs of another machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items to results on a Ray cluster: actors hold open workers, and a lost one is replaced."""
+"""Items to results on a Ray cluster, whose lost actors are replaced; and who does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dialect is: the names that a library gives the tensors, and what it computes with them.
+"""What a dialect is: names of tensors, and what is computed with them; and the authors' own.
 
 Swin-Transformer/models/swin_transformer.py and swin_transformer_v2.py; its Object-Detection
 repository; timm before and since 0.9; WZMIAOMIAO's deep-learning-for-image-processing.

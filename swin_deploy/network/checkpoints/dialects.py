@@ -1,11 +1,6 @@
 """All dialects, in the order in which they are tried, and those that are refused by name.
 
 A dialect is told by its keys alone, never by the name of the file.
-
-Merging goes through Unfold, so a group's channels come channel first. The two families treat small
-grids differently (``pad_small_map``).
-
-Our own names are timm's. What is not in a file, the heads and the preprocessing, is in its notes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A file -> named tensors, without running anything that the file says."""
+"""A file -> named tensors, without running anything that it says; and checks of the tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint file -> a complete set of weights in our names, or the reason why not."""
+"""A checkpoint file -> a complete set of weights in our names, resized if asked, or why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``config.json`` and ``preprocessor_config.json`` beside a checkpoint -> what they say of it."""
+"""``config.json`` and ``preprocessor_config.json`` beside a checkpoint; and those of timm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from, and what is written beside it that its tensors cannot tell."""
+"""Where a checkpoint comes from, and JSON beside it that says what its tensors cannot."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ The eager network rolls, cuts and joins the token grid in every block. Everythin
 attention treats each token alone, so here the tokens stay in the window order of the block at hand
 and one constant permutation leads from each order to the next. The stream has the token-in-window
 axis slowest, (n * k, b, c): that is how fused attention kernels read it. Masks, position biases and
-the query scale are constants. ``forms`` has the forms of attention, ``choice`` the table of which
-one is exported when. ``swin_deploy.network.model`` has the legend of the axis letters.
+the query scale are constants. ``freeze`` has the forms of attention, and here is the table of
+which one is exported when. ``swin_deploy.network.model`` has the legend of the axis letters.
 
 All forms compute the same; which one is the fastest depends on what the compiler makes of it. The
 choice is two tables, and docs/fusion.md has what was measured: for TensorRT kernels and bytes of

@@ -1,4 +1,4 @@
-"""Frozen window attention with one packed projection, V1 and V2.
+"""Frozen window attention with one packed projection, V1 and V2, and its linear layers.
 
 Masks, position biases and scales are constants. A compiler copies query, key and value out of the
 packed result in one kernel, whatever the batch; ``slabs`` avoids the copy for static batches.

@@ -1,4 +1,4 @@
-"""The parts of a frozen network; between them goes the stream (n * k, b, c)."""
+"""The parts of a frozen network, and the stream (n * k, b, c) that goes between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eager Swin -> frozen Swin: same outputs, no roll, no mask arithmetic, no table lookup.
+"""Eager Swin or ViT -> its export form: same outputs, no roll, no mask, no table lookup.
 
 The stream has the tokens slowest, (n, b, c), the class token first: as in Swin's form, that is how
 fused attention kernels read it.

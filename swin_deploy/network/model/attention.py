@@ -1,4 +1,4 @@
-"""Window attention as it is trained: the position bias is looked up on every call."""
+"""Window attention of V1 and V2 as it is trained, and the windows that it is cut into."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a config and a seed to an eager model, ready to be read."""
+"""From a config and a seed, or a run's weights, to an eager model; and what it is asked for."""
 
 from __future__ import annotations
 

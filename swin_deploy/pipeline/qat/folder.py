@@ -1,4 +1,4 @@
-"""The folder of a fine-tuning: all files of one, or none of it."""
+"""The folder of a fine-tuning, all files of one or none; and where a killed one goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graphs of a network that is fine-tuned: FP32, and INT8 with fixed thresholds.
+"""The graphs of a network that is fine-tuned, and the proof that they compute what was trained.
 
 The logits of both cannot be compared to the precision of FP32: a sum that comes out another way in
 its last bit may round to the next integer, which changes what comes after it, and in a deep network

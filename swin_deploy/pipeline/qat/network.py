@@ -1,4 +1,4 @@
-"""The deployed INT8 network as a function of the parameters that are trained.
+"""The deployed INT8 network as a function of the trained parameters: places and rounding.
 
 PyTorch's own fake quantisation multiplies by the reciprocal of the scale. QuantizeLinear and
 ``InsertQdq`` divide by the scale, and a value between two integers then falls to the other side

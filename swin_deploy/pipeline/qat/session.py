@@ -1,4 +1,4 @@
-"""The steps of one fine-tuning, in order."""
+"""One fine-tuning: from a checkpoint and labelled photos to an INT8 graph, step by step."""
 
 from __future__ import annotations
 
