@@ -329,7 +329,7 @@ def _some(context: RunContext, labelled: LabelledSet | None) -> InputSet:
     variant = context.request.variant
     size, steps = variant.config.image_size, variant.preprocessing
     images, _ = next(read_labelled(present(labelled), size, steps, GATE_IMAGES))
-    return InputSet(f"labelled x{len(images)}", images, natural=True)
+    return InputSet(f"labelled x{len(images)}", images)
 
 
 def measure_accuracy(

@@ -91,7 +91,9 @@ def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(41)
-def test_a_second_writer_learns_who_holds_the_run(tmp_path: Path) -> None:
+def test_a_second_writer_learns_who_holds_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     holder = (
         "import sys, time; from pathlib import Path\n"
         "from swin_deploy.run.folder import lock_folder\n"
@@ -102,8 +104,10 @@ def test_a_second_writer_learns_who_holds_the_run(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         message = rf"in use by process {process.pid} on \S+ since 20\d\d-"
-        with pytest.raises(BusyError, match=message), lock_folder(tmp_path):
-            pass
+        with monkeypatch.context() as patch, pytest.raises(BusyError, match=message):
+            patch.setattr("time.sleep", lambda seconds: pytest.fail("nobody asked to wait"))
+            with lock_folder(tmp_path):
+                pass
         with pytest.raises(BusyError), lock_folder(tmp_path, wait_s=0.2):
             pass
         process.kill()
@@ -479,6 +483,27 @@ def test_a_run_says_what_its_manifest_does(tmp_path: Path) -> None:
     assert run.has("model.onnx")
     (run.path / "model.onnx").unlink()
     assert not run.has("model.onnx")
+
+
+def test_an_engine_for_elsewhere_is_checked_before_anything_is_said_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path)
+    monkeypatch.setattr("swin_deploy.run.finished.Engine.why_not_here", "it is for a Jetson")
+    assert require_run(tmp_path).open_engine("cpu-fp32") == "it is for a Jetson"
+    (tmp_path / "engines" / "cpu-fp32.onnx").write_text("another")
+    with pytest.raises(UnsafeError, match="cpu-fp32.onnx"):
+        require_run(tmp_path).open_engine("cpu-fp32")
+
+
+def test_a_folder_with_the_name_of_a_file_stays(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    (tmp_path / "model.onnx").unlink()
+    (tmp_path / "model.onnx").mkdir()
+    (tmp_path / "model.onnx" / "mine").write_text("mine")
+    with pytest.raises(FileAccessError, match="model.onnx is a folder"):
+        make_run(tmp_path, "two")
+    assert (tmp_path / "model.onnx" / "mine").read_text() == "mine"
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["nothing is kept", "a part is kept"])
