@@ -104,9 +104,9 @@ def test_a_second_writer_learns_who_holds_the_run(
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         message = rf"in use by process {process.pid} on \S+ since 20\d\d-"
-        with monkeypatch.context() as patch, pytest.raises(BusyError, match=message):
+        with monkeypatch.context() as patch:
             patch.setattr("time.sleep", lambda seconds: pytest.fail("nobody asked to wait"))
-            with lock_folder(tmp_path):
+            with pytest.raises(BusyError, match=message), lock_folder(tmp_path):
                 pass
         with pytest.raises(BusyError), lock_folder(tmp_path, wait_s=0.2):
             pass
@@ -492,7 +492,7 @@ def test_an_engine_for_elsewhere_is_checked_before_anything_is_said_of_it(
     monkeypatch.setattr("swin_deploy.run.finished.Engine.why_not_here", "it is for a Jetson")
     assert require_run(tmp_path).open_engine("cpu-fp32") == "it is for a Jetson"
     (tmp_path / "engines" / "cpu-fp32.onnx").write_text("another")
-    with pytest.raises(UnsafeError, match="cpu-fp32.onnx"):
+    with pytest.raises(UnsafeError, match=r"cpu-fp32\.onnx"):
         require_run(tmp_path).open_engine("cpu-fp32")
 
 
@@ -501,7 +501,7 @@ def test_a_folder_with_the_name_of_a_file_stays(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").unlink()
     (tmp_path / "model.onnx").mkdir()
     (tmp_path / "model.onnx" / "mine").write_text("mine")
-    with pytest.raises(FileAccessError, match="model.onnx is a folder"):
+    with pytest.raises(FileAccessError, match=r"model\.onnx is a folder"):
         make_run(tmp_path, "two")
     assert (tmp_path / "model.onnx" / "mine").read_text() == "mine"
 
