@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -494,6 +495,34 @@ def test_an_engine_for_elsewhere_is_checked_before_anything_is_said_of_it(
     (tmp_path / "engines" / "cpu-fp32.onnx").write_text("another")
     with pytest.raises(UnsafeError, match=r"cpu-fp32\.onnx"):
         require_run(tmp_path).open_engine("cpu-fp32")
+
+
+@pytest.mark.parametrize("problem", [errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV])
+def test_where_files_have_no_second_names_they_are_copied(
+    problem: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(problem, os.strerror(problem))
+
+    monkeypatch.setattr("os.link", link)
+    make_run(tmp_path)
+    make_run(tmp_path, "two")
+    assert read_text(tmp_path) == "two"
+
+
+def test_any_other_failure_of_a_link_ends_the_publication(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path)
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", link)
+        with pytest.raises(OSError, match="no space"):
+            make_run(tmp_path, "two")
+    assert read_text(tmp_path) == "one"
 
 
 def test_a_folder_with_the_name_of_a_file_stays(tmp_path: Path) -> None:
