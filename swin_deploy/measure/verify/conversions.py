@@ -192,7 +192,7 @@ def _require_nodes(file: File, engine: EngineDetails) -> None:
             f"{name} names no node of {graph.name}: it is no plan of TensorRT-RTX, or of no graph",
             "export again, with nothing else writing into the folder",
         )
-    for what, some in (("that its graph has not", named - nodes), ("less", listed - named)):
+    for what, some in (("that its graph does not have", named - nodes), ("less", listed - named)):
         if some:
             raise VerificationError(
                 f"{name} names {len(some)} nodes {what}, {min(some)} for one: it is a plan of "
