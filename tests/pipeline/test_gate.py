@@ -251,7 +251,7 @@ def of_nothing(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (of_another_graph, "nodes that its graph has not"),
+        (of_another_graph, "nodes that its graph does not have"),
         (of_nothing, r"names no node of model\.fp16\.onnx"),
     ],
 )

@@ -114,7 +114,7 @@ def list_graphs(
     Args:
         present: Files that the run has.
         path: Where a file lies.
-        image_input: What the graph of a precision takes, where its ends are not those of the export.
+        image_input: What the graph of a precision takes, where that is not what the export takes.
     """
     for name, file in SIDES.items():
         if file in present:
