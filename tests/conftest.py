@@ -356,8 +356,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if not config.getoption("--all"):
         nightly = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=nightly)
-        items[:] = [item for item in items if item not in set(nightly)]
     for item in items:
         rows = {row for mark in item.iter_markers("fault") for row in mark.args}
         item.user_properties.extend(("fault", row) for row in sorted(rows))

@@ -195,7 +195,6 @@ def export_plainly(
     config: NetworkConfig,
     batch: BatchRange,
     path: Path,
-    opset: int = OPSET,
     outputs: Sequence[str] | None = None,
 ) -> None:
     """Write ``model`` to ``path`` as a user would without this package.
@@ -206,7 +205,6 @@ def export_plainly(
         config: The size of its images.
         batch: Static or dynamic.
         path: Gets the graph, weights embedded.
-        opset: Of the graph.
         outputs: Names of its outputs, beside ``image``; None for what the exporter calls them all.
     """
     dtype = getattr(model, "image_dtype", next(model.parameters()).dtype)
@@ -224,7 +222,7 @@ def export_plainly(
             (example,),
             str(path),
             dynamo=True,
-            opset_version=opset,
+            opset_version=OPSET,
             external_data=False,
             verbose=False,
             **options,
