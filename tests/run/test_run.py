@@ -504,10 +504,13 @@ def test_where_files_have_no_second_names_they_are_copied(
     def link(*_: object, **__: object) -> None:
         raise OSError(problem, os.strerror(problem))
 
+    synced: list[Path] = []
     monkeypatch.setattr("os.link", link)
+    monkeypatch.setattr("swin_deploy.run.versions.sync", synced.append)
     make_run(tmp_path)
     make_run(tmp_path, "two")
     assert read_text(tmp_path) == "two"
+    assert {tmp_path / versions.NEXT / name for name in FILES} <= set(synced)
 
 
 def test_any_other_failure_of_a_link_ends_the_publication(
