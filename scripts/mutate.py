@@ -104,9 +104,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="swin-deploy-mutants.") as folder:
         findings = run_mutants(Path(folder), mutants, tests, asked.workers)
-    result = figures(
-        findings, time.monotonic() - started, shlex.join(["scripts/mutate.py", *sys.argv[1:]])
-    )
+    said = [w for w in sys.argv[1:] if w not in ("--json", str(asked.json))]  # where it lies is not
+    command = shlex.join(["scripts/mutate.py", *said])
+    result = figures(findings, time.monotonic() - started, command)
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{result['percent']} % of {result['mutants']} noticed; open: {len(result['open'])}")
