@@ -247,7 +247,8 @@ def long_runs(runs: dict[str, dict[str, Any]]) -> list[str]:
         lines += ["| figure | value |", "|---|---:|"]
         lines += [f"| {name.replace('_', ' ')} | {runs[kind][name]} |" for name in names]
         lines += ["", f"`{runs[kind]['command']}`, {runs[kind]['date']}.", ""]
-        lines += [runs[kind]["since"], ""] * ("since" in runs[kind])  # what was done about it
+        if since := runs[kind].get("since"):  # what was done about it
+            lines += [since, ""]
     return lines
 
 
