@@ -7,7 +7,7 @@ Lines are all lines of Python files, blank ones and docstrings among them. A nam
 module or a folder of Python files right below swin_deploy. An import counts wherever it stands, in
 a function and for the type checker too, and so does a circle of files that import one another.
 An arrow is a name at the top that imports from another one. The picture has the rooms by floors:
-each imports from the floors below its own, which tests/test_layers.py holds.
+each imports from the floors below its own, which tests/core/test_layers.py holds.
 """
 
 from __future__ import annotations

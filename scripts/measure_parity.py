@@ -1,4 +1,4 @@
-"""Measure parity with the libraries that checkpoints come from: all cases of tests/test_parity_*.
+"""Measure parity with the libraries that checkpoints come from: all cases of tests/parity.
 
     scripts/measure_parity.py [--quick]
 

@@ -24,7 +24,7 @@ from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.bundle.make import BundleRequest, make_bundle
 from swin_deploy.engine.runners.cuda import device_problem
 from swin_deploy.network.catalogue import VARIANTS, Variant
-from swin_deploy.network.checkpoints.dialect import TIMM
+from swin_deploy.network.checkpoints.dialects import TIMM
 from swin_deploy.network.checkpoints.hub import bundled_weights
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.checkpoints.resolve import resolve_variant

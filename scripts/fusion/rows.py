@@ -10,7 +10,7 @@ from typing import Any
 
 from swin_deploy.core.errors import of_kind
 from swin_deploy.network.catalogue import VARIANTS, Variant
-from swin_deploy.network.checkpoints.dialect import TIMM
+from swin_deploy.network.checkpoints.dialects import TIMM
 from swin_deploy.network.interface import BatchRange
 from swin_deploy.network.swin import SwinConfig
 from swin_deploy.pipeline.request import read_config

@@ -150,7 +150,7 @@ def make_references(
 
 
 def _run_eager(run: Run, images: dict[str, FloatArray]) -> dict[str, dict[str, FloatArray]]:
-    from swin_deploy.core.interrupts import import_torch
+    from swin_deploy.network.model import import_torch
 
     import_torch()
     from swin_deploy.engine.runners.base import run_all

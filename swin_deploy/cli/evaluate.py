@@ -20,7 +20,7 @@ from swin_deploy.cli.options import (
 from swin_deploy.cli.types import FILE, FOLDER, PATH
 from swin_deploy.core.errors import caught, raise_all
 from swin_deploy.core.files import require_outside
-from swin_deploy.core.interrupts import import_torch
+from swin_deploy.network.model import import_torch
 
 
 @click.command()

@@ -28,11 +28,12 @@ from swin_deploy.cli.types import (
     complete_from,
 )
 from swin_deploy.core.errors import ConfigError, SwinDeployError, caught, raise_all
-from swin_deploy.core.interrupts import import_torch
-from swin_deploy.engine.options import HARDWARE_COMPATIBLE, NONE, default_folder
+from swin_deploy.engine.options import HARDWARE_COMPATIBLE
+from swin_deploy.engine.timing_cache import NONE, default_folder
 from swin_deploy.network.catalogue import VARIANTS, Variant, find_variant
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Size
+from swin_deploy.network.model import import_torch
 from swin_deploy.pipeline.request import read_config
 
 if TYPE_CHECKING:

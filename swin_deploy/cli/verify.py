@@ -11,7 +11,7 @@ import click
 from swin_deploy.cli.options import file_option, json_option, print_json, source_option
 from swin_deploy.cli.types import PATH, ListType
 from swin_deploy.core.errors import ConfigError, caught, raise_all
-from swin_deploy.core.interrupts import import_torch
+from swin_deploy.network.model import import_torch
 
 
 class PairType(click.ParamType[tuple[str, str]]):

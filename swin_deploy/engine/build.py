@@ -18,18 +18,11 @@ from swin_deploy.core.files import (
 )
 from swin_deploy.core.process import run_in_child, run_reporting
 from swin_deploy.engine.here import Fingerprint, fingerprint_here, platform_here
-from swin_deploy.engine.options import (
-    DEFAULT_OPTIONS,
-    BuildOptions,
-    Progress,
-    Written,
-    cache_file,
-    cuda_version,
-    written,
-)
+from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions, Progress, Written, written
 from swin_deploy.engine.runners.cuda import device_compute_capability, device_name, device_problem
 from swin_deploy.engine.runners.onnxruntime import open_session, session_options
 from swin_deploy.engine.target import Target
+from swin_deploy.engine.timing_cache import cache_file, cuda_version
 from swin_deploy.network.interface import BatchRange
 
 TIMEOUT_S = 3600.0

@@ -1,8 +1,7 @@
-"""What a compiler is told beside the graph, what it said, and timings that it may keep."""
+"""What a compiler is told beside the graph, what it said while it built, and what it wrote."""
 
 from __future__ import annotations
 
-import ctypes
 import re
 import time
 from collections.abc import Callable
@@ -10,10 +9,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from swin_deploy.core.errors import BusyError, ConfigError, InputError, UnsafeError
-from swin_deploy.core.files import atomic_path, cache_folder, sha256
-from swin_deploy.core.own_files import lock_own, read_plain
-from swin_deploy.engine.here import Fingerprint
+from swin_deploy.core.errors import ConfigError
+from swin_deploy.core.files import sha256
 
 HardwareCompatible = Literal["none", "ampere_plus", "same_compute_capability"]
 HARDWARE_COMPATIBLE: tuple[HardwareCompatible, ...] = get_args(HardwareCompatible)
@@ -215,63 +212,3 @@ class Written:
 def written(source: Path, *finals: Path) -> Written:
     """Of files that this process has just written."""
     return Written(graph=sha256(source), files={f.suffix: sha256(f) for f in finals})
-
-
-NONE = "none"  # what --timing-cache takes for none
-LIMIT_BYTES = 1 << 30  # of one file; no build of ours comes near
-
-
-def default_folder() -> Path:
-    """Where timing caches lie if nobody says otherwise."""
-    return cache_folder("timing")
-
-
-def cache_file(folder: Path, here: Fingerprint, cuda: str) -> Path:
-    """The file for one GPU, version of TensorRT and version of CUDA.
-
-    Args:
-        folder: Of all of them.
-        here: The machine, with its GPU.
-        cuda: The version that its driver has.
-    """
-    chip = (here.compute_capability or "none").replace(".", "")
-    parts = (here.device or "gpu", f"sm{chip}", f"{here.module}{here.version}", f"cuda{cuda}")
-    return folder / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts) + ".timing")
-
-
-def cuda_version() -> str:
-    """What the driver of this machine has, as "12.6"; "unknown" where there is none to ask."""
-    number = ctypes.c_int(0)
-    try:
-        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
-    except OSError:
-        return "unknown"
-    return f"{number.value // 1000}.{number.value % 1000 // 10}"
-
-
-def read_cache(path: Path) -> tuple[bytes, str]:
-    """Content of a cache, and why it is not taken; empty where it does not exist yet."""
-    try:
-        if path.is_file() and path.stat().st_size > LIMIT_BYTES:
-            return b"", f"timing cache {path} is larger than {LIMIT_BYTES:,} bytes"
-        return read_plain(path), ""
-    except FileNotFoundError:
-        return b"", ""
-    except OSError as error:
-        return b"", f"timing cache {path} cannot be read: {error.strerror}"
-    except InputError as error:
-        return b"", f"timing cache: {error.problem}"
-
-
-def write_cache(path: Path, content: bytes) -> str:
-    """Replace a cache as a whole; returns why that was not possible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock")
-        with lock_own(lock, str(path), "wait for it"), atomic_path(path) as scratch:
-            scratch.write_bytes(content)
-    except (BusyError, UnsafeError) as error:
-        return f"timing cache {path} was not kept: {error.problem}"
-    except OSError as error:
-        return f"timing cache {path} was not kept: {error.strerror}"
-    return ""

@@ -17,15 +17,8 @@ from swin_deploy.core.errors import (
 )
 from swin_deploy.core.files import sha256
 from swin_deploy.engine.cost.listing import Listing, read_inspector, read_listing
-from swin_deploy.engine.options import (
-    DEFAULT_OPTIONS,
-    BuildOptions,
-    BuildRecord,
-    Progress,
-    Written,
-    read_cache,
-    write_cache,
-)
+from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions, BuildRecord, Progress, Written
+from swin_deploy.engine.timing_cache import read_cache, write_cache
 from swin_deploy.network.interface import BatchRange
 
 

@@ -2,6 +2,6 @@
 
 In comes a frozen network or an ONNX file; out comes another ONNX file that the checker passed:
 simplified, in half precision or INT8, with the inputs and outputs that were asked for.
-Here stand passes and the proofs of what they did (``structure``); which of them a run needs, and
-whether its numbers are good enough, is the pipeline's matter.
+Here stand passes and the proofs of what they did (``structure``, and ``simplify`` for a simplifier
+that is not ours). Which of them a run needs, and its gate, is the pipeline's matter.
 """

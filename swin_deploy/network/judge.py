@@ -162,16 +162,16 @@ FLOORS: dict[Compared, dict[Precision, float]] = {
     "slot": {"fp32": 110.0, "fp16": 40.0, "bf16": 9.0, "int8": 20.0},
     # A graph before and after simplification, on the same runtime: a right one differs by the order
     # of a few sums at most. A bias that is wrong by a thousandth is below
-    # (tests/test_graph_simplify.py).
+    # (tests/graph/test_graph_simplify.py).
     "simplified": {"fp32": 110.0},
     # From one place that is rounded to the next, the network that was trained against its graph,
-    # both with FP32 around (tests/test_qat.py).
+    # both with FP32 around (tests/pipeline/test_qat.py).
     "place": {"fp32": 100.0},
     # What is lowest of the floors of INT8 that labelled images have let pass, see
     # ``int8_floor_db``: a choice. Zeros in place of all outputs are at 0 dB, where the noise is as
     # large as the signal; here it is half of it.
     "accuracy": {"int8": 3.0},
-    # Outputs of a network that amplifies rounding (pipeline/rounding.py), whatever its own FP32
+    # Outputs of a network that amplifies rounding (pipeline/gate.py), whatever its own FP32
     # is: damage of the form leaves less than 35 dB, and a network whose rounding asks for less
     # than this cannot be told from a damaged one, and is refused.
     "amplified": {"fp32": 60.0},

@@ -13,10 +13,10 @@ from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.samples import require_images
 from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.here import describe_device
-from swin_deploy.engine.options import default_folder
 from swin_deploy.engine.runners.cuda import device_problem
 from swin_deploy.engine.target import Target, is_device
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, find_target, find_targets
+from swin_deploy.engine.timing_cache import default_folder
 from swin_deploy.network.catalogue import Variant
 from swin_deploy.network.export_form import PRIORITY, FormName
 from swin_deploy.network.interface import Precision

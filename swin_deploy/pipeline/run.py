@@ -10,13 +10,13 @@ from typing import Any
 
 from swin_deploy.core.errors import EnvironmentMissingError, VerificationError, raise_all
 from swin_deploy.core.files import naming
-from swin_deploy.core.interrupts import import_torch
 from swin_deploy.core.records import decode, load_json
 from swin_deploy.data.images import PhotoFolder, find_photos
 from swin_deploy.data.labelled import find_labelled
 from swin_deploy.data.samples import find_calibration
 from swin_deploy.measure.verify.comparison import VerifyReport
 from swin_deploy.network.catalogue import family_of
+from swin_deploy.network.model import import_torch
 from swin_deploy.pipeline.context import RunContext
 from swin_deploy.pipeline.engines import target_notes
 from swin_deploy.pipeline.plan import make_plan, missing_inputs

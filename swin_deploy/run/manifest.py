@@ -86,7 +86,7 @@ class Header:
     """What a run is of.
 
     Attributes:
-        family: Key of ``networks.FAMILIES``.
+        family: Key of ``network.catalogue.FAMILIES``.
         variant: The network.
         preprocessing: Of its photos.
         parameters: How many it has.

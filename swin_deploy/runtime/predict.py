@@ -343,7 +343,7 @@ def report_photos(
 
     Args:
         engine: Open.
-        photos: As ``find_photos`` gives them.
+        photos: As ``find_work`` gives them.
         top: So many classes of each.
         form: Of the lines.
         pictures: A folder for pictures with the classes below them; None for none.

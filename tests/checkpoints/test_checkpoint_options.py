@@ -18,7 +18,7 @@ from rebuilt_sources import MICROSOFT
 from swin_deploy.core.errors import InputError
 from swin_deploy.measure.verify import FLOORS_DB
 from swin_deploy.network.catalogue import VARIANTS, Variant
-from swin_deploy.network.checkpoints.dialect import TIMM
+from swin_deploy.network.checkpoints.dialects import TIMM
 from swin_deploy.network.checkpoints.hub import bundled_weights
 from swin_deploy.network.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions

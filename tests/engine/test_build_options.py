@@ -16,21 +16,12 @@ from swin_deploy.cli import main as cli
 from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, ResourceError
 from swin_deploy.core.own_files import lock_own
 from swin_deploy.core.process import run_reporting
-from swin_deploy.engine import build
-from swin_deploy.engine import options as timing_cache
+from swin_deploy.engine import build, timing_cache
 from swin_deploy.engine.build import build_engine, effective_options, with_cache_file
 from swin_deploy.engine.here import Fingerprint
-from swin_deploy.engine.options import (
-    BuilderSettings,
-    BuildOptions,
-    BuildRecord,
-    Progress,
-    cache_file,
-    default_folder,
-    read_cache,
-    write_cache,
-)
+from swin_deploy.engine.options import BuilderSettings, BuildOptions, BuildRecord, Progress
 from swin_deploy.engine.targets import TARGETS
+from swin_deploy.engine.timing_cache import cache_file, default_folder, read_cache, write_cache
 from swin_deploy.network.interface import BatchRange
 from swin_deploy.pipeline.engines import engine_spec
 from swin_deploy.pipeline.plan import make_plan

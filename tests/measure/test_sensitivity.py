@@ -39,8 +39,8 @@ from swin_deploy.graph.int8.probe import (
     run_logits,
 )
 from swin_deploy.graph.int8.quantize import quantize_graph, tensors_to_calibrate
+from swin_deploy.measure.journal import Journal
 from swin_deploy.measure.sensitivity import run as sensitivity_run
-from swin_deploy.measure.sensitivity.journal import Journal
 from swin_deploy.measure.sensitivity.measure import (
     KeptMeasurements,
     effect_of,

@@ -320,12 +320,11 @@ def test_floors_add_up_and_extremes_have_their_own() -> None:
 # Decibels that nothing is held to: margins, and where figures draw what has no number.
 NO_FLOORS = {
     ("judge.py", "_MARGIN_DB"),
-    ("rounding.py", "MARGIN_DB"),
-    ("depth.py", "EQUAL_DB"),
-    ("plots_numbers.py", "EQUAL_DB"),
-    ("plots_numbers.py", "_NOTHING_DB"),
-    ("depth_plot.py", "TOP_DB"),
-    ("depth_plot.py", "BOTTOM_DB"),
+    ("gate.py", "MARGIN_DB"),
+    ("bisect.py", "EQUAL_DB"),
+    ("figures.py", "EQUAL_DB"),
+    ("figures.py", "nothing_db"),
+    ("plots.py", "_NOTHING_DB"),
 }
 
 

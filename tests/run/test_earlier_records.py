@@ -16,7 +16,7 @@ from conftest import Silent
 from swin_deploy.core.errors import FileAccessError
 from swin_deploy.core.files import cache_folder, sha256, write_json
 from swin_deploy.core.reports import KEPT, replace_report, require_report
-from swin_deploy.measure.sensitivity.journal import Journal
+from swin_deploy.measure.journal import Journal
 
 
 def content(path: Path) -> dict[str, Any]:

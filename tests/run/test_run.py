@@ -36,7 +36,7 @@ from swin_deploy.core.files import (
 )
 from swin_deploy.core.own_files import sweep
 from swin_deploy.data.images import FP32_INPUT, ImageInput
-from swin_deploy.engine.options import write_cache
+from swin_deploy.engine.timing_cache import write_cache
 from swin_deploy.measure.evaluate.shards import journal_path, open_journal
 from swin_deploy.pipeline.qat.folder import FILES as TUNED
 from swin_deploy.pipeline.qat.folder import REPORT, QatFolder, open_folder

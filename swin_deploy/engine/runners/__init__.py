@@ -1,1 +1,1 @@
-"""Runtimes behind one protocol: open, run, close. One small file each."""
+"""Runtimes behind one protocol, ``base.Runner``: open, run, close; and what they share."""

@@ -32,7 +32,7 @@ class Effect:
     """A graph with some places quantised, against FP32 on the same images.
 
     Attributes:
-        sqnr_db: As ``metrics.sqnr_db``, with the noise of the worst image; infinite where equal.
+        sqnr_db: As ``judge.sqnr_db``, with the noise of the worst image; infinite where equal.
         mean_sqnr_db: With the mean noise of the images.
         agreeing: Images for which both name the same class.
         right: Images of which the class is right; None without labels.

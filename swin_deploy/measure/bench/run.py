@@ -17,7 +17,6 @@ from swin_deploy.core.errors import (
     typed,
     wrong_counts,
 )
-from swin_deploy.core.interrupts import import_torch
 from swin_deploy.core.reports import replace_report, require_report
 from swin_deploy.data.images import make_noise_for
 from swin_deploy.engine.here import describe_machine
@@ -33,6 +32,7 @@ from swin_deploy.measure.bench.report import KIND, BenchReport
 from swin_deploy.measure.bench.stopwatch import BenchSpec, Entrant, run_bench
 from swin_deploy.measure.bench.subject import Subject, open_subject, runs_on_gpu
 from swin_deploy.network.catalogue import Variant
+from swin_deploy.network.model import import_torch
 from swin_deploy.run.details import BENCH
 
 _EARLIER = ("measurements", "rounds")  # what reports have that do not say their kind

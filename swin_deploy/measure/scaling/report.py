@@ -70,8 +70,9 @@ class PointRow:
         image_size: (height, width), in pixels.
         area: Of the image, in pixels.
         batch: Images per call.
-        nodes: Of the graph, as the next: see ``engine.traffic.GraphCost``.
-        compiler: Where it was compiled, as the next: see ``Compiled``.
+        nodes: Of the graph; this and the costs after it are those of
+            ``engine.cost.graph_facts.GraphCost``.
+        compiler: Where it was compiled; this and the costs after it are those of ``Compiled``.
         time_ms: Median of the turns, with the lowest and the highest.
         cpu_ms: Likewise.
         time_variation: Standard deviation of the turns over their mean.

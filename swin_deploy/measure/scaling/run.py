@@ -22,6 +22,7 @@ from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.cost.graph_facts import GraphCost
 from swin_deploy.engine.here import describe_machine
 from swin_deploy.measure.bench.statistics import UNSTABLE
+from swin_deploy.measure.journal import Journal
 from swin_deploy.measure.scaling.measure import COMPILER, Graphs, measure_eager, measure_onnx
 from swin_deploy.measure.scaling.report import (
     KIND,
@@ -35,7 +36,6 @@ from swin_deploy.measure.scaling.report import (
     ScalingRequest,
     Turn,
 )
-from swin_deploy.measure.sensitivity.journal import Journal
 
 CONFIDENCE = 0.95
 

@@ -23,7 +23,7 @@ from swin_deploy.core.files import Recorded
 from swin_deploy.core.records import finite
 from swin_deploy.graph.int8.places import Recipe
 from swin_deploy.graph.int8.probe import Effect, PlaceKind, Probe, list_places, run_logits
-from swin_deploy.measure.sensitivity.journal import Journal
+from swin_deploy.measure.journal import Journal
 from swin_deploy.measure.sensitivity.report import (
     Accuracy,
     Baseline,

@@ -36,7 +36,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectRow:
-    """What ``graph.int8.sensitivity.Effect`` comes to, which says what the parts are."""
+    """What ``graph.int8.probe.Effect`` comes to, which says what the parts are."""
 
     sqnr_db: Number | None
     mean_sqnr_db: Number | None

@@ -14,7 +14,7 @@ from swin_deploy.graph.int8.observe import collect_statistics
 from swin_deploy.graph.int8.places import Recipe, recipe_for
 from swin_deploy.graph.int8.probe import list_places
 from swin_deploy.graph.int8.quantize import tensors_to_calibrate
-from swin_deploy.measure.sensitivity.journal import Journal
+from swin_deploy.measure.journal import Journal
 from swin_deploy.measure.sensitivity.measure import (
     KeptMeasurements,
     describe_accuracy,

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 3
 EAGER_FP32 = "eager fp32"
 # Why the SQNR of INT8 is not judged on other images.
 NO_PHOTOS = "the ranges of INT8 are those of photos"
-# Images that no camera takes, which extremes.py makes: sets that are called so, and how many.
+# Sets of images that no camera takes; ``outputs.make_extremes`` makes them.
 EXTREMES = ("black", "white", "grey", "saturated", "checkerboard", "pixel noise", "spikes")
 Kind = Literal["outputs", "slots", "saved", "tensors"]
 _NOT_WRITTEN = ("problem", "loose")  # of a comparison: the reason has them

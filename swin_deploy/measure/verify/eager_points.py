@@ -2,7 +2,7 @@
 
 The eager network keeps tokens in image order, (b, h, w, c); the export form in the order of the
 windows at hand, (slots, b, c). Swin V2 hands its second branch on before it is normalised, so that
-the sum after a block stands in the order of whoever reads it (``export_form.stream``).
+the sum after a block stands in the order of whoever reads it (``export_form.blocks.Stream``).
 """
 
 from __future__ import annotations

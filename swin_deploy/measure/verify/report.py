@@ -54,7 +54,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BisectionReport:
-    """What ``depth.Bisection`` comes to, which says what the parts are.
+    """What ``bisect.Bisection`` comes to, which says what the parts are.
 
     Attributes:
         block: The first that is wrong.

@@ -1,6 +1,8 @@
 """All dialects, in the order in which they are tried, and those that are refused by name.
 
-A dialect is told by its keys alone, never by the name of the file.
+A dialect is told by its keys alone, never by the name of the file. Another library's layout is one
+more ``Dialect`` here. The authors' is that of Microsoft's repositories and of what is written like
+it: timm before 0.9, and WZMIAOMIAO's deep-learning-for-image-processing.
 """
 
 from __future__ import annotations
@@ -11,22 +13,17 @@ from dataclasses import replace
 
 import torch
 
-from swin_deploy.network.catalogue import VIT_PREPROCESSING, NetworkConfig
 from swin_deploy.network.checkpoints.dialect import (
     BLOCK,
     KIND,
     MERGE,
-    MICROSOFT,
-    MICROSOFT_BACKBONE,
     MLP_OF_POSITIONS,
     TABLE,
-    TIMM,
-    WZMIAOMIAO,
     Dialect,
     Rename,
     Tensors,
 )
-from swin_deploy.network.interface import Preprocessing
+from swin_deploy.network.checkpoints.vit_dialects import VIT_DIALECTS
 from swin_deploy.network.swin import Semantics
 
 _ROOT = r"((swin|swinv2)\.)?"
@@ -215,104 +212,65 @@ OPENMMLAB = Dialect(
     semantics=replace(_SEMANTICS, small_grids="refuse", stop_shift="both"),
 )
 
-WHOLE_IMAGE = 384  # from this size on, both libraries evaluate without a margin around the crop
+_AUTHORS_BLOCK = r"layers\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\."
 
-_KIND = r"(?P<kind>weight|bias)"
-_IN_BLOCK = r"blocks\.(?P<block>\d+)\."
-_IN_LAYER = r"encoder\.layers\.encoder_layer_(?P<block>\d+)\."
-_PLAIN = "only the plain ViT of timm and torchvision is supported so far"
-_HEADS = (
-    "a file does not say how many heads a ViT has: taken from the released ones of its channels "
-    "and blocks"
+_BLOCKS = (
+    Rename(rf"patch_embed\.(?P<part>proj|norm)\.{KIND}", "patch_embed.{part}.{kind}"),
+    Rename(rf"{_AUTHORS_BLOCK}(?P<part>norm[12]|mlp\.fc[12])\.{KIND}", BLOCK + "{part}.{kind}"),
+    Rename(rf"{_AUTHORS_BLOCK}attn\.(?P<part>qkv|proj)\.{KIND}", BLOCK + "attn.{part}.{kind}"),
+    Rename(rf"{_AUTHORS_BLOCK}attn\.{TABLE}", BLOCK + f"attn.{TABLE}"),
+    Rename(rf"{_AUTHORS_BLOCK}attn\.(?P<part>q_bias|v_bias|logit_scale)", BLOCK + "attn.{part}"),
+    Rename(rf"{_AUTHORS_BLOCK}attn\.cpb_mlp\.{MLP_OF_POSITIONS}", BLOCK + "attn.cpb_mlp.{part}"),
+    Rename(
+        rf"{_AUTHORS_BLOCK}(?P<part>attn_mask|attn\.relative_position_index|attn\.relative_coords_table)",
+        BLOCK + "{part}",
+    ),
+    Rename(rf"norm\.{KIND}", "norm.{kind}"),
+)
+_AUTHORS = (
+    *_BLOCKS,
+    Rename(rf"layers\.(?P<stage>\d+)\.downsample\.{MERGE}", "layers.{stage}.downsample.{part}"),
+    Rename(rf"head\.{KIND}", "head.{kind}"),
 )
 
-
-def timm_preprocessing(config: NetworkConfig) -> Preprocessing:
-    """As ``timm.models.vision_transformer`` has it for its own (augreg and original) weights."""
-    whole = max(config.image_size) >= WHOLE_IMAGE
-    return Preprocessing(
-        crop=1.0 if whole else VIT_PREPROCESSING.crop,
-        mean=VIT_PREPROCESSING.mean,
-        std=VIT_PREPROCESSING.std,
-    )
-
-
-def torchvision_preprocessing(config: NetworkConfig) -> Preprocessing:
-    """As ``torchvision.models.ViT_B_16_Weights`` has it: IMAGENET1K_V1, and SWAG_E2E at 384."""
-    if max(config.image_size) >= WHOLE_IMAGE:
-        return Preprocessing(crop=1.0)
-    return Preprocessing(crop=224 / 256, interpolation="bilinear")
-
-
-_OTHER_PARTS = {
-    "a layer before its head": r"(pre_logits\.fc|heads\.pre_logits)\.weight",
-    "a distillation token": r"dist_token|head_dist\.weight",
-    "a norm before its blocks": r"norm_pre\.weight",
-    "a norm after pooling": r"fc_norm\.weight",
-    "register tokens": r"reg_token|register_tokens",
-    "layer scale": r"blocks\.\d+\.ls[12]\.gamma",
-    "norms of query and key": r"blocks\.\d+\.attn\.[qk]_norm\.weight",
-}
-
-VIT_DIALECTS: tuple[Dialect, ...] = (
-    *(
-        Dialect(family="ViT", name=f"ViT with {part}", mark=mark, refusal=_PLAIN)
-        for part, mark in _OTHER_PARTS.items()
+MICROSOFT = Dialect(
+    name="Microsoft or timm before 0.9",
+    mark=r"layers\.0\.downsample\..*",
+    renames=_AUTHORS,
+    semantics=Semantics(small_grids="shrink_both", stop_shift="both"),
+)
+MICROSOFT_BACKBONE = Dialect(
+    name="Microsoft, backbone of a detector",
+    mark=r"norm\d\.weight",
+    lacks=r"(?!layers\.|patch_embed\.|norm\d).*",
+    renames=(*_AUTHORS, Rename(rf"norm(?P<stage>\d)\.{KIND}", "stage_norms.{stage}.{kind}")),
+    semantics=Semantics(
+        patch_remainder="pad", padding="before_roll", small_grids="pad", stop_shift="never"
     ),
-    Dialect(
-        family="ViT",
-        name="ViT without class token",
-        mark=rf"{_IN_BLOCK}attn\.qkv\.weight",
-        lacks="cls_token",
-        refusal=_PLAIN,
+)
+WZMIAOMIAO = Dialect(
+    # Saves the position index as the authors do, but builds its masks on every call.
+    name="WZMIAOMIAO",
+    mark=r"layers\.0\.blocks\.0\.attn\.relative_position_index",
+    lacks=r".*\.attn_mask|head\.fc\..*|.*\.logit_scale|layers\.3\.downsample\..*",
+    renames=_AUTHORS,
+    semantics=Semantics(
+        patch_remainder="pad_both", padding="before_roll", small_grids="pad", stop_shift="never"
     ),
-    Dialect(
-        family="ViT",
-        name="Hugging Face ViT",
-        mark=r"(.*\.)?encoder\.layer\.\d+\.attention\.attention\.query\.weight",
-        refusal=_PLAIN,
-    ),
-    Dialect(
-        family="ViT",
-        name="timm",
-        mark=rf"{_IN_BLOCK}attn\.qkv\.weight",
-        renames=(
-            Rename(r"(?P<part>cls_token|pos_embed)", "{part}"),
-            Rename(rf"(?P<part>patch_embed\.proj|norm|head)\.{_KIND}", "{part}.{kind}"),
-            Rename(
-                rf"{_IN_BLOCK}(?P<part>norm[12]|attn\.qkv|attn\.proj|mlp\.fc[12])\.{_KIND}",
-                "blocks.{block}.{part}.{kind}",
-            ),
+)
+TIMM = Dialect(
+    name="timm, 0.9 or later",
+    mark=rf"{_AUTHORS_BLOCK}attn\.qkv\.weight",
+    renames=(
+        *_BLOCKS,
+        Rename(
+            rf"layers\.(?P<stage>[1-9])\.downsample\.{MERGE}",
+            "layers.{stage}.downsample.{part}",
+            lambda number: number - 1,
         ),
-        preprocessing=timm_preprocessing,
-        note=f"{_HEADS}; photos are scaled with timm's mean and std of 0.5, while DeiT, whose "
-        "files look the same, has ImageNet's",
+        Rename(rf"head\.fc\.{KIND}", "head.{kind}"),
     ),
-    Dialect(
-        family="ViT",
-        name="torchvision",
-        mark=rf"{_IN_LAYER}self_attention\.in_proj_weight",
-        renames=(
-            Rename("class_token", "cls_token"),
-            Rename(r"encoder\.pos_embedding", "pos_embed"),
-            Rename(rf"conv_proj\.{_KIND}", "patch_embed.proj.{kind}"),
-            *(
-                Rename(_IN_LAYER + theirs, "blocks.{block}." + ours + ".{kind}")
-                for theirs, ours in (
-                    (rf"ln_1\.{_KIND}", "norm1"),
-                    (rf"self_attention\.in_proj_{_KIND}", "attn.qkv"),
-                    (rf"self_attention\.out_proj\.{_KIND}", "attn.proj"),
-                    (rf"ln_2\.{_KIND}", "norm2"),
-                    (rf"mlp\.(0|linear_1)\.{_KIND}", "mlp.fc1"),
-                    (rf"mlp\.(3|linear_2)\.{_KIND}", "mlp.fc2"),
-                )
-            ),
-            Rename(rf"encoder\.ln\.{_KIND}", "norm.{kind}"),
-            Rename(rf"heads\.head\.{_KIND}", "head.{kind}"),
-        ),
-        preprocessing=torchvision_preprocessing,
-        note=f"{_HEADS}; photos are prepared as for torchvision's IMAGENET1K_V1 weights",
-    ),
+    semantics=Semantics(patch_remainder="drop", padding="after_roll"),
 )
 
 _REFUSED = (
