@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 import swin_deploy
+import tensorrt_api
 from swin_deploy.core.own_files import lock_own
 from tensorrt_api import Api
 from tensorrt_contract import Walk
@@ -94,7 +95,7 @@ def bindings(pytestconfig: pytest.Config) -> Bindings:
         if version in DISTRIBUTIONS:
             module = "tensorrt_bindings"
             paths = {"PYTHONPATH": str(folder), "LD_LIBRARY_PATH": str(folder)}
-        command = [sys.executable, str(Path(__file__).with_name("tensorrt_api.py")), module]
+        command = [sys.executable, str(Path(tensorrt_api.__file__)), module]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env=os.environ | paths
         )

@@ -19,8 +19,6 @@ from swin_deploy.core.errors import ConfigError, VerificationError
 from swin_deploy.data.images import InputSet
 from swin_deploy.engine.cost.graph_facts import read_graph
 from swin_deploy.engine.runners.torch_eager import TorchRunner
-from swin_deploy.graph import interface as best
-from swin_deploy.graph import interface as dress
 from swin_deploy.graph import interface as ends
 from swin_deploy.graph.export import read_ends
 from swin_deploy.graph.interface import read_image_input
@@ -165,40 +163,38 @@ def test_probabilities_take_the_place_of_logits(tmp_path: Path) -> None:
 
 def wrong_std(monkeypatch: pytest.MonkeyPatch) -> None:
     """One channel is divided by another's standard deviation."""
-    monkeypatch.setattr(
-        dress, "TakePixels", lambda mean, std: ends.TakePixels(mean, (std[0], std[0], std[2]))
-    )
+    take = ends.TakePixels
+    monkeypatch.setattr(ends, "TakePixels", lambda mean, std: take(mean, (std[0], std[0], std[2])))
 
 
 def channels_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Means of BGR for pixels of RGB."""
-    monkeypatch.setattr(
-        dress, "TakePixels", lambda mean, std: ends.TakePixels(mean[::-1], std[::-1])
-    )
+    take = ends.TakePixels
+    monkeypatch.setattr(ends, "TakePixels", lambda mean, std: take(mean[::-1], std[::-1]))
 
 
 def another_axis(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probabilities sum to 1 over the images."""
-    call = best.GiveProbabilities.call
+    call = ends.GiveProbabilities.call
 
-    def damaged(self: best.GiveProbabilities, model: ir.Model) -> ir.passes.PassResult:
+    def damaged(self: ends.GiveProbabilities, model: ir.Model) -> ir.passes.PassResult:
         result = call(self, model)
         model.graph[-1].attributes["axis"] = ir.AttrInt64("axis", 0)
         return result
 
-    monkeypatch.setattr(best.GiveProbabilities, "call", damaged)
+    monkeypatch.setattr(ends.GiveProbabilities, "call", damaged)
 
 
 def smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst classes instead of the best."""
-    call = best.GiveBest.call
+    call = ends.GiveBest.call
 
-    def damaged(self: best.GiveBest, model: ir.Model) -> ir.passes.PassResult:
+    def damaged(self: ends.GiveBest, model: ir.Model) -> ir.passes.PassResult:
         result = call(self, model)
         model.graph[-1].attributes["largest"] = ir.AttrInt64("largest", 0)
         return result
 
-    monkeypatch.setattr(best.GiveBest, "call", damaged)
+    monkeypatch.setattr(ends.GiveBest, "call", damaged)
 
 
 @pytest.mark.parametrize("damage", [wrong_std, channels_reversed, another_axis, smallest])

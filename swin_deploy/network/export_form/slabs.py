@@ -96,8 +96,8 @@ def even_slabs(products: Tensor) -> float:
 
     In INT8 all three share a scale, and so do their weights (see ``graph.int8.quantize``). Each
     channel of the key is divided by what the query's is multiplied by, which their product does not
-    see. The values are multiplied by one number. To autograd all of them are constants: what the network
-    computes does not depend on them.
+    see. The values are multiplied by one number. To autograd all of them are constants: what the
+    network computes does not depend on them.
 
     Args:
         products: (3, c in, c out).
