@@ -297,7 +297,7 @@ def judge(
     )
     accuracy = None
     if context.labelled is not None:
-        accuracy = measure_accuracy(context, context.labelled, full, candidate, recipe.simulated)
+        accuracy = compare_accuracy(context, context.labelled, full, candidate, recipe.simulated)
         floor = int8_floor_db(min(row.sqnr_db for row in rows))
         rows = tuple(replace(row, floor_db=floor) for row in rows)
     worst = min(rows, key=lambda row: row.sqnr_db)
@@ -332,7 +332,7 @@ def _some(context: RunContext, labelled: LabelledSet | None) -> InputSet:
     return InputSet(f"labelled x{len(images)}", images)
 
 
-def measure_accuracy(
+def compare_accuracy(
     context: RunContext, labelled: LabelledSet, full: Path, candidate: Path, simulated: bool
 ) -> dict[str, Any]:
     """Top-1 of both graphs on labelled images, each with its 95 % interval, in percent.
