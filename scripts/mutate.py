@@ -31,7 +31,10 @@ TARGETS: dict[tuple[str, ...], tuple[str, ...]] = {
         *("test_judge", "test_metrics", "test_verify", "test_gate", "test_verify_command"),
     ),
     ("measure/verify/checks.py",): ("test_judge", "test_verify", "test_verify_command"),
-    ("run/*.py", "core/own_files.py", "core/files.py"): ("test_run", "test_cli", "test_pipeline"),
+    ("run/*.py", "core/own_files.py", "core/files.py"): (
+        *("test_run", "test_publication", "test_links", "test_manifest_damage"),
+        *("test_cli", "test_pipeline"),
+    ),
     ("pipeline/gate.py", "measure/verify/conversions.py"): (
         *("test_gate", "test_pipeline", "test_outputs"),
         *("test_interface", "test_rounding", "test_int8_pipeline"),
