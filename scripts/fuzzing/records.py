@@ -15,9 +15,10 @@ import numpy as np
 from fuzzing.subject import Subject, binary, both, text
 from mnist import load_mnist_5k
 from swin_deploy.core.records import load_json
-from swin_deploy.data.classes import parse_class_names, read_class_map
+from swin_deploy.data.classes import parse_class_names
 from swin_deploy.data.images import InputSet
 from swin_deploy.data.sources import read_lines
+from swin_deploy.data.synsets import read_class_map
 from swin_deploy.engine.cost.listing import from_dict, read_inspector
 from swin_deploy.graph.int8.observe import Calibration, read_cache, write_cache
 from swin_deploy.graph.int8.thresholds import measure_tensor

@@ -123,7 +123,8 @@ def predict(
     be read are left out and named; more than 5 % of them are an error, after the rest was printed.
     """
     from swin_deploy.runtime.engine import SwinEngine
-    from swin_deploy.runtime.predict import LINE_FORMATS, find_work, report_photos
+    from swin_deploy.runtime.formats import LINE_FORMATS
+    from swin_deploy.runtime.report import find_work, report_photos
 
     found = find_work(bundle, photos, annotate)
     with SwinEngine.load(bundle, precision, verify_key=verify_key, threads=threads) as engine:

@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 
 from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.core.files import digest
-from swin_deploy.data.classes import (
-    WITHOUT_LABELS,
-    are_synsets,
-    is_number,
-    match_class_map,
-    match_classes,
-    order_synsets,
-    read_class_map,
-)
+from swin_deploy.data.classes import WITHOUT_LABELS, is_number, match_classes
 from swin_deploy.data.images import list_photos, require_photos
 from swin_deploy.data.samples import (
     ImageSample,
@@ -31,6 +23,7 @@ from swin_deploy.data.samples import (
     sample_files,
 )
 from swin_deploy.data.sources import read_lines, require_files
+from swin_deploy.data.synsets import are_synsets, match_class_map, order_synsets, read_class_map
 from swin_deploy.network.interface import Preprocessing, Size
 from swin_deploy.network.judge import FloatArray
 

@@ -15,7 +15,8 @@ import pytest
 from swin_deploy.core.errors import InputError
 from swin_deploy.core.files import read_json
 from swin_deploy.core.records import MAX_DEPTH, decode, load_json, parse_json
-from swin_deploy.data.classes import parse_class_names, read_class_map
+from swin_deploy.data.classes import parse_class_names
+from swin_deploy.data.synsets import read_class_map
 from swin_deploy.engine.cost.listing import read_inspector
 from swin_deploy.graph.interface import read_image_input
 from swin_deploy.measure.evaluate.shards import journal_path, open_journal

@@ -91,9 +91,10 @@ def test_two_checkouts_give_the_same_bytes(tmp_path: Path, static_graph: Path) -
     checkout = tmp_path / "another place"
     shutil.copytree(ROOT / "swin_deploy", checkout / "swin_deploy")
     shutil.copytree(ROOT / "tests", checkout / "tests")
+    shutil.copytree(ROOT / "scripts", checkout / "scripts")
     shutil.copytree(ROOT / "examples", checkout / "examples")
     code = (
-        "import sys; sys.path[:0] = ['.', 'tests', 'tests/support']\n"
+        "import sys; sys.path[:0] = ['.', 'scripts', 'tests', 'tests/support']\n"
         "import swin_deploy; assert 'another place' in swin_deploy.__file__\n"
         "from pathlib import Path\n"
         "from conftest import POCKET\n"

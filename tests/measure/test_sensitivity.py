@@ -366,7 +366,7 @@ def test_a_journal_gives_what_was_measured(tmp_path: Path) -> None:
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from swin_deploy.measure.sensitivity import journal
+    from swin_deploy.measure import journal
     from swin_deploy.cli import main as cli
 
     write, written = journal.write_json, []

@@ -24,14 +24,14 @@ from swin_deploy.data.images import find_photos, load_photo, load_photos
 from swin_deploy.network.interface import BatchRange, Interface, Preprocessing
 from swin_deploy.pipeline.run import RunResult
 from swin_deploy.runtime import SwinEngine
+from swin_deploy.runtime.annotate import annotate
+from swin_deploy.runtime.bench import bench_engine
+from swin_deploy.runtime.formats import format_results
 from swin_deploy.runtime.images import to_prediction
-from swin_deploy.runtime.main import bench_engine
 from swin_deploy.runtime.predict import (
     Guess,
     PhotoResult,
-    annotate,
     expand_sources,
-    format_results,
     predict_photos,
 )
 from swin_deploy.runtime.trust import UnpackedBundle, open_bundle
