@@ -31,6 +31,7 @@ from swin_deploy.network.model.build import build_model
 
 SWIN_T = Row("swin_t", "1", ())
 # Of two that differ in the size of the image alone, swin_b and swin_b_384, the smaller one.
+LARGE = ("swin_b", "swinv2_s_w16")  # tried at night
 OTHERS = [
     row for row in NETWORKS if row.batch == "1" and row != SWIN_T and row.network != "swin_b_384"
 ]
@@ -114,7 +115,13 @@ def test_every_series_with_int8_compiles_it_as_all_of_them_do(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", OTHERS, ids=str)
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=str(row), marks=pytest.mark.nightly if row.network in LARGE else ())
+        for row in OTHERS
+    ],
+)
 def test_other_networks_are_within_their_bounds(row: Row) -> None:
     assert compile_pair(row).problems == []
 

@@ -130,6 +130,7 @@ def test_every_case_has_its_record_and_no_record_is_stale() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_script_writes_the_same_bytes_again(tmp_path: Path) -> None:
     script = str(ROOT / "scripts" / "record_kernels.py")
     done = subprocess.run(

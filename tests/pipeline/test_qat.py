@@ -571,6 +571,7 @@ def test_a_step_of_a_full_size_network(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_script_prints_a_row_per_network() -> None:
     script = ROOT / "scripts" / "show_qat.py"
     done = subprocess.run(

@@ -51,6 +51,7 @@ def test_block_prints_its_kernels_and_their_sum(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_networks_prints_ours_beside_the_library(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def test_a_bound_that_is_missed_is_named() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_digits_prints_every_method_on_both_runtimes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,7 @@ def test_digits_prints_every_method_on_both_runtimes(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_photos_and_speed_print_every_graph(config: str) -> None:
     row = Row(config, "1", ("timm",))
     _, _, *rows = photos_table(row)

@@ -59,6 +59,7 @@ def test_the_demo_runs_from_anywhere_and_a_second_time_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_measuring_an_export_gives_time_and_memory(tmp_path: Path) -> None:
     config = tmp_path / "tiny.toml"
     config.write_text(
@@ -79,6 +80,7 @@ def test_measuring_an_export_gives_time_and_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_measuring_a_calibration_prints_a_row_per_method(photos: Path) -> None:
     script = ROOT / "scripts" / "measure_calibration.py"
     done = subprocess.run(
@@ -98,6 +100,7 @@ def test_measuring_a_calibration_prints_a_row_per_method(photos: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_measuring_floors_prints_a_row_per_network(photos: Path) -> None:
     script = ROOT / "scripts" / "measure_floors.py"
     done = subprocess.run(
