@@ -106,7 +106,7 @@ def test_an_ordinary_network_is_held_to_the_usual_floor(pocket_run: RunResult) -
         (Interface(softmax=True, topk=2), {"logits", "probabilities", "scores"}),
         (Interface(topk=2), {"logits", "scores"}),
     ],
-    ids=str,
+    ids=["probabilities", "scores of probabilities", "scores"],
 )
 def test_its_measure_covers_what_the_ends_give(interface: Interface, names: set[str]) -> None:
     model = build_model(POCKET.config)
