@@ -19,7 +19,13 @@ from swin_deploy.core.files import sha256
 from swin_deploy.engine.runners.base import run_all
 from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.engine.runners.torch_eager import TorchRunner
-from swin_deploy.graph.export import OPSET, NameNodesByModule, check_graph, export_graph
+from swin_deploy.graph.export import (
+    OPSET,
+    NameNodesByModule,
+    check_graph,
+    export_graph,
+    rewrite,
+)
 from swin_deploy.measure.verify import FLOORS_DB
 from swin_deploy.network.catalogue import Variant
 from swin_deploy.network.export_form.freeze import FORMS, freeze_swin
@@ -153,6 +159,49 @@ g (float[2, 3] x) => (float[2, 2] y)
     y = Add(t, b)
 }"""
 SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def another_operator(model: ir.Model) -> None:
+    model.graph.node(0).op_type = "NoOperator"
+
+
+def another_shape(model: ir.Model) -> None:
+    model.graph.outputs[0].shape = ir.Shape((3, 2))
+
+
+def another_type(model: ir.Model) -> None:
+    model.graph.inputs[0].dtype = ir.DataType.FLOAT16
+
+
+@pytest.mark.parametrize("damage", [another_operator, another_shape, another_type])
+def test_what_a_rewrite_breaks_replaces_nothing(
+    tmp_path: Path, damage: Callable[[ir.Model], None]
+) -> None:
+    source, final = tmp_path / "source.onnx", tmp_path / "final.onnx"
+    ir.save(ir.from_onnx_text(NAMED), source)
+    final.write_bytes(b"as it was")
+    with pytest.raises(InputError), rewrite(source, final) as model:
+        damage(model)
+    assert final.read_bytes() == b"as it was"
+    with rewrite(source, final) as model:
+        model.graph.name = "renamed"
+    assert onnx.load(final).graph.name == "renamed"
+    assert {path.name for path in tmp_path.iterdir()} == {"source.onnx", "final.onnx"}
+
+
+def test_a_pass_that_fails_replaces_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "model.onnx"
+    ir.save(ir.from_onnx_text(NAMED), source)
+    before = source.read_bytes()
+
+    def half_way() -> None:
+        with rewrite(source, source) as model:
+            model.graph.name = "half way"
+            raise RuntimeError("a pass fails")
+
+    with pytest.raises(RuntimeError, match="a pass"):
+        half_way()
+    assert source.read_bytes() == before
 
 
 def test_naming_renames_nodes_and_weights_and_nothing_else() -> None:

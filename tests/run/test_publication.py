@@ -22,7 +22,7 @@ from manifests import edit_manifest, edit_record, put, tree, tune
 from small_runs import FILES, fill, make_header, make_run, read_text
 from swin_deploy.core import files
 from swin_deploy.core import own_files as plain_files
-from swin_deploy.core.errors import FileAccessError, InputError
+from swin_deploy.core.errors import FileAccessError
 from swin_deploy.core.files import (
     Recorded,
     atomic_path,
@@ -34,7 +34,7 @@ from swin_deploy.pipeline.qat.folder import REPORT, QatFolder, open_folder
 from swin_deploy.run import versions
 from swin_deploy.run.details import MANIFEST, STAGING
 from swin_deploy.run.finished import find_run, require_run
-from swin_deploy.run.folder import PARTIAL, RunFolder, open_run
+from swin_deploy.run.folder import RunFolder, open_run
 from swin_deploy.run.manifest import read_stages
 from watch_publications import watch_publications
 
@@ -285,25 +285,6 @@ def test_a_folder_with_the_name_of_a_file_stays(tmp_path: Path) -> None:
     with pytest.raises(FileAccessError, match=r"model\.onnx is a folder"):
         make_run(tmp_path, "two")
     assert (tmp_path / "model.onnx" / "mine").read_text() == "mine"
-
-
-@pytest.mark.parametrize("kept", [False, True], ids=["nothing is kept", "a part is kept"])
-def test_what_an_unfinished_stage_left_is_cleared(tmp_path: Path, kept: bool) -> None:
-    part = tmp_path / STAGING / PARTIAL / "half"
-
-    def fail() -> None:
-        with open_run(tmp_path) as run:
-            run.scratch("model.onnx").write_text("half")
-            if kept:
-                part.parent.mkdir()
-                part.write_text("part")
-            raise InputError("a stage fails")
-
-    with pytest.raises(InputError, match="a stage"):
-        fail()
-    assert part.is_file() == kept
-    assert (tmp_path / STAGING).exists() == kept
-    assert not (tmp_path / STAGING / "model.onnx").exists()
 
 
 @pytest.mark.parametrize(("kept_s", "texts"), [(-1.0, {"two"}), (3600.0, {"one", "two"})])

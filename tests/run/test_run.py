@@ -22,9 +22,9 @@ from swin_deploy.core.files import (
     write_json,
 )
 from swin_deploy.data.images import FP32_INPUT, ImageInput
-from swin_deploy.run.details import LOCK, MANIFEST
+from swin_deploy.run.details import LOCK, MANIFEST, STAGING
 from swin_deploy.run.finished import find_run, require_run
-from swin_deploy.run.folder import lock_folder, open_run
+from swin_deploy.run.folder import PARTIAL, lock_folder, open_run
 from swin_deploy.run.manifest import stage_key
 
 
@@ -255,3 +255,22 @@ def test_a_copy_of_a_run_works_wherever_it_is(tmp_path: Path) -> None:
         make_run(copy, "newer")
         assert read_text(copy) == "newer"
     assert read_text(run) == "new"
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["nothing is kept", "a part is kept"])
+def test_what_an_unfinished_stage_left_is_cleared(tmp_path: Path, kept: bool) -> None:
+    part = tmp_path / STAGING / PARTIAL / "half"
+
+    def fail() -> None:
+        with open_run(tmp_path) as run:
+            run.scratch("model.onnx").write_text("half")
+            if kept:
+                part.parent.mkdir()
+                part.write_text("part")
+            raise InputError("a stage fails")
+
+    with pytest.raises(InputError, match="a stage"):
+        fail()
+    assert part.is_file() == kept
+    assert (tmp_path / STAGING).exists() == kept
+    assert not (tmp_path / STAGING / "model.onnx").exists()
