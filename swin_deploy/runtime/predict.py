@@ -17,8 +17,7 @@ import numpy as np
 
 from swin_deploy.core.errors import InputError, caught, raise_all
 from swin_deploy.core.files import atomic_path, require_outside, require_writable
-from swin_deploy.data.images import FORMATS, MAX_UNREADABLE, list_photos
-from swin_deploy.network.judge import FloatArray
+from swin_deploy.data.images import MAX_UNREADABLE, list_photos, load_upright
 from swin_deploy.runtime.engine import SwinEngine
 from swin_deploy.runtime.images import Prediction
 from swin_deploy.runtime.trust import require_bundle
@@ -83,7 +82,7 @@ def predict_photos(
         k: So many classes of each.
         note: Told of every photo that cannot be read, and why.
     """
-    problems: list[str] = []
+    bad = 0
     for start in range(0, len(photos), engine.batch):
         paths, tensors = [], []
         for path in photos[start : start + engine.batch]:
@@ -92,26 +91,16 @@ def predict_photos(
             except InputError as error:
                 if len(photos) == 1:
                     raise
-                problems.append(error.problem)
+                bad += 1
                 note(f"left out: {error.problem}")
                 continue
             paths.append(path)
         if paths:
-            yield from _classify(engine, paths, np.concatenate(tensors), k)
-    if len(problems) == len(photos) or len(problems) > MAX_UNREADABLE * len(photos):
-        raise InputError(
-            f"{len(problems)} of {len(photos)} photos cannot be read", "leave them out"
-        )
-
-
-def _classify(
-    engine: SwinEngine, paths: Sequence[Path], tensors: FloatArray, k: int
-) -> Iterable[PhotoResult]:
-    prediction = engine(tensors, k)
-    return [
-        PhotoResult(path, _guesses(prediction, row), prediction.probabilities)
-        for row, path in enumerate(paths)
-    ]
+            prediction = engine(np.concatenate(tensors), k)
+            for row, path in enumerate(paths):
+                yield PhotoResult(path, _guesses(prediction, row), prediction.probabilities)
+    if bad == len(photos) or bad > MAX_UNREADABLE * len(photos):  # why was told of each
+        raise InputError(f"{bad} of {len(photos)} photos cannot be read", "leave them out")
 
 
 def _guesses(prediction: Prediction, row: int) -> tuple[Guess, ...]:
@@ -221,13 +210,7 @@ def annotate(result: PhotoResult, folder: Path, used: set[str]) -> Path:
         folder: Made if need be.
         used: Names that this run has written; gets another one.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(result.photo, formats=FORMATS) as file:
-            photo = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{result.photo} cannot be read as a photo: {error}") from error
+    photo = load_upright(result.photo)
     name, number = f"{result.photo.name}.labels.png", 1
     while name in used:
         number += 1
@@ -348,13 +331,11 @@ def report_photos(
         form: Of the lines.
         pictures: A folder for pictures with the classes below them; None for none.
     """
-    results = predict_photos(engine, photos, top, _note)
+    results = predict_photos(
+        engine, photos, top, lambda text: print(f"note: {printable(text)}", file=sys.stderr)
+    )
     for line in format_results(_drawn(results, pictures), form):
         print(line)
-
-
-def _note(text: str) -> None:
-    print(f"note: {printable(text)}", file=sys.stderr)
 
 
 def _drawn(results: Iterator[PhotoResult], pictures: Path | None) -> Iterator[PhotoResult]:

@@ -37,7 +37,8 @@ from swin_deploy.core.files import (
 from swin_deploy.core.own_files import sweep
 from swin_deploy.data.images import FP32_INPUT, ImageInput
 from swin_deploy.engine.timing_cache import write_cache
-from swin_deploy.measure.evaluate.shards import journal_path, open_journal
+from swin_deploy.measure.evaluate.shards import open_journal
+from swin_deploy.measure.journal import journal_path
 from swin_deploy.pipeline.qat.folder import FILES as TUNED
 from swin_deploy.pipeline.qat.folder import REPORT, QatFolder, open_folder
 from swin_deploy.run import versions
