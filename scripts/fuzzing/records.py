@@ -22,7 +22,8 @@ from swin_deploy.data.synsets import read_class_map
 from swin_deploy.engine.cost.listing import from_dict, read_inspector
 from swin_deploy.graph.int8.observe import Calibration, read_cache, write_cache
 from swin_deploy.graph.int8.thresholds import measure_tensor
-from swin_deploy.measure.evaluate.shards import journal_path, misfit, open_journal
+from swin_deploy.measure.evaluate.shards import misfit, open_journal
+from swin_deploy.measure.journal import journal_path
 from swin_deploy.measure.verify import saved
 from swin_deploy.network.checkpoints.sidecar import read_sidecars
 from swin_deploy.report.gather import read_content, recognise

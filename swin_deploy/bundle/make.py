@@ -23,7 +23,6 @@ from swin_deploy.bundle.source import (
     make_photo,
     make_references,
     never_run_note,
-    read_private_key,
     reference_of,
     sign,
 )
@@ -47,6 +46,7 @@ from swin_deploy.runtime.trust import (
     Photo,
     Reference,
     Tool,
+    read_key,
 )
 
 _TEMPLATE = Path(__file__).with_name("guide.template.md")
@@ -185,7 +185,7 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
     name = f"{run.config.name}-{target.name}.zip"
     final = run.path.parent / name if request.out is None else request.out
     require_new(final)
-    key = None if request.sign is None else read_private_key(request.sign)
+    key = None if request.sign is None else read_key(request.sign, "private")
     started("comparing every graph with what it was made from")
     with tempfile.TemporaryDirectory(prefix="swin-deploy.") as scratch:
         require_conversions(run.manifest, lambda name: run.file(name).copy_to(Path(scratch)))
@@ -230,7 +230,7 @@ def _missing(request: BundleRequest) -> Iterator[SwinDeployError]:
     if request.calibration is not None:
         yield from caught(require_images, request.calibration, "calibration")
     if request.sign is not None:
-        yield from caught(read_private_key, request.sign)
+        yield from caught(read_key, request.sign, "private")
 
 
 def _describe(

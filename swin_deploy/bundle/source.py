@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
-from swin_deploy.core.own_files import read_plain
+from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, UnsafeError
 from swin_deploy.core.records import decode, parse_json
-from swin_deploy.data.images import make_noise_for, prepare_photo
-from swin_deploy.data.samples import find_calibration, read_batches
+from swin_deploy.data.images import prepare_photo
+from swin_deploy.data.samples import find_calibration, read_some
 from swin_deploy.engine.target import Target
 from swin_deploy.measure.verify.outputs import make_extremes
 from swin_deploy.network.interface import Precision
@@ -134,9 +133,7 @@ def make_references(
     if CALIBRATION in wanted:
         images[CALIBRATION] = _calibration_images(run, calibration)
     if NOISE in wanted:
-        config, count = run.config, min(MOST, max(run.batch.checked_sizes()))
-        noise = make_noise_for(run.images, count, config.in_channels, config.image_size)
-        images[NOISE] = noise.images
+        images[NOISE] = run.noise(min(MOST, max(run.batch.checked_sizes()))).images
     references, files = {}, {}
     for name, outputs in _run_eager(run, images).items():
         reference = Reference(
@@ -175,9 +172,7 @@ def _calibration_images(run: Run, place: Path | None) -> FloatArray:
         raise UnsafeError(
             f"{place} does not hold the images that {record.path} lists", "those of the export"
         )
-    size, steps = run.config.image_size, run.preprocessing
-    images = next(read_batches(sample.spread(CHECKED), size, steps, CHECKED))
-    return run.images.round(images)
+    return run.images.round(read_some(sample, run.variant, CHECKED))
 
 
 def make_photo(run: Run) -> dict[str, bytes]:
@@ -204,38 +199,6 @@ def array_bytes(array: FloatArray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
     return stream.getvalue()
-
-
-def read_private_key(path: Path) -> Ed25519PrivateKey:
-    """The key in a PEM file, as ``openssl genpkey -algorithm ed25519`` writes it.
-
-    Raises:
-        EnvironmentMissingError: ``cryptography`` is not installed.
-        InputError: It is no such key, or is locked with a password.
-    """
-    try:
-        from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    except ImportError as error:
-        raise EnvironmentMissingError(
-            f"a bundle cannot be signed: {error}", "pip install cryptography"
-        ) from error
-    try:
-        key = load_pem_private_key(read_plain(path), password=None)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path} does not exist", f"openssl genpkey -algorithm ed25519 -out {path}"
-        ) from error
-    except TypeError as error:  # it wants a password
-        raise InputError(f"{path} cannot be read: {error}", "a key without a password") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path} is no private key in PEM: {error}") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(
-            f"{path} is a key of another kind than Ed25519", "openssl genpkey -algorithm ed25519"
-        )
-    return key
 
 
 def sign(key: Ed25519PrivateKey, content: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from swin_deploy.cli.options import json_option, network_options, print_json, resolve_network
+from swin_deploy.cli.options import json_option, network_options, resolve_network, tell
 from swin_deploy.cli.types import PATH, FiniteType, ListType, NamesType
 from swin_deploy.core.errors import present
 from swin_deploy.measure.bench import BASELINES
@@ -77,16 +77,13 @@ def bench(
     if (path is None) == (engine is None):
         raise click.UsageError("name one run, engine or ONNX file, as PATH or with --engine")
     from swin_deploy.measure.bench.run import BenchRequest, bench_engine, require_speed
-    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.console import Progress
     from swin_deploy.report.measured_tables import bench_summary
 
     options["variant"] = resolve_network(variant, config)
     request = BenchRequest(engine=present(engine or path), **options)
     with Progress().shown() as progress:
         report = bench_engine(request, progress.started)
-    if as_json:
-        print_json(report)
-    else:
-        show(bench_summary(report))
+    tell(as_json, report, bench_summary(report))
     if fail_below is not None:
         require_speed(report, fail_below)

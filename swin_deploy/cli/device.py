@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from swin_deploy.cli.options import file_option, json_option, print_json, source_option
+from swin_deploy.cli.options import file_option, json_option, source_option, tell
 from swin_deploy.cli.types import FILE, FOLDER, PATH, NamesType, complete_from
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.network.interface import PRECISIONS
@@ -55,25 +55,21 @@ def bundle(as_json: bool, **options: Any) -> None:
     The same run gives the same bytes. An archive that exists is not overwritten.
     """
     from swin_deploy.bundle.make import BundleRequest, make_bundle
-    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.console import Progress
 
     request = BundleRequest(**options)
     with Progress().shown() as progress:
         made = make_bundle(request, progress.started)
         for note in made.notes:
             progress.note(note)
-    if as_json:
-        print_json(made.as_dict())
-        return
     signed = "signed" if made.signed else "not signed"
-    show(
-        [
-            f"{made.path}: {made.network} for {made.target} in {', '.join(made.precisions)}, "
-            f"{len(made.files)} files, {made.size_bytes / 1e6:.1f} MB, {signed}\n"
-            f"sha256 {made.sha256}\n"
-            f"sha256 {made.bundle_sha256} of its bundle.json, which build prints on the device",
-        ]
+    summary = (
+        f"{made.path}: {made.network} for {made.target} in {', '.join(made.precisions)}, "
+        f"{len(made.files)} files, {made.size_bytes / 1e6:.1f} MB, {signed}\n"
+        f"sha256 {made.sha256}\n"
+        f"sha256 {made.bundle_sha256} of its bundle.json, which build prints on the device"
     )
+    tell(as_json, made.as_dict(), [summary])
 
 
 @click.command()

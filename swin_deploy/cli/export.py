@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,9 @@ from swin_deploy.cli.options import (
     load_options_of,
     nested,
     network_options,
-    print_json,
     resolve_network,
     source_option,
+    tell,
     wait_option,
 )
 from swin_deploy.cli.types import FiniteType, FolderType, ListType, NamesType, complete_from
@@ -214,7 +215,7 @@ def export(
     asked = ExportOptions(seed=seed or 0, **records)
     from swin_deploy.pipeline.plan import missing_inputs
     from swin_deploy.pipeline.run import run_export
-    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.console import Progress
     from swin_deploy.report.run_tables import recommendation_words, run_summary
 
     said: dict[str, Any] = {"variant": network}
@@ -234,9 +235,6 @@ def export(
             from swin_deploy.pipeline.recommend import recommend
 
             recommendations = recommend(result, progress.started)
-    if as_json:
-        more = {"recommendations": list(map(asdict, recommendations))} if recommendations else {}
-        print_json(result.as_dict() | more)
-    else:
-        show(run_summary(result))
-        show(recommendation_words(recommendations))
+    more = {"recommendations": list(map(asdict, recommendations))} if recommendations else {}
+    summary = chain(run_summary(result), recommendation_words(recommendations))
+    tell(as_json, result.as_dict() | more, summary)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from swin_deploy.cli.options import json_option, print_json
+from swin_deploy.cli.options import json_option, tell
 from swin_deploy.core.files import package_version
 from swin_deploy.engine.cost.gpus import GPUS
 from swin_deploy.engine.target import HERE, Target
@@ -24,10 +24,6 @@ def variants(as_json: bool) -> None:
     \b
         swin-deploy variants
     """
-    if as_json:
-        print_json({name: asdict(variant) for name, variant in VARIANTS.items()})
-        return
-    from swin_deploy.report.console import show
     from swin_deploy.report.tables import make_table
 
     columns = ("variant", ">image", ">window", ">channels", "depths", "heads", ">parameters")
@@ -44,7 +40,8 @@ def variants(as_json: bool) -> None:
             f"{variant.parameters:,}",
         )
         rows.append(row)
-    show([make_table("", columns, rows)])
+    report = {name: asdict(variant) for name, variant in VARIANTS.items()}
+    tell(as_json, report, [make_table("", columns, rows)])
 
 
 @click.command()
@@ -63,16 +60,12 @@ def targets(as_json: bool) -> None:
         name: package_version(target.distribution) if target.installed else None
         for name, target in TARGETS.items()
     }
-    if as_json:
-        rows = {
-            name: asdict(target)
-            | {"installed": target.installed, "version": versions[name], "here": name == this}
-            | {"peaks": asdict(GPUS[target.gpu]) if target.gpu else None}
-            for name, target in TARGETS.items()
-        }
-        print_json(rows)
-        return
-    from swin_deploy.report.console import show
+    rows = {
+        name: asdict(target)
+        | {"installed": target.installed, "version": versions[name], "here": name == this}
+        | {"peaks": asdict(GPUS[target.gpu]) if target.gpu else None}
+        for name, target in TARGETS.items()
+    }
     from swin_deploy.report.tables import make_table
 
     columns = ("", "target", "kind", "runtime", "here", "precisions", "batch", "builds on")
@@ -89,14 +82,9 @@ def targets(as_json: bool) -> None:
         )
         for name, target in TARGETS.items()
     ]
-    show(
-        [
-            make_table("", columns, lines),
-            "swin-deploy doctor says how to install what is missing",
-            "* built where no --target is given",
-            f"here, as --target too: {this}",
-        ]
-    )
+    install = "swin-deploy doctor says how to install what is missing"
+    star, here = "* built where no --target is given", f"here, as --target too: {this}"
+    tell(as_json, rows, [make_table("", columns, lines), install, star, here])
 
 
 def built_on(target: Target) -> str:
@@ -122,19 +110,12 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     findings, machine = examine(), describe_machine()
     ok = usable(findings)
-    if as_json:
-        facts = [asdict(finding) for finding in findings]
-        print_json({"usable": ok, "machine": asdict(machine), "findings": facts})
-    else:
-        from swin_deploy.report.console import show
-        from swin_deploy.report.tables import make_table
+    from swin_deploy.report.tables import make_table
 
-        head = (
-            f"{machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB; "
-            f"{machine.system}"
-        )
-        rows = [("ok" if one.ok else "--", one.name, one.state, one.advice) for one in findings]
-        table = make_table("", ("", "what", "state", "advice"), rows)
-        show([head, table, "export works here" if ok else "export cannot work here"])
+    head = f"{machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB; {machine.system}"
+    rows = [("ok" if one.ok else "--", one.name, one.state, one.advice) for one in findings]
+    table = make_table("", ("", "what", "state", "advice"), rows)
+    facts = {"usable": ok, "machine": asdict(machine), "findings": [asdict(f) for f in findings]}
+    tell(as_json, facts, [head, table, f"export {'works' if ok else 'cannot work'} here"])
     if not ok:
         ctx.exit(4)

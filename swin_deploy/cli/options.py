@@ -38,6 +38,7 @@ from swin_deploy.pipeline.request import read_config
 
 if TYPE_CHECKING:
     from swin_deploy.network.checkpoints.source import Source
+    from swin_deploy.report.tables import Part
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -253,6 +254,16 @@ def fetch_network(
         "provenance": source.provenance,
         "labels": source.facts.labels,
     }
+
+
+def tell(as_json: bool, report: object, summary: Iterable[Part]) -> None:
+    """Print a result as ``--json`` asks for it, or else its summary, which is made then."""
+    if as_json:
+        print_json(report)
+    else:
+        from swin_deploy.report.console import show
+
+        show(summary)
 
 
 def print_json(report: object) -> None:

@@ -19,9 +19,9 @@ from swin_deploy.cli.options import (
     load_options_of,
     nested,
     network_options,
-    print_json,
     resolve_network,
     source_option,
+    tell,
     wait_option,
 )
 from swin_deploy.cli.types import FiniteType, FolderType
@@ -136,7 +136,7 @@ def qat(
     trained, which is proved place by place. Killed, it goes on with the epoch that it was in.
     """
     from swin_deploy.pipeline.qat.request import QatOptions, QatRequest, Training
-    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.console import Progress
 
     network = resolve_network(variant, config)
     asked = QatOptions(**nested(options, int8=Int8Options, training=Training))
@@ -148,7 +148,4 @@ def qat(
     request = QatRequest(**said, **values_of(asked))
     with Progress().shown() as progress:
         result = run_qat(request, progress)
-    if as_json:
-        print_json(result.as_dict())
-    else:
-        show(qat_summary(result))
+    tell(as_json, result.as_dict(), qat_summary(result))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from swin_deploy.cli.options import json_option, print_json
+from swin_deploy.cli.options import json_option, print_json, tell
 from swin_deploy.cli.types import PATH, FolderType, complete_from
 from swin_deploy.engine.cost.gpus import GPUS
 
@@ -40,16 +40,13 @@ def cost(blocks: bool, kernels: bool, as_json: bool, **options: Any) -> None:
     caches aside. --gpu gives a lower bound, not a measurement.
     """
     from swin_deploy.measure.cost import CostRequest, report_cost
-    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.console import Progress
     from swin_deploy.report.cost_tables import cost_summary
 
     request = CostRequest(**options)
     with Progress().shown() as progress:
         report = report_cost(request, progress.started)
-    if as_json:
-        print_json(report)
-    else:
-        show(cost_summary(report, blocks, kernels))
+    tell(as_json, report, cost_summary(report, blocks, kernels))
 
 
 @click.command()

@@ -13,8 +13,8 @@ from swin_deploy.cli.options import (
     int8_also_option,
     json_option,
     kind_option,
-    print_json,
     source_option,
+    tell,
     worker_options,
 )
 from swin_deploy.cli.types import PATH, REAL_FILE, FiniteType, FolderType, ImageType, ListType
@@ -88,7 +88,7 @@ def sensitivity(plot: Path | None, as_json: bool, **options: Any) -> None:
     --min-sqnr find go to export --int8-keep.
     """
     from swin_deploy.measure.sensitivity.report import SensitivityRequest
-    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.console import Progress
     from swin_deploy.report.figures import require_plot
     from swin_deploy.report.plots import plot_sensitivity
 
@@ -101,10 +101,7 @@ def sensitivity(plot: Path | None, as_json: bool, **options: Any) -> None:
         report = measure_sensitivity(request, progress.started, progress.note)
     if plot is not None:
         plot_sensitivity(report, plot)
-    if as_json:
-        print_json(report)
-    else:
-        show(sensitivity_summary(report, request.report))
+    tell(as_json, report, sensitivity_summary(report, request.report))
 
 
 _SIZE = ImageType()
@@ -173,7 +170,7 @@ def scaling(
     on them. Every turn is a process of its own; a run that was killed goes on where it was.
     """
     from swin_deploy.measure.scaling.report import NETWORKS, SIZES, ScalingRequest
-    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.console import Progress
     from swin_deploy.report.figures import require_plot
     from swin_deploy.report.measured_tables import scaling_summary
     from swin_deploy.report.plots import plot_scaling
@@ -191,7 +188,4 @@ def scaling(
         report = measure_scaling(request, progress.started, progress.note)
     if plot is not None:
         plot_scaling(report, plot)
-    if as_json:
-        print_json(report)
-    else:
-        show(scaling_summary(report, request.out / REPORT))
+    tell(as_json, report, scaling_summary(report, request.out / REPORT))

@@ -20,6 +20,7 @@ from swin_deploy.cli.options import (
     print_json,
     resolve_network,
     source_option,
+    tell,
 )
 from swin_deploy.cli.types import REAL_FILE, FolderType
 from swin_deploy.core.errors import caught
@@ -151,7 +152,7 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
     """
     from swin_deploy.data.images import require_photos
     from swin_deploy.pipeline.refit import find_refittable, refit_engine, refit_request
-    from swin_deploy.report.console import Progress, show
+    from swin_deploy.report.console import Progress
     from swin_deploy.report.run_tables import run_summary
 
     found = find_refittable(engine)
@@ -160,7 +161,4 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
     request = refit_request(found, source, out, images)
     with Progress().shown() as progress:
         result = refit_engine(found, request, progress)
-    if as_json:
-        print_json(result.as_dict())
-    else:
-        show(run_summary(result))
+    tell(as_json, result.as_dict(), run_summary(result))

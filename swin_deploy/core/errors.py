@@ -16,6 +16,7 @@ with 128 + the signal's number: 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP).
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
@@ -136,6 +137,19 @@ def raise_all(problems: Iterable[SwinDeployError]) -> None:
     )
 
 
+class Checked:
+    """A request that is checked when it is made, and tells all that is wrong at once."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        raise_all(self.problems())
+
+    def problems(self) -> Iterable[SwinDeployError]:
+        """All that is wrong with it."""
+        raise NotImplementedError
+
+
 def caught(check: Callable[..., object], *arguments: object) -> Iterator[SwinDeployError]:
     """Call a check, and yield what it raises, for ``raise_all``."""
     try:
@@ -145,16 +159,8 @@ def caught(check: Callable[..., object], *arguments: object) -> Iterator[SwinDep
 
 
 _OS_ERRORS: tuple[tuple[type[SwinDeployError], str, set[int]], ...] = (
-    (
-        ResourceError,
-        "free some space, or another disk",
-        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
-    ),
-    (
-        ResourceError,
-        "a higher ulimit -n, or fewer programs at once",
-        {errno.EMFILE, errno.ENFILE},
-    ),
+    (ResourceError, "free some space, or another disk", {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}),
+    (ResourceError, "a higher ulimit -n, or fewer programs at once", {errno.EMFILE, errno.ENFILE}),
     (ResourceError, "more memory, or fewer programs at once", {errno.ENOMEM, errno.EAGAIN}),
     (ResourceError, "another disk: this one fails", {errno.EIO}),
     (
@@ -233,6 +239,12 @@ def of_kind(kind: type[T], value: object) -> T:
     if not isinstance(value, kind):
         raise RuntimeError(f"a {type(value).__name__} where a {kind.__name__} has to be")
     return value
+
+
+def nearest(name: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """What may have been meant: the names that are spelled most like it, or else all of them."""
+    known = list(names)
+    return difflib.get_close_matches(name, known, most, cutoff=0.4) or known
 
 
 MOST_IMAGES = 4096  # at a time

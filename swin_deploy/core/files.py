@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import swin_deploy
 from swin_deploy.core.errors import ConfigError, FileAccessError, InputError, UnsafeError
 from swin_deploy.core.own_files import open_plain, read_plain, unfinished_folder
-from swin_deploy.core.records import load_json
+from swin_deploy.core.records import VERSION, decode, load_json
 
 T = TypeVar("T")
 
@@ -34,10 +34,35 @@ def sha256(path: Path) -> str:
     return value.hexdigest()
 
 
+def is_intact(path: Path, expected: str) -> bool:
+    """Whether there is a file, and no link, with that SHA-256."""
+    return path.is_file() and not path.is_symlink() and sha256(path) == expected
+
+
 def digest(value: object) -> str:
     """Hex digest of a JSON-able value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seal(version: int, content: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of this version as ``open_sealed`` reads it back."""
+    return with_digest({VERSION: version, **content})
+
+
+def open_sealed(
+    kind: type[T], data: Mapping[str, Any], where: Path, hint: str, own: Iterable[str] = ()
+) -> T:
+    """What a record says, but for its version, its digest and the keys ``own``.
+
+    Raises:
+        InputError: It does not fit; names the key.
+        UnsafeError: It is not as ``with_digest`` made it.
+    """
+    rest = {name: value for name, value in data.items() if name not in (VERSION, DIGEST, *own)}
+    said = decode(kind, rest, where, hint)
+    require_digest(data, where, hint)
+    return said
 
 
 def with_digest(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -16,6 +17,19 @@ _KIND = "a valid ONNX model"
 _ELSEWHERE = re.compile(
     r"(?:Data|Location) of (?:external )?TensorProto(?!.*not regular file)", re.S
 )
+
+
+SCOPES = "pkg.torch.onnx.name_scopes"  # what torch.onnx.export(dynamo=True) leaves in every node
+
+
+def module_in(scopes: str) -> str:
+    """Dotted path of the innermost module of a node, "" for the network itself, by its ``SCOPES``.
+
+    Raises:
+        Exception: It is no list of names.
+    """
+    names = ast.literal_eval(scopes)  # outermost module first, the traced operation last
+    return str(names[-2]) if len(names) > 1 else ""
 
 
 def read_onnx(path: Path, *, infer: bool = False) -> onnx.ModelProto:

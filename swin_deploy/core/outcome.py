@@ -145,16 +145,6 @@ def _catch(
     debug: bool,
     show: Callable[[SwinDeployError], None],
 ) -> int:
-    def report(error: SwinDeployError) -> int:
-        if debug:
-            traceback.print_exc()
-        if as_json:
-            _print_json(error.as_dict())
-        else:
-            show(error)
-        print(f"error[{error.code}]: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        return error.exit_code
-
     try:
         code = command()
         sys.stdout.flush()
@@ -162,7 +152,14 @@ def _catch(
     except Exception as error:
         if (known := typed(error)) is None:
             raise
-        return report(known)
+        if debug:
+            traceback.print_exc()
+        if as_json:
+            _print_json(known.as_dict())
+        else:
+            show(known)
+        print(f"error[{known.code}]: {' '.join(str(known).split())}", file=sys.stderr, flush=True)
+        return known.exit_code
 
 
 def _print_json(error: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
@@ -169,6 +169,21 @@ def decode(
         return typing.cast(T, _decode(kind, value, key, _How(newer or own, own)))
     except _MisfitError as error:
         raise InputError(f"{where}: {error}", hint) from error
+
+
+VERSION = "schema_version"
+
+
+def require_version(
+    data: Mapping[str, Any], versions: Sequence[int], where: object, hint: str
+) -> None:
+    """InputError unless a record is of one of these versions."""
+    if (found := decode(int, data.get(VERSION), where, hint, VERSION)) not in versions:
+        raise InputError(
+            f"{where} has schema version {found}, this version of swin-deploy reads "
+            f"{' or '.join(map(str, versions))}",
+            hint,
+        )
 
 
 class _How(NamedTuple):

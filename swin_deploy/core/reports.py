@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from swin_deploy.core.errors import FileAccessError, InputError
-from swin_deploy.core.files import atomic_path, read_json, sha256, write_json
+from swin_deploy.core.files import atomic_path, is_intact, read_json, sha256, write_json
 from swin_deploy.core.own_files import lock_own
 from swin_deploy.core.records import decode
 
 KEPT = 5  # earlier reports of one name
 _KEY = "kept"  # in a report: the names of those that are, and their hashes
 _WAIT_S = 60.0  # for who replaces the same one, which takes a moment
+
+
+def noting(notes: list[str], hear: Callable[[str], None]) -> Callable[[str], None]:
+    """What to tell whatever ``hear`` hears now and the report says later, in ``notes``."""
+
+    def note(text: str) -> None:
+        notes.append(text)
+        hear(text)
+
+    return note
 
 
 def require_report(
@@ -76,8 +86,7 @@ def _replace(path: Path, report: dict[str, Any], notes: str) -> str:
         report[_KEY] = kept
     write_json(path, report)
     for name, expected in dropped.items():
-        old = path.with_name(name)
-        if old.is_file() and not old.is_symlink() and sha256(old) == expected:
+        if is_intact(old := path.with_name(name), expected):
             old.unlink()
     return said
 

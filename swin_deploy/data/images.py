@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,11 @@ class ImageInput:
     io: Io = "fp32"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, io: Io, preprocessing: Preprocessing) -> ImageInput:
+        """That of a graph which is given what the preprocessing makes of photos."""
+        return cls(io, preprocessing.mean, preprocessing.std)
 
     def prepare(self, images: FloatArray) -> NDArray[Any]:
         """Normalised images (b, channels, H, W) float32 -> the same ones as the graph takes them.
@@ -154,6 +159,17 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
         known = typed(error)
         if known is not None and not isinstance(known, FileAccessError):
             raise known from error
+        raise InputError(f"{path} cannot be read as a photo: {error}") from error
+
+
+def load_upright(path: Path) -> Image.Image:
+    """A photo as people look at it, in RGB; InputError where it is none."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=FORMATS) as file:
+            return ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a photo: {error}") from error
 
 
@@ -323,6 +339,22 @@ def find_photos(folder: Path, most: int | None = MAX_PHOTOS) -> PhotoFolder:
     return PhotoFolder(chosen, len(files), digest(names))
 
 
+def require_readable(
+    problems: Sequence[str], total: int, what: str = "photos", *, so_far: bool = False
+) -> None:
+    """Check that no more than a share of ``MAX_UNREADABLE`` had to be left out.
+
+    Args:
+        problems: Why, of each.
+        total: Of those and the others.
+        what: What messages call them.
+        so_far: Whether more may come.
+    """
+    if len(problems) > MAX_UNREADABLE * total:
+        bad = f"{len(problems)}{' or more' if so_far else ''} of {total} {what}"
+        raise InputError(f"{bad} cannot be read: {problems[0]}", "remove them")
+
+
 def load_photos(
     folder: PhotoFolder, size: Size, preprocessing: Preprocessing
 ) -> tuple[InputSet, list[str]]:
@@ -333,9 +365,5 @@ def load_photos(
             images.append(load_photo(path, size, preprocessing))
         except InputError as error:
             problems.append(error.problem)
-    if len(problems) > MAX_UNREADABLE * len(folder.chosen):
-        raise InputError(
-            f"{len(problems)} of {len(folder.chosen)} photos cannot be read: {problems[0]}",
-            "remove them from the folder",
-        )
+    require_readable(problems, len(folder.chosen))
     return InputSet(f"photos x{len(images)}", np.stack(images), natural=True), problems

@@ -18,6 +18,7 @@ from swin_deploy.data.images import list_photos, require_photos
 from swin_deploy.data.samples import (
     ImageSample,
     folder_of,
+    in_batches,
     read_images,
     require_count,
     sample_files,
@@ -150,18 +151,9 @@ def read_labelled(
 
     Arguments and errors of ``read_images``.
     """
-    held: list[tuple[FloatArray, int]] = []
-    for position, image in read_images(labelled.sample, size, preprocessing, note):
-        held.append((image, labelled.labels[position]))
-        if len(held) == batch:
-            yield _stack(held)
-            held = []
-    if held:
-        yield _stack(held)
-
-
-def _stack(held: list[tuple[FloatArray, int]]) -> tuple[FloatArray, Classes]:
-    return np.stack([image for image, _ in held]), np.array([label for _, label in held], np.int64)
+    for held in in_batches(read_images(labelled.sample, size, preprocessing, note), batch):
+        positions, images = zip(*held, strict=True)
+        yield np.stack(images), np.array([labelled.labels[at] for at in positions], np.int64)
 
 
 def _from_folders(source: Path) -> dict[str, str]:

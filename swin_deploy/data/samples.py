@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.core.files import digest, package_version, sha256
-from swin_deploy.data.images import MAX_UNREADABLE, list_photos, load_photo, require_photos
+from swin_deploy.data.images import list_photos, load_photo, require_photos, require_readable
 from swin_deploy.data.sources import ImageArray, find_images, read_list
+from swin_deploy.network.catalogue import Variant
 from swin_deploy.network.interface import Preprocessing, Size
 from swin_deploy.network.judge import FloatArray
+
+T = TypeVar("T")
 
 # Farthest that 8 bits go once normalised with ImageNet's mean and std is 2.64; this tells those
 # from pixels of 0 to 255 whatever the mean and std.
@@ -201,18 +205,13 @@ def read_images(
 def _read_photos(
     sample: ImageSample, size: Size, preprocessing: Preprocessing, note: Callable[[str], None]
 ) -> Iterator[tuple[int, FloatArray]]:
-    folder, unreadable = folder_of(sample.source), 0
+    folder, problems = folder_of(sample.source), list[str]()
     for position, item in enumerate(sample.images):
         try:
             image = load_photo(folder / item.name, size, preprocessing)
         except InputError as error:
-            unreadable += 1
-            if unreadable > MAX_UNREADABLE * len(sample):
-                raise InputError(
-                    f"{unreadable} or more of {len(sample)} {sample.purpose} photos cannot be "
-                    f"read: {error.problem}",
-                    "remove them",
-                ) from error
+            problems.append(error.problem)
+            require_readable(problems, len(sample), f"{sample.purpose} photos", so_far=True)
             note(f"left out of the {sample.purpose}: {error.problem}")
             continue
         yield position, image
@@ -310,11 +309,17 @@ def read_batches(
 
     Arguments and errors of ``read_images``.
     """
-    held: list[FloatArray] = []
-    for _, image in read_images(sample, size, preprocessing, note):
-        held.append(image)
-        if len(held) == batch:
-            yield np.stack(held)
-            held = []
-    if held:
-        yield np.stack(held)
+    for held in in_batches(read_images(sample, size, preprocessing, note), batch):
+        yield np.stack([image for _, image in held])
+
+
+def read_some(sample: ImageSample, variant: Variant, count: int) -> FloatArray:
+    """At most ``count`` of the images, evenly over all: (b, channels, H, W) float32."""
+    return next(read_batches(sample.spread(count), *variant.view, count))
+
+
+def in_batches(items: Iterable[T], batch: int) -> Iterator[list[T]]:
+    """``batch`` of them at a time, the last maybe fewer."""
+    rest = iter(items)
+    while held := list(islice(rest, batch)):
+        yield held

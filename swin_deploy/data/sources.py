@@ -102,8 +102,6 @@ def _only_member(path: Path) -> str:
     with open_archive(path) as archive:
         names = archive.namelist()
     arrays = [name for name in names if name.endswith(".npy")]
-    if len(set(names)) != len(names):
-        raise InputError(f"{path} holds several arrays of one name")
     if len(arrays) == 1:
         return arrays[0]
     if f"{KEY}.npy" in arrays:
@@ -125,9 +123,12 @@ def _unpacked_bytes(path: Path, member: str | None) -> int:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An ``.npz`` file, for the block."""
+def open_archive(path: Path, hint: str = "") -> Iterator[zipfile.ZipFile]:
+    """An ``.npz`` file whose arrays have different names, for the block."""
     with reading(path, "a whole .npz file"), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(set(names)) != len(names):
+            raise InputError(f"{path} holds several arrays of one name", hint)
         yield archive
 
 

@@ -19,10 +19,15 @@ from swin_deploy.core.files import (
 from swin_deploy.core.process import run_in_child, run_reporting
 from swin_deploy.engine.here import Fingerprint, fingerprint_here, platform_here
 from swin_deploy.engine.options import DEFAULT_OPTIONS, BuildOptions, Progress, Written, written
-from swin_deploy.engine.runners.cuda import device_compute_capability, device_name, device_problem
+from swin_deploy.engine.runners.cuda import (
+    device_compute_capability,
+    device_problem,
+    driver_version,
+    plain_name,
+)
 from swin_deploy.engine.runners.onnxruntime import open_session, session_options
 from swin_deploy.engine.target import Target
-from swin_deploy.engine.timing_cache import cache_file, cuda_version
+from swin_deploy.engine.timing_cache import cache_file
 from swin_deploy.network.interface import BatchRange
 
 TIMEOUT_S = 3600.0
@@ -81,19 +86,13 @@ def build_engine(
     """
     require_installed(target)
     with atomic_path(final) as scratch:
-        if target.kind == "onnxruntime":
-            version, made = run_in_child(build_onnxruntime, log, TIMEOUT_S, source, scratch)
-            return BuiltEngine(
-                module=target.module,
-                version=version,
-                written=made,
-                built_for=built_fingerprint(target, version),
-            )
-        if target.kind == "openvino":
-            version, made = run_in_child(build_openvino, log, TIMEOUT_S, source, scratch)
-            suffix = f".{target.weights_suffix}"
-            sync(scratch.with_suffix(suffix))
-            scratch.with_suffix(suffix).replace(final.with_suffix(suffix))
+        if target.kind != "tensorrt":
+            build = build_openvino if target.kind == "openvino" else build_onnxruntime
+            version, made = run_in_child(build, log, TIMEOUT_S, source, scratch)
+            if target.weights_suffix is not None:
+                suffix = f".{target.weights_suffix}"
+                sync(scratch.with_suffix(suffix))
+                scratch.with_suffix(suffix).replace(final.with_suffix(suffix))
             return BuiltEngine(
                 module=target.module,
                 version=version,
@@ -168,7 +167,7 @@ def with_cache_file(target: Target, options: BuildOptions) -> BuildOptions:
     if options.timing_cache is None or target.builds_without_gpu or device_problem() is not None:
         return replace(options, timing_cache=None)
     here = fingerprint_here(target.module, target.distribution)
-    return replace(options, timing_cache=cache_file(options.timing_cache, here, cuda_version()))
+    return replace(options, timing_cache=cache_file(options.timing_cache, here, driver_version()))
 
 
 def built_fingerprint(
@@ -184,7 +183,7 @@ def built_fingerprint(
     return replace(
         about,
         compute_capability=device_compute_capability(),
-        device=device_name().rpartition(", sm_")[0],
+        device=plain_name(),
         version_compatible=options.version_compatible,
         hardware_compatible=options.hardware_compatible,
     )
@@ -207,12 +206,7 @@ def build_onnxruntime(source: Path, final: Path) -> tuple[str | None, Written]:
         # How it says that it could not write.
         if "serialization failed" not in str(error.__cause__):
             raise
-        free = shutil.disk_usage(final.parent).free
-        raise ResourceError(
-            f"onnxruntime could not write its engine: {free:,} bytes are free, about "
-            f"{source.stat().st_size:,} are needed",
-            "free some space, or another disk",
-        ) from error
+        raise _no_room("onnxruntime", source, final) from error
     return package_version("onnxruntime"), written(source, final)
 
 
@@ -240,10 +234,14 @@ def build_openvino(source: Path, final: Path) -> tuple[str | None, Written]:
     try:
         openvino.save_model(model, str(final), compress_to_fp16=False)
     except RuntimeError as error:
-        free = shutil.disk_usage(final.parent).free
-        raise ResourceError(
-            f"openvino could not write its engine: {free:,} bytes are free, about "
-            f"{source.stat().st_size:,} are needed: {error}",
-            "free some space, or another disk",
-        ) from error
+        raise _no_room("openvino", source, final, f": {error}") from error
     return package_version("openvino"), written(source, final, final.with_suffix(".bin"))
+
+
+def _no_room(module: str, source: Path, final: Path, reason: str = "") -> ResourceError:
+    free, needed = shutil.disk_usage(final.parent).free, source.stat().st_size
+    return ResourceError(
+        f"{module} could not write its engine: {free:,} bytes are free, about {needed:,} are "
+        f"needed{reason}",
+        "free some space, or another disk",
+    )

@@ -89,17 +89,14 @@ def fingerprint_here(module: str, distribution: str) -> Fingerprint:
         return Fingerprint(
             module=module, version=package_version(distribution), platform=platform_here()
         )
-    from swin_deploy.engine.runners.cuda import (  # takes numpy
-        device_compute_capability,
-        device_name,
-    )
+    from swin_deploy.engine.runners.cuda import device_compute_capability, plain_name  # takes numpy
 
     return Fingerprint(
         module=module,
         version=library_version(module),
         platform=platform_here(),
         compute_capability=device_compute_capability(),
-        device=device_name().rpartition(", sm_")[0],
+        device=plain_name(),
     )
 
 
@@ -172,19 +169,22 @@ def describe_device() -> Device:
     """This machine."""
     from swin_deploy.engine.runners.cuda import (
         device_compute_capability,
-        device_name,
         device_problem,
+        plain_name,
     )
 
-    board = _BOARD.read_text(encoding="utf-8").strip("\0\n") if _BOARD.is_file() else ""
     if device_problem() is not None:
-        return Device(platform=platform_here(), board=board)
+        return Device(platform=platform_here(), board=_board())
     return Device(
         platform=platform_here(),
         compute_capability=device_compute_capability(),
-        name=device_name().rpartition(", sm_")[0],
-        board=board,
+        name=plain_name(),
+        board=_board(),
     )
+
+
+def _board() -> str:
+    return _BOARD.read_text(encoding="utf-8").strip("\0\n") if _BOARD.is_file() else ""
 
 
 PACKAGES = (
@@ -241,5 +241,4 @@ def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
-    board = Path("/proc/device-tree/model")
-    return board.read_text(encoding="utf-8").strip("\0\n") if board.is_file() else "unknown CPU"
+    return _board() or "unknown CPU"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from swin_deploy.core.errors import ConfigError
+from swin_deploy.core.errors import ConfigError, nearest
 from swin_deploy.engine.here import describe_device
 from swin_deploy.engine.options import BuilderSettings
 from swin_deploy.engine.target import (
@@ -203,8 +202,7 @@ def find_target(name: str) -> Target:
         return TARGETS[row_of(describe_device(), TARGETS.values())]
     if name in TARGETS:
         return TARGETS[name]
-    near = difflib.get_close_matches(name, [*TARGETS, HERE], n=2, cutoff=0.4)
-    raise ConfigError(f"unknown target {name!r}", " or ".join(near or [*TARGETS, HERE]))
+    raise ConfigError(f"unknown target {name!r}", " or ".join(nearest(name, [*TARGETS, HERE], 2)))
 
 
 def find_targets(names: Iterable[str]) -> list[Target]:

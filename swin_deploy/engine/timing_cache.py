@@ -6,7 +6,6 @@ one that is damaged, foreign or in use is done without, and the build says so.
 
 from __future__ import annotations
 
-import ctypes
 import re
 from pathlib import Path
 
@@ -37,28 +36,18 @@ def cache_file(folder: Path, here: Fingerprint, cuda: str) -> Path:
     return folder / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts) + ".timing")
 
 
-def cuda_version() -> str:
-    """What the driver of this machine has, as "12.6"; "unknown" where there is none to ask."""
-    number = ctypes.c_int(0)
-    try:
-        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
-    except OSError:
-        return "unknown"
-    return f"{number.value // 1000}.{number.value % 1000 // 10}"
-
-
-def read_cache(path: Path) -> tuple[bytes, str]:
+def read_cache(path: Path, what: str = "timing cache") -> tuple[bytes, str]:
     """Content of a cache, and why it is not taken; empty where it does not exist yet."""
     try:
         if path.is_file() and path.stat().st_size > LIMIT_BYTES:
-            return b"", f"timing cache {path} is larger than {LIMIT_BYTES:,} bytes"
+            return b"", f"{what} {path} is larger than {LIMIT_BYTES:,} bytes"
         return read_plain(path), ""
     except FileNotFoundError:
         return b"", ""
     except OSError as error:
-        return b"", f"timing cache {path} cannot be read: {error.strerror}"
+        return b"", f"{what} {path} cannot be read: {error.strerror}"
     except InputError as error:
-        return b"", f"timing cache: {error.problem}"
+        return b"", f"{what}: {error.problem}"
 
 
 def write_cache(path: Path, content: bytes) -> str:

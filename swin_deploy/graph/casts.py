@@ -13,6 +13,7 @@ from onnx_ir import DataType
 from swin_deploy.core.errors import present
 from swin_deploy.core.files import sha256
 from swin_deploy.graph.export import rewrite
+from swin_deploy.graph.int8.places import module_of
 
 
 def cast_where_types_meet(
@@ -60,13 +61,18 @@ def cast_outputs(graph: ir.Graph, suffix: str) -> None:
     for position, half in enumerate(graph.outputs):
         if half.dtype == DataType.FLOAT:
             continue
-        name, shape = half.name, half.shape
-        half.name = f"{name}.{suffix}"
-        cast = ir.node("Cast", [half], {"to": int(DataType.FLOAT)}, name=f"{name}/Cast")
-        cast.outputs[0].name, cast.outputs[0].shape = name, shape
-        cast.outputs[0].dtype = DataType.FLOAT
+        name, half.name = half.name, f"{half.name}.{suffix}"
+        cast = cast_node(half, DataType.FLOAT, name, f"{name}/Cast")
         graph.append(cast)
         graph.outputs[position] = cast.outputs[0]
+
+
+def cast_node(value: ir.Value, to: DataType, result: str | None, name: str) -> ir.Node:
+    """A Cast that is called ``name``, and whose result is ``result``; it is in no graph yet."""
+    cast = ir.node("Cast", [value], {"to": int(to)}, name=name)
+    made = cast.outputs[0]
+    made.name, made.dtype, made.shape = result, to, value.shape
+    return cast
 
 
 def _cut_off(graph: ir.Graph, value: ir.Value, limit: float) -> ir.Value:
@@ -86,17 +92,16 @@ def _cut_off(graph: ir.Graph, value: ir.Value, limit: float) -> ir.Value:
 
 
 def _cast(graph: ir.Graph, value: ir.Value, to: DataType, suffix: str) -> ir.Value:
-    cast = ir.node("Cast", [value], {"to": int(to)}, name=_name_after(value, f"Cast.{suffix}"))
-    result = cast.outputs[0]
-    result.name, result.shape, result.dtype = f"{value.name}.{suffix}", value.shape, to
+    name = _name_after(value, f"Cast.{suffix}")
+    cast = cast_node(value, to, f"{value.name}.{suffix}", name)
     _insert_after(graph, value, cast)
-    return result
+    return cast.outputs[0]
 
 
 def _name_after(value: ir.Value, what: str) -> str:
     """The name of a node that reads ``value``: in the module that made it, if one did."""
     producer = value.producer()
-    module = "" if producer is None else (producer.name or "").rpartition("/")[0]
+    module = "" if producer is None else module_of(producer)
     return f"{module}/{what}.{value.name}" if module else f"{value.name}/{what}"
 
 
@@ -177,15 +182,12 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
         value.dtype = DataType.FLOAT
     else:
         name = value.name
-        cast = ir.node("Cast", [value], {"to": int(half)}, name=f"{name}/round")
+        cast = cast_node(value, half, f"{name}.rounded", f"{name}/round")
         rounded = cast.outputs[0]
-        rounded.dtype, rounded.shape = half, value.shape
         graph.insert_after(node, cast)
         if value.is_graph_output():
             graph.outputs[graph.outputs.index(value)] = rounded
             rounded.name, value.name = name, f"{name}.exact"
-        else:
-            rounded.name = f"{name}.rounded"
         value.dtype = DataType.FLOAT
         _widen(graph, rounded, uses, cast)
 
@@ -196,12 +198,10 @@ def _widen(
     """Have ``uses`` read ``value``, a half one, as FP32."""
     if not uses:
         return
-    cast = ir.node("Cast", [value], {"to": int(DataType.FLOAT)}, name=f"{value.name}/widen")
-    wide = cast.outputs[0]
-    wide.name, wide.dtype, wide.shape = f"{value.name}.wide", DataType.FLOAT, value.shape
+    cast = cast_node(value, DataType.FLOAT, f"{value.name}.wide", f"{value.name}/widen")
     if after is None:
         graph.insert_before(graph[0], cast)
     else:
         graph.insert_after(after, cast)
     for reader, index in uses:
-        reader.replace_input_with(index, wide)
+        reader.replace_input_with(index, cast.outputs[0])

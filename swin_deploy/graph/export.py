@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copyreg
 import logging
 import warnings
@@ -22,11 +21,9 @@ from torch.onnx.errors import OnnxExporterError
 
 from swin_deploy.core.errors import InputError, present
 from swin_deploy.core.files import atomic_path
-from swin_deploy.core.onnx_file import read_onnx
+from swin_deploy.core.onnx_file import SCOPES, module_in, read_onnx
 from swin_deploy.network.catalogue import NetworkConfig
 from swin_deploy.network.interface import LOGITS, BatchRange
-
-_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 class NameNodesByModule(ir.passes.InPlacePass):
@@ -45,8 +42,9 @@ class NameNodesByModule(ir.passes.InPlacePass):
         used: Counter[str] = Counter()
         taken = {value.name for value in model.graph.initializers.values()}
         for node in model.graph:
-            if (scope := _module_of(node)) is None:
+            if (scopes := node.metadata_props.get(SCOPES)) is None:
                 continue
+            scope = module_in(scopes)
             stem = f"{scope}/{node.op_type}" if scope else node.op_type
             used[stem] += 1
             node.name = stem if used[stem] == 1 else f"{stem}_{used[stem]}"
@@ -57,14 +55,6 @@ class NameNodesByModule(ir.passes.InPlacePass):
                 weight.name = name
                 taken.add(name)
         return ir.passes.PassResult(model, modified=modified)
-
-
-def _module_of(node: ir.Node) -> str | None:
-    """Dotted path of the innermost module, "" for the network itself; None if it is not known."""
-    if (text := node.metadata_props.get(_SCOPES)) is None:
-        return None
-    scopes = ast.literal_eval(text)  # outermost module first, the traced operation last
-    return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
 OPSET = 20  # the lowest with all that the graphs have: Gelu; every target's parser reads it

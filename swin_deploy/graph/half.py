@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import ml_dtypes
@@ -14,11 +12,12 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from swin_deploy.core.errors import ConfigError, InputError
+from swin_deploy.core.errors import InputError
 from swin_deploy.engine.runners.base import run_all
 from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.graph.casts import cast_outputs, cast_where_types_meet
 from swin_deploy.graph.export import rewrite
+from swin_deploy.graph.int8.places import matching
 from swin_deploy.network.interface import HalfPrecision
 from swin_deploy.network.judge import FloatArray
 
@@ -246,11 +245,5 @@ def match_nodes(source: Path, patterns: Sequence[str]) -> tuple[str, ...]:
         patterns: Names, or patterns with ``*``, ``?`` and ``[...]``.
     """
     names = [node.name or "" for node in ir.load(source).graph] if patterns else []
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
-            raise ConfigError(
-                f"no node of {source.name} is called {pattern!r}",
-                f"--fp32-nodes {' or '.join(near) or names[0]}",
-            )
-    return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
+    fit = matching(names, patterns, f"node of {source.name}", "--fp32-nodes {}")
+    return tuple(name for name in names if name in fit)

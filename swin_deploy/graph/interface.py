@@ -18,6 +18,7 @@ from onnx_ir import DataType
 from swin_deploy.core.errors import InputError, present
 from swin_deploy.core.records import decode, parse_json
 from swin_deploy.data.images import ImageInput
+from swin_deploy.graph.casts import cast_node
 from swin_deploy.graph.export import read_ends, rewrite
 from swin_deploy.network.interface import (
     CLASSES,
@@ -128,10 +129,9 @@ def _halve_input(graph: ir.Graph, image: ir.Value) -> None:
             graph.remove(node, safe=True)
             continue
         if wide is None:
-            to = {"to": int(DataType.FLOAT)}
-            cast = ir.node("Cast", [image], to, name=f"{image.name}/Cast.fp32")
+            name = f"{image.name}.fp32"
+            cast = cast_node(image, DataType.FLOAT, name, f"{image.name}/Cast.fp32")
             wide = cast.outputs[0]
-            wide.name, wide.dtype, wide.shape = f"{image.name}.fp32", DataType.FLOAT, image.shape
             graph.insert_before(graph[0], cast)
         node.replace_input_with(index, wide)
 
@@ -144,11 +144,9 @@ def _halve_output(graph: ir.Graph, position: int, output: ir.Value) -> None:
         graph.remove(node, safe=True)
     else:
         output.name = f"{name}.fp32"
-        cast = ir.node("Cast", [output], {"to": int(DataType.FLOAT16)}, name=f"{name}/Cast.fp16")
-        half = cast.outputs[0]
-        half.dtype, half.shape = DataType.FLOAT16, output.shape
+        cast = cast_node(output, DataType.FLOAT16, name, f"{name}/Cast.fp16")
+        half = graph.outputs[position] = cast.outputs[0]
         graph.append(cast)
-        graph.outputs[position] = half
     half.name = name
 
 
@@ -252,18 +250,15 @@ def apply_interface(
         for step in passes:
             if not step(model).modified:
                 raise InputError(f"{source.name} is no graph for {type(step).__name__}")
-        model.metadata_props.update(_describe(io, preprocessing))
-
-
-def _describe(io: Io, preprocessing: Preprocessing) -> dict[str, str]:
-    """What a reader of the file alone has to know of its input."""
-    pixels = io == "uint8"
-    return {
-        "image.layout": "NHWC" if pixels else "NCHW",
-        "image.values": "pixels 0..255" if pixels else "(pixels / 255 - mean) / std",
-        "image.mean": json.dumps(preprocessing.mean),
-        "image.std": json.dumps(preprocessing.std),
-    }
+        pixels = io == "uint8"
+        model.metadata_props.update(
+            {  # what a reader of the file alone has to know of its input
+                "image.layout": "NHWC" if pixels else "NCHW",
+                "image.values": "pixels 0..255" if pixels else "(pixels / 255 - mean) / std",
+                "image.mean": json.dumps(preprocessing.mean),
+                "image.std": json.dumps(preprocessing.std),
+            }
+        )
 
 
 def read_image_input(path: Path) -> ImageInput:

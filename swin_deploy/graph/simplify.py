@@ -95,6 +95,5 @@ def require_same_numbers(source: Path, simplified: Path, images: FloatArray) -> 
         numbers = difference(reference.get(name), candidate.get(name))
         if reason := judge(numbers, FLOORS["simplified"]["fp32"]):
             raise VerificationError(
-                f"onnxsim changed {name}: {reason}",
-                "the graph as exported: leave --strict out",
+                f"onnxsim changed {name}: {reason}", "the graph as exported: leave --strict out"
             )

@@ -81,7 +81,7 @@ class _Reading:
         self.scaled: dict[str, str] = {}  # what a pair hands on -> the name of its scale
         self.weights, self.graph, self.origin = weights, graph, origin
         for node in graph.node:
-            if _is_float_cast(node):
+            if node.op_type == "Cast" and node.attribute[0].i in _FLOATS:
                 origin[node.output[0]] = origin[node.input[0]]
                 continue
             if quantised and node.op_type in _PAIR and not node.domain:
@@ -130,10 +130,6 @@ class _Reading:
         if self.outputs != other.outputs:
             return f"outputs {other.outputs}, expected {self.outputs}"
         return ""
-
-
-def _is_float_cast(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Cast" and node.attribute[0].i in _FLOATS
 
 
 def _pair_problem(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> str:

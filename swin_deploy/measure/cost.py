@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.core.errors import ConfigError, InputError, UnsafeError, caught, raise_all
+from swin_deploy.core.errors import ConfigError, InputError, caught, raise_all
 from swin_deploy.core.process import run_in_child
 from swin_deploy.core.records import parse_json
 from swin_deploy.engine.build import TIMEOUT_S, require_installed
@@ -27,7 +27,7 @@ from swin_deploy.engine.targets import TARGETS
 from swin_deploy.engine.tensorrt import build_quietly
 from swin_deploy.network.interface import BatchRange
 from swin_deploy.run.details import PRECISION_OF
-from swin_deploy.run.finished import Engine, Run, find_run, require_run
+from swin_deploy.run.finished import Engine, Run, find_subject
 
 if TYPE_CHECKING:
     from swin_deploy.engine.cost.graph_facts import GraphFacts
@@ -84,22 +84,8 @@ def open_subjects(path: Path, progress: Callable[[str], None]) -> list[Subject]:
 
 
 def look_at(path: Path) -> Run | None:
-    """The run that ``path`` is or lies in; None of an ONNX file from elsewhere. Opens nothing.
-
-    Raises:
-        InputError: There is nothing at ``path``, or an empty folder.
-        UnsafeError: It is no ONNX file, and belongs to no run.
-    """
-    if not path.exists():
-        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
-    run = require_run(path) if path.is_dir() else find_run(path)
-    if run is None and path.is_file() and path.suffix != ".onnx" and path.stat().st_size:
-        raise UnsafeError(
-            f"{path} is listed in no manifest; an engine is native code and is read only if this "
-            "tool recorded its hash",
-            "export again on this machine, or cost with the ONNX file",
-        )
-    return run
+    """The run of a subject of ``cost``; as ``find_subject``."""
+    return find_subject(path, "is read", "export again on this machine, or cost with the ONNX file")
 
 
 def _of_run(run: Run) -> list[Subject]:

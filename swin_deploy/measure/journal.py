@@ -18,6 +18,19 @@ SCHEMA_VERSION = 1
 KIND = "sensitivity"
 
 
+def journal_path(report: Path) -> Path:
+    """Where what an unfinished report will say is kept."""
+    return report.with_name(f".{report.name}.partial")
+
+
+def misfit_of(found: object, identity: dict[str, Any]) -> str:
+    """Why what depends on ``found`` cannot go into a journal of this identity; "" if it can."""
+    if not isinstance(found, dict):
+        return "cannot be used"
+    changed = sorted(key for key in found | identity if found.get(key) != identity.get(key))
+    return f"is of another {', '.join(changed)}" if changed else ""
+
+
 class Journal:
     """Measurements by name, written after each of them to a file beside the report.
 
@@ -43,7 +56,7 @@ class Journal:
     ) -> None:
         self.report, self.identity = report, json.loads(json.dumps(identity))
         self.kind, self._note = kind, note
-        self.path = report.with_name(f".{report.name}.partial")
+        self.path = journal_path(report)
         require_report(report, kind)
         self.measured: dict[str, Any] = {}
         self._found = self.path
@@ -89,13 +102,9 @@ class Journal:
         if not path.exists():
             return {}
         data = read_json(path) or {}
-        found, measured = data.get("identity"), data.get("measured")
-        if data.get("schema_version") != SCHEMA_VERSION or not isinstance(found, dict):
-            note(f"{path} cannot be used: measuring again")
-        elif changed := sorted(
-            key for key in found | self.identity if found.get(key) != self.identity.get(key)
-        ):
-            note(f"{path} is of another {', '.join(changed)}: measuring again")
-        elif isinstance(measured, dict):
-            return measured
-        return {}
+        known = data.get("schema_version") == SCHEMA_VERSION
+        if problem := misfit_of(data.get("identity") if known else None, self.identity):
+            note(f"{path} {problem}: measuring again")
+            return {}
+        measured = data.get("measured")
+        return measured if isinstance(measured, dict) else {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from swin_deploy.core.errors import ConfigError
+from swin_deploy.core.errors import ConfigError, nearest
 from swin_deploy.network.interface import Preprocessing, Size
 from swin_deploy.network.swin import SwinConfig, stage_geometry
 from swin_deploy.network.vit import VitConfig, patch_grid
@@ -113,6 +112,11 @@ class Variant:
     def input_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of an image that the network takes."""
         return (self.config.in_channels, *self.config.image_size)
+
+    @property
+    def view(self) -> tuple[Size, Preprocessing]:
+        """How it sees a photo: (H, W) in pixels, and what is done to get there."""
+        return self.config.image_size, self.preprocessing
 
     @property
     def name(self) -> str:
@@ -236,8 +240,7 @@ def find_variant(name: str) -> Variant:
     """
     if name in VARIANTS:
         return VARIANTS[name]
-    near = difflib.get_close_matches(name, VARIANTS, n=3, cutoff=0.4)
     raise ConfigError(
         f"unknown variant {name!r}",
-        f"{', '.join(near or VARIANTS)} (all: swin-deploy variants), or --config FILE",
+        f"{', '.join(nearest(name, VARIANTS))} (all: swin-deploy variants), or --config FILE",
     )

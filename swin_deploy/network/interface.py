@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from swin_deploy.core.errors import MOST_IMAGES, ConfigError
 
@@ -18,6 +20,18 @@ IOS: tuple[Io, ...] = ("fp32", "fp16", "uint8")
 # What logits mean: one choice among classes, labels that each hold or not, or plain numbers.
 Head = Literal["choice", "independent", "values"]
 PROBABILITIES, SCORES, CLASSES = "probabilities", "scores", "classes"  # names of outputs
+
+
+def require_architecture(config: Any, counts: Iterable[str]) -> None:
+    """Check what any architecture has: a name for its folder, and fields of at least 1."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.name) is None:
+        raise ConfigError(
+            f"name = {config.name!r} cannot name a folder",
+            "up to 64 letters, digits, dots, dashes and underscores, a letter or digit first",
+        )
+    for field in counts:
+        if getattr(config, field) < 1:
+            raise ConfigError(f"{field} = {getattr(config, field)} must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

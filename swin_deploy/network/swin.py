@@ -6,12 +6,11 @@ Nothing here needs torch: a wrong size is refused before anything heavy is impor
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from swin_deploy.core.errors import ConfigError
-from swin_deploy.network.interface import Size
+from swin_deploy.network.interface import Size, require_architecture
 
 MOST = 1 << 24  # of any size: beyond, trying to build it or to find a better one takes for ever
 MOST_BLOCKS = 1000
@@ -101,14 +100,7 @@ class SwinConfig:
     semantics: Semantics = Semantics()
 
     def __post_init__(self) -> None:
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name) is None:
-            raise ConfigError(
-                f"name = {self.name!r} cannot name a folder",
-                "up to 64 letters, digits, dots, dashes and underscores, a letter or digit first",
-            )
-        for field in ("patch_size", "in_channels", "embed_dim", "window_size"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} = {getattr(self, field)} must be at least 1")
+        require_architecture(self, ("patch_size", "in_channels", "embed_dim", "window_size"))
         if self.num_classes < 0:
             raise ConfigError(f"num_classes = {self.num_classes} must not be negative")
         for field in ("image_size", "depths", "num_heads"):
@@ -293,10 +285,7 @@ def _nearest_sizes(config: SwinConfig, pixels: int) -> str:
     reach = min(reach, _MOST_TRIED)
     below, above = (
         next((p for p in sizes if _problem(config, (p, p)) is None), None)
-        for sizes in (
-            range(pixels, max(0, pixels - reach), -1),
-            range(pixels, pixels + reach + 1),
-        )
+        for sizes in (range(pixels, max(0, pixels - reach), -1), range(pixels, pixels + reach + 1))
     )
     sizes = " or ".join(str(size) for size in (below, above) if size is not None)
     windows = [

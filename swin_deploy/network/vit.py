@@ -6,11 +6,10 @@ Nothing here needs torch: a wrong size is refused before anything heavy is impor
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from swin_deploy.core.errors import ConfigError
-from swin_deploy.network.interface import Size
+from swin_deploy.network.interface import Size, require_architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +47,8 @@ class VitConfig:
     num_classes: int = 1000
 
     def __post_init__(self) -> None:
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name) is None:
-            raise ConfigError(
-                f"name = {self.name!r} cannot name a folder",
-                "up to 64 letters, digits, dots, dashes and underscores, a letter or digit first",
-            )
-        for field in (
-            *("patch_size", "in_channels", "embed_dim", "depth", "num_heads"),
-            "num_classes",
-        ):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} = {getattr(self, field)} must be at least 1")
+        sizes = ("patch_size", "in_channels", "embed_dim", "depth", "num_heads", "num_classes")
+        require_architecture(self, sizes)
         if min(self.image_size) < 1:
             raise ConfigError(f"image_size = {list(self.image_size)} needs values of at least 1")
         if not math.isfinite(self.mlp_ratio) or self.embed_dim * self.mlp_ratio < 1:

@@ -19,7 +19,7 @@ from swin_deploy.data.images import (
     make_noise_for,
 )
 from swin_deploy.data.labelled import LabelledSet
-from swin_deploy.data.samples import CalibrationSet, read_batches
+from swin_deploy.data.samples import CalibrationSet, read_some
 from swin_deploy.measure.verify.outputs import make_extremes
 from swin_deploy.network.interface import Io
 from swin_deploy.network.judge import FloatArray
@@ -135,12 +135,10 @@ class RunContext:
     @property
     def _natural(self) -> list[InputSet]:
         if "natural" not in self._made:
-            inputs, variant = [], self.request.variant
+            inputs = []
             taken = self.image_input(self.request.interface.io)
             if self.photos is not None:
-                photos, problems = load_photos(
-                    self.photos, variant.config.image_size, variant.preprocessing
-                )
+                photos, problems = load_photos(self.photos, *self.request.variant.view)
                 inputs.append(InputSet(photos.name, taken.round(photos.images), natural=True))
                 for problem in problems:
                     self.note(f"left out: {problem}")
@@ -154,14 +152,11 @@ class RunContext:
     def calibration_images(self, count: int) -> FloatArray:
         """At most ``count`` images of the calibration, evenly over all: (b, channels, H, W)."""
         calibration = present(self.calibration)  # stages that need it are planned with it only
-        variant = self.request.variant
-        size, steps = variant.config.image_size, variant.preprocessing
-        return next(read_batches(calibration.spread(count), size, steps, count))
+        return read_some(calibration, self.request.variant, count)
 
     def image_input(self, io: Io) -> ImageInput:
         """What a graph of the run takes."""
-        steps = self.request.variant.preprocessing
-        return ImageInput(io, steps.mean, steps.std)
+        return ImageInput.of(io, self.request.variant.preprocessing)
 
     def log(self, stage: str) -> Path:
         """Where a child process of this stage writes."""

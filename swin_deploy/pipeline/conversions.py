@@ -14,7 +14,7 @@ from swin_deploy.core.files import write_json
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.samples import CalibrationSet, SampledImage, read_batches
 from swin_deploy.engine.build import BuiltEngine
-from swin_deploy.graph.int8.places import Recipe, recipe_for
+from swin_deploy.graph.int8.places import recipe_for
 from swin_deploy.graph.int8.thresholds import TensorStatistics
 from swin_deploy.measure.verify.conversions import read_statistics
 from swin_deploy.network.interface import HalfPrecision
@@ -75,10 +75,9 @@ def calibrate_spec(
     request: ExportRequest, calibration: CalibrationSet, kinds: Iterable[str]
 ) -> dict[str, Any]:
     """What the statistics depend on besides the graph; not the method, they serve all."""
-    config = request.variant.config
     return {
-        "images": calibration.identity(config.image_size, request.variant.preprocessing),
-        "recipes": [_plain(recipe_for(kind, request.int8.also)) for kind in kinds],
+        "images": calibration.identity(*request.variant.view),
+        "recipes": [recipe_for(kind, request.int8.also).as_dict() for kind in kinds],
     }
 
 
@@ -138,15 +137,14 @@ def int8_spec(
     request: ExportRequest, kind: str, seen: dict[str, Any], labelled: LabelledSet | None
 ) -> dict[str, Any]:
     """What the INT8 graph of a kind of target depends on besides the graph and the statistics."""
-    config, steps = request.variant.config, request.variant.preprocessing
     return {
-        "recipe": _plain(recipe_for(kind, request.int8.also)),
+        "recipe": recipe_for(kind, request.int8.also).as_dict(),
         "method": request.int8.method,
         "keep": request.int8.keep,
         "fp32_nodes": request.fp32_nodes,
         "images": seen,
         "batch": str(request.batch),
-        "labelled": labelled and labelled.identity(config.image_size, steps),
+        "labelled": labelled and labelled.identity(*request.variant.view),
         "max_drop": request.int8.allowed_drop,
         **interface_spec(request),
     }
@@ -221,10 +219,6 @@ def int8_problems(listing: Path, quantised: dict[str, Any], engine: BuiltEngine)
     return problems
 
 
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    return asdict(recipe) | {"kinds": sorted(recipe.kinds)}
-
-
 def _collect(
     context: RunContext,
     source: str,
@@ -236,17 +230,16 @@ def _collect(
     from swin_deploy.graph.int8.observe import collect_statistics
     from swin_deploy.graph.int8.quantize import tensors_to_calibrate
 
-    calibration, variant = present(context.calibration), context.request.variant
-    size, steps = variant.config.image_size, variant.preprocessing
+    calibration, view = present(context.calibration), context.request.variant.view
     graph, batch = context.folder.file(source), context.request.batch.high
     recipes = [recipe_for(kind, context.request.int8.also) for kind in kinds]
     tensors = [name for recipe in recipes for name in tensors_to_calibrate(graph, recipe, batch)]
     return collect_statistics(
         graph,
         tensors,
-        lambda: read_batches(calibration, size, steps, batch, unread),
+        lambda: read_batches(calibration, *view, batch, unread),
         cache,
-        calibration.identity(size, steps),
+        calibration.identity(*view),
         context.advanced,
         total=len(calibration),
         note=context.say,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 
 from swin_deploy.core.errors import VerificationError, present
@@ -22,8 +20,8 @@ from swin_deploy.engine.runners.ends import BEFORE, has_ends
 from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.engine.runners.torch_eager import TorchRunner
 from swin_deploy.graph.casts import as_computed
-from swin_deploy.graph.int8.places import choose_places, find_places, recipe_for
-from swin_deploy.graph.int8.quantize import quantize_graph
+from swin_deploy.graph.int8.places import recipe_for
+from swin_deploy.graph.int8.probe import list_places, quantised_plainly
 from swin_deploy.measure.verify import Comparison, Verification, compare, compare_runners
 from swin_deploy.measure.verify.candidates import list_graphs, open_graph
 from swin_deploy.measure.verify.report import SIDES
@@ -246,19 +244,17 @@ def rank_places(
     images: FloatArray,
 ) -> dict[str, float]:
     """Place -> SQNR in dB of the worst output with it alone quantised, the worst first."""
-    options, batch = request.int8, request.batch.high
-    recipe = replace(recipe_for(kind, options.also), surrounding="fp32", integer_bias=False)
-    names = choose_places(find_places(ir.load(graph).graph), recipe, batch, options.keep).names
+    keep, how = request.int8.keep, (recipe_for(kind, request.int8.also), request.batch.high)
     with OnnxRuntimeRunner(graph) as runner:
         expected = run_all(runner, images)
     found: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
-        alone = Path(folder) / graph.name
-        for name in names:
-            quantize_graph(graph, alone, thresholds, recipe, batch, options.keep, only=(name,))
-            with OnnxRuntimeRunner(alone, simulated_int8=True) as runner:
-                outputs = run_all(runner, images)
-            found[name] = min(sqnr_db(expected[key], outputs[key]) for key in expected)
+    for name in list_places(graph, *how, keep):
+        with (
+            quantised_plainly(graph, thresholds, *how, keep, only=(name,)) as alone,
+            OnnxRuntimeRunner(alone, simulated_int8=True) as runner,
+        ):
+            outputs = run_all(runner, images)
+        found[name] = min(sqnr_db(expected[key], outputs[key]) for key in expected)
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -290,11 +286,7 @@ def judge(
     inputs = [InputSet(f"calibration x{len(images)}", images, natural=True)]
     inputs += [photos for photos in context.inputs if photos.natural and context.photos]
     rounded = OnnxRuntimeRunner(candidate, name=quantised.name, simulated_int8=recipe.simulated)
-    rows = compare_runners(
-        OnnxRuntimeRunner(full, name="FP32"),
-        [(rounded, "int8")],
-        inputs,
-    )
+    rows = compare_runners(OnnxRuntimeRunner(full, name="FP32"), [(rounded, "int8")], inputs)
     accuracy = None
     if context.labelled is not None:
         accuracy = compare_accuracy(context, context.labelled, full, candidate, recipe.simulated)
@@ -307,7 +299,9 @@ def judge(
         seen = next(images for images in inputs if images.name == worst.inputs)
         reason = f"{worst.reason} in {worst.output} on {worst.inputs}"
         if accuracy is not None and drop > allowed:
-            seen = _some(context, context.labelled)
+            view = context.request.variant.view
+            some, _ = next(read_labelled(present(context.labelled), *view, GATE_IMAGES))
+            seen = InputSet(f"labelled x{len(some)}", some)
             before, after = accuracy["fp32"]["top1"], accuracy["int8"]["top1"]
             reason = (
                 f"top-1 falls from {before:.2f} to {after:.2f} % of {accuracy['images']} labelled "
@@ -324,14 +318,6 @@ def judge(
     }
 
 
-def _some(context: RunContext, labelled: LabelledSet | None) -> InputSet:
-    """The first of the labelled images."""
-    variant = context.request.variant
-    size, steps = variant.config.image_size, variant.preprocessing
-    images, _ = next(read_labelled(present(labelled), size, steps, GATE_IMAGES))
-    return InputSet(f"labelled x{len(images)}", images)
-
-
 def compare_accuracy(
     context: RunContext, labelled: LabelledSet, full: Path, candidate: Path, simulated: bool
 ) -> dict[str, Any]:
@@ -344,16 +330,14 @@ def compare_accuracy(
         candidate: The INT8 graph.
         simulated: As ``simulated_int8`` of ``OnnxRuntimeRunner``, of the latter.
     """
-    variant, batch = context.request.variant, context.request.batch
+    view, batch = context.request.variant.view, context.request.batch
     at_once = batch.high if batch.static else _AT_ONCE
     right = dict.fromkeys(("fp32", "int8"), 0)
     count = 0
     quantised = OnnxRuntimeRunner(candidate, simulated_int8=simulated)
     with OnnxRuntimeRunner(full) as exact, quantised as rounded:
         runners = {"fp32": exact, "int8": rounded}
-        for images, classes in read_labelled(
-            labelled, variant.config.image_size, variant.preprocessing, at_once
-        ):
+        for images, classes in read_labelled(labelled, *view, at_once):
             count += len(images)
             context.advanced("accuracy", count, len(labelled.labels))
             for name, runner in runners.items():

@@ -84,11 +84,7 @@ def find_refittable(path: Path) -> Refittable:
     return Refittable(run=run, engine=engine)
 
 
-def refit_engine(
-    engine: Refittable,
-    request: ExportRequest,
-    listener: Listener,
-) -> RunResult:
+def refit_engine(engine: Refittable, request: ExportRequest, listener: Listener) -> RunResult:
     """Put the weights of a request into an engine, verify it, and publish it as a new run.
 
     Args:

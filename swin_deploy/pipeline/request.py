@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from swin_deploy.core.errors import (
+    Checked,
     ConfigError,
     InputError,
     SwinDeployError,
     caught,
-    raise_all,
     wrong_seed,
 )
 from swin_deploy.core.own_files import read_plain
@@ -96,7 +96,7 @@ class Int8Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(Checked):
     """What is said of a run whatever the network turns out to be.
 
     Fields are the options of ``export``; here is what its help does not say.
@@ -122,9 +122,6 @@ class ExportOptions:
     gate_seed: int | None = None
     strict: bool = False
     wait_s: float = 0
-
-    def __post_init__(self) -> None:
-        raise_all(self.problems())
 
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""

@@ -55,9 +55,7 @@ class RunResult:
 
 
 def run_export(
-    request: ExportRequest,
-    listener: Listener,
-    adapt: Callable[[list[Stage]], list[Stage]] = list,
+    request: ExportRequest, listener: Listener, adapt: Callable[[list[Stage]], list[Stage]] = list
 ) -> RunResult:
     """From a network to a published run folder.
 
@@ -78,8 +76,7 @@ def run_export(
     calibration = labelled = None
     if options.calibration is not None:
         calibration = find_calibration(options.calibration, options.images, options.seed)
-        variant = request.variant
-        calibration.require_fit(variant.config.image_size, variant.preprocessing)
+        calibration.require_fit(*request.variant.view)
     if options.labelled is not None:
         classes = request.variant.config.num_classes
         labelled = find_labelled(options.labelled, classes, request.labels)
@@ -95,14 +92,7 @@ def run_export(
     with open_run(request.out, request.wait_s) as folder:
         folder.refuse_foreign(name for stage in stages for name in stage.outputs)
         context = RunContext(
-            request,
-            plan,
-            folder,
-            photos,
-            calibration,
-            labelled,
-            note,
-            listener.advanced,
+            request, plan, folder, photos, calibration, labelled, note, listener.advanced
         )
         if photos is not None and photos.found > len(photos.chosen):
             note(
@@ -115,7 +105,8 @@ def run_export(
         ):
             note(text)
         for stage in stages:
-            if _is_current(stage, folder):
+            found = folder.find(stage.name, _key(stage, folder))
+            if found is not None and stage.holds(folder.current):
                 current.append(stage.name)
             else:
                 _run_stage(stage, context, listener)
@@ -142,11 +133,6 @@ def _key(stage: Stage, folder: RunFolder) -> str:
     present = folder.current.outputs()
     inputs = {name: present[name] for name in stage.inputs if name in present}
     return stage_key(stage.name, stage.spec, inputs, stage.packages)
-
-
-def _is_current(stage: Stage, folder: RunFolder) -> bool:
-    record = folder.find(stage.name, _key(stage, folder))
-    return record is not None and stage.holds(folder.current)
 
 
 def _run_stage(stage: Stage, context: RunContext, listener: Listener) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from swin_deploy.core.errors import InputError, present
+from swin_deploy.core.errors import present
 from swin_deploy.core.files import sha256, write_json
 from swin_deploy.data.images import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
@@ -26,11 +26,7 @@ from swin_deploy.pipeline.conversions import (
     interface_action,
     interface_spec,
 )
-from swin_deploy.pipeline.engines import (
-    engine_action,
-    engine_outputs,
-    engine_spec,
-)
+from swin_deploy.pipeline.engines import engine_action, engine_outputs, engine_spec
 from swin_deploy.pipeline.plan import Plan
 from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.run.details import (
@@ -240,16 +236,10 @@ def plan_stages(
 def _load_weights(context: RunContext) -> dict[str, Any]:
     from safetensors.torch import save_file
 
-    from swin_deploy.network.checkpoints.load import load_checkpoint
+    from swin_deploy.network.checkpoints.load import load_for
 
     weights = present(context.request.weights)  # this stage is planned only with a checkpoint
-    checkpoint = load_checkpoint(weights, context.request.load)
-    if checkpoint.config != replace(context.request.variant.config, name=checkpoint.config.name):
-        raise InputError(
-            f"{weights} is not of the network of this request: "
-            f"{checkpoint.config}, not {context.request.variant.config}",
-            "the variant and the options of checkpoints.resolve.resolve_variant",
-        )
+    checkpoint = load_for(weights, context.request.load, context.request.variant.config)
     save_file(checkpoint.tensors, context.folder.scratch(WEIGHTS))
     if context.request.labels:
         write_json(context.folder.scratch(LABELS), context.request.labels)

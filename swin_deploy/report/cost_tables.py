@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from swin_deploy.engine.cost.kernels import PURPOSES
+from swin_deploy.engine.cost.listing import total
 from swin_deploy.report.run_tables import batch_text
 from swin_deploy.report.tables import (
     Cell,
@@ -35,7 +36,7 @@ class PurposeCost:
     @property
     def moved_bytes(self) -> int | None:
         """Activations and weights."""
-        return _add((self.activation_bytes, self.weight_bytes))
+        return total((self.activation_bytes, self.weight_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +86,6 @@ def _purposes(engine: dict[str, Any]) -> list[PurposeCost]:
 def _purpose(name: str, row: dict[str, Any]) -> PurposeCost:
     sizes = {key: row[key] for key in ("kernels", "activation_bytes", "weight_bytes", "flops")}
     return PurposeCost(purpose=name, **sizes)
-
-
-def _add(values: Iterable[int | None]) -> int | None:
-    """The sum; None if any is not known."""
-    known = list(values)
-    return None if None in known else sum(value for value in known if value is not None)
 
 
 def bytes_cell(value: int | None) -> Cell:
@@ -195,8 +190,8 @@ def _blocks(engine: dict[str, Any]) -> Table:
             block,
             str(sum(cost.kernels for cost in costs.values())),
             *moved,
-            bytes_cell(_add(cost.moved_bytes for cost in costs.values())),
-            _scaled(_add(cost.flops for cost in costs.values()), 1e9),
+            bytes_cell(total(cost.moved_bytes for cost in costs.values())),
+            _scaled(total(cost.flops for cost in costs.values()), 1e9),
         ))  # fmt: skip
     columns = ("block", ">kernels", *(f">{purpose}" for purpose in inner), ">total", ">GFLOPs")
     return make_table("MB moved in each block, weights included", columns, rows)
@@ -267,16 +262,15 @@ def _comparison(
         (">other", lambda pair: str(pair[1].kernels)),
         (">activations (MB)", lambda pair: bytes_cell(pair[0].activation_bytes)),
         (">other", lambda pair: bytes_cell(pair[1].activation_bytes)),
-        (">difference", lambda pair: _change_of_bytes(*pair)),
+        (
+            ">difference",
+            lambda pair: _change(pair[0].activation_bytes, pair[1].activation_bytes, bytes_cell)[0],
+        ),
         (">weights (MB)", lambda pair: bytes_cell(pair[0].weight_bytes)),
         (">other", lambda pair: bytes_cell(pair[1].weight_bytes)),
     )
     yield tabulate("by purpose", columns, alone(pairs))
     yield from (f"warning, {other['name']}: {warning}" for warning in other["warnings"])
-
-
-def _change_of_bytes(ours: PurposeCost, theirs: PurposeCost) -> str:
-    return _change(ours.activation_bytes, theirs.activation_bytes, bytes_cell)[0]
 
 
 def _change(ours: Any, theirs: Any, show: Callable[[Any], Cell]) -> tuple[str, str]:

@@ -73,16 +73,12 @@ def files_table(
     columns: Columns[DeployedFile] = (
         ("stage", lambda file: file.stage.partition(":")[0]),
         ("file", lambda file: code(file.path)),
-        (">MB", lambda file: number(_mega(file.size_bytes))),
+        (">MB", lambda file: number(file.size_bytes and file.size_bytes / 1e6)),
         ("what", lambda file: file.what),
         ("sha256", lambda file: code(file.sha256[:_HASH])),
         (">seconds", seconds),
     )
     return tabulate(caption, columns, files, without)
-
-
-def _mega(size: int | None) -> float | None:
-    return None if size is None else size / 1e6
 
 
 def describe_weights(weights: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.core.errors import InputError
 from swin_deploy.core.files import atomic_path
 from swin_deploy.core.records import decode
 from swin_deploy.measure.evaluate.report import Effort, Evaluated, EvaluateReport, Pair, Right
@@ -179,13 +178,9 @@ def _sheet(report: dict[str, Any], pair: dict[str, Any], photos: Path) -> Image.
 def _thumbnail(path: Path) -> Image.Image:
     from PIL import Image, ImageOps
 
-    from swin_deploy.data.images import FORMATS
+    from swin_deploy.data.images import load_upright
 
-    try:
-        with Image.open(path, formats=FORMATS) as file:
-            photo = ImageOps.exif_transpose(file).convert("RGB")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read as a photo: {error}") from error
+    photo = load_upright(path)
     small = max(photo.size) < _SIDE
     filter_ = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
     photo = ImageOps.contain(photo, (_SIDE, _SIDE), filter_)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import swin_deploy
 from swin_deploy.core.errors import ConfigError, InputError, caught, raise_all
 from swin_deploy.core.files import require_plain_file
-from swin_deploy.core.records import decode, load_json
+from swin_deploy.core.records import decode, load_json, require_version
 from swin_deploy.engine.here import Machine
 from swin_deploy.measure.bench.report import BenchReport
 from swin_deploy.measure.evaluate.report import EvaluateReport
@@ -85,13 +85,7 @@ def read_content(path: Path, kind: Kind) -> Any:
     """The content of a file that should be of that kind, and of a version that is read."""
     again = kind.command.format(run="RUN")
     found = _read(path, again)
-    version = decode(int, found.get("schema_version"), path, again, "schema_version")
-    if version not in kind.schemas:
-        raise InputError(
-            f"{path} has schema version {version}, this version of swin-deploy reads "
-            f"{' or '.join(map(str, kind.schemas))}",
-            f"{again}, with the same version",
-        )
+    require_version(found, kind.schemas, path, f"{again}, with the same version")
     return decode(kind.content, found, path, again, newer=True)
 
 
@@ -229,7 +223,8 @@ def require_run_folder(path: Path) -> Run:
 
 
 def _read_run(run: Run, path: Path, label: str) -> Source:
-    deployment = read_deployment(run, _named_folder(run, path))
+    # The folder as it was named; a path to something inside leads there, too.
+    deployment = read_deployment(run, path if path.absolute() == run.path else run.path)
     listed = run.files
     gone = [name for name in listed if not run.has(name)]
     for name in listed:
@@ -259,11 +254,6 @@ def _read_run(run: Run, path: Path, label: str) -> Source:
         missing=tuple(missing),
         **found,
     )
-
-
-def _named_folder(run: Run, path: Path) -> Path:
-    """The folder of the run as it was named; a path to something inside leads there, too."""
-    return path if path.absolute() == run.path else run.path
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

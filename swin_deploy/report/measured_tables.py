@@ -174,8 +174,7 @@ def sensitivity_summary(content: dict[str, Any], path: Path) -> Iterator[Part]:
     yield f"{report.network}: {sensitivity_words(report)}"
     yield ""
     yield places_table(
-        "one place in INT8, the rest in FP32; the most sensitive first",
-        alone(list_places(report)),
+        "one place in INT8, the rest in FP32; the most sensitive first", alone(list_places(report))
     )
     if report.fp32.accuracy is not None:
         yield f"FP32: top-1 {_accuracy(report.fp32)}"

@@ -10,16 +10,7 @@ from swin_deploy.core.records import decode
 from swin_deploy.measure.verify.comparison import ComparisonRow
 from swin_deploy.measure.verify.report import BisectionReport, ChecksReport, DepthRow
 from swin_deploy.report.deployment import NEVER_RUN, describe_weights, files_table, list_files
-from swin_deploy.report.tables import (
-    Cell,
-    Columns,
-    Part,
-    Table,
-    alone,
-    number,
-    tabulate,
-    text,
-)
+from swin_deploy.report.tables import Cell, Columns, Part, Table, alone, number, tabulate, text
 
 if TYPE_CHECKING:
     from swin_deploy.pipeline.recommend import Recommendation
@@ -104,12 +95,8 @@ _COMPARED: Columns[ComparisonRow] = (
     (">SQNR / floor (dB)", lambda row: decibels_cell(row.sqnr_db, row.floor_db, row.passed)),
     (">cosine", lambda row: number(row.cosine, ".7f")),
     (">max error", lambda row: number(row.max_abs_error, ".1e")),
-    (">same class (%)", lambda row: number(_percent(row.top1_agreement), ".0f")),
+    (">same class (%)", lambda row: number(row.top1_agreement and 100 * row.top1_agreement, ".0f")),
 )
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def comparisons_table(

@@ -9,7 +9,7 @@ from swin_deploy.core.errors import InputError, UnsafeError
 from swin_deploy.core.files import Recorded
 from swin_deploy.core.records import load_json
 from swin_deploy.data.classes import parse_class_names
-from swin_deploy.data.images import FP32_INPUT, ImageInput
+from swin_deploy.data.images import FP32_INPUT, ImageInput, InputSet, make_noise_for
 from swin_deploy.engine.open import open_engine, why_not_here
 from swin_deploy.engine.runners.base import Runner
 from swin_deploy.engine.target import Target
@@ -231,8 +231,7 @@ class Run:
 
     def image_input(self, precision: Precision) -> ImageInput:
         """What the deployed graph of a precision takes."""
-        steps = self.preprocessing
-        return ImageInput(self.interface.io_of(precision), steps.mean, steps.std)
+        return ImageInput.of(self.interface.io_of(precision), self.preprocessing)
 
     def input_of(self, graph: str) -> ImageInput:
         """What a graph takes, deployed or not."""
@@ -241,7 +240,11 @@ class Run:
     @property
     def images(self) -> ImageInput:
         """Images of this kind can be handed to every graph of the run."""
-        return ImageInput(self.interface.io, self.preprocessing.mean, self.preprocessing.std)
+        return ImageInput.of(self.interface.io, self.preprocessing)
+
+    def noise(self, count: int) -> InputSet:
+        """So many seeded images for any graph of the run; as ``make_noise_for``."""
+        return make_noise_for(self.images, count, self.config.in_channels, self.config.image_size)
 
     def engine_at(self, path: Path) -> Engine:
         """The engine that a path in the run leads to."""
@@ -308,6 +311,30 @@ def require_run(path: Path) -> Run:
                 f"{path / MANIFEST} cannot be read as a manifest of this version", "export again"
             )
         raise InputError(f"{path} holds no finished run", "swin-deploy export")
+    return run
+
+
+def find_subject(path: Path, used: str, hint: str) -> Run | None:
+    """The run that ``path`` is or lies in; None of an ONNX file from elsewhere. Opens nothing.
+
+    Args:
+        path: What a command was pointed at.
+        used: What would become of an engine: "runs".
+        hint: What to try in place of one that belongs to no run.
+
+    Raises:
+        InputError: There is nothing at ``path``, or a folder that is no run.
+        UnsafeError: It is no ONNX file, has content, and belongs to no run.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
+    run = require_run(path) if path.is_dir() else find_run(path)
+    if run is None and path.suffix != ".onnx" and path.stat().st_size:
+        raise UnsafeError(
+            f"{path} is listed in no manifest; an engine is native code and {used} only if this "
+            "tool recorded its hash",
+            hint,
+        )
     return run
 
 

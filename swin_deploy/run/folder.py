@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.staging = path / STAGING
-        self.published = _published(path)
+        self.published: Manifest | None = None
+        with suppress(InputError, UnsafeError):  # of no use for a run, which makes another one
+            self.published = read_manifest(path / MANIFEST)
         unread = self.published is None and os.path.lexists(path / MANIFEST)
         recover(path, self.staging, None if unread else (self.published or Stages()).outputs())
         self._staged = read_stages(self.staging / MANIFEST)
@@ -168,13 +170,6 @@ def lock_folder(path: Path, wait_s: float = 0) -> Iterator[None]:
     """Be the only writer of a folder."""
     with lock_own(path / LOCK, str(path), "--wait SECONDS, or another --out", wait_s):
         yield
-
-
-def _published(path: Path) -> Manifest | None:
-    try:
-        return read_manifest(path / MANIFEST)
-    except (InputError, UnsafeError):  # of no use for a run, which makes another one
-        return None
 
 
 def _intact(root: Path, record: StageRecord) -> bool:

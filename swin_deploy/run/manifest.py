@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import swin_deploy
 from swin_deploy.core.errors import ConfigError, InputError, UnsafeError
 from swin_deploy.core.files import (
-    DIGEST,
     digest,
+    open_sealed,
     package_version,
     require_digest,
+    seal,
     source_digest,
-    with_digest,
     write_json,
 )
 from swin_deploy.core.records import decode, load_json
@@ -183,14 +183,9 @@ class Manifest(Stages):
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object that ``parse_manifest`` reads back."""
-        return with_digest(
-            {
-                "schema_version": SCHEMA_VERSION,
-                **this_tool(),
-                **self.header.as_dict(),
-                "stages": {name: asdict(record) for name, record in self.stages.items()},
-            }
-        )
+        stages = {name: asdict(record) for name, record in self.stages.items()}
+        head = this_tool() | self.header.as_dict()
+        return seal(SCHEMA_VERSION, head | {"stages": stages})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,14 +225,10 @@ def parse_manifest(data: dict[str, Any], where: Path) -> Manifest:
             f"{SCHEMA_VERSION}",
             f"{_AGAIN}, with the same options: swin-deploy export",
         )
-    own = {"schema_version", "tool", DIGEST}
-    content = decode(
-        _Content, {name: value for name, value in data.items() if name not in own}, where, _AGAIN
-    )
+    content = open_sealed(_Content, data, where, _AGAIN, own=("tool",))
     for stage, record in content.stages.items():
         decode_details(stage, record.details, where)
         require_listed(record.outputs, where, _AGAIN)
-    require_digest(data, where, _AGAIN)
     header = {name: getattr(content, name) for name in Header.__dataclass_fields__}
     return Manifest(header=Header(**header), stages=content.stages)
 
@@ -245,7 +236,7 @@ def parse_manifest(data: dict[str, Any], where: Path) -> Manifest:
 def write_stages(path: Path, stages: Stages) -> None:
     """Keep the stages of a run that is not finished."""
     listed = {name: asdict(record) for name, record in stages.stages.items()}
-    write_json(path, with_digest({"schema_version": SCHEMA_VERSION, "stages": listed}))
+    write_json(path, seal(SCHEMA_VERSION, {"stages": listed}))
 
 
 def read_stages(path: Path) -> Stages:

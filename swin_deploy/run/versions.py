@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.core.errors import FileAccessError, InputError, UnsafeError
-from swin_deploy.core.files import Recorded, sha256, sync, write_json
+from swin_deploy.core.files import Recorded, is_intact, sha256, sync, write_json
 from swin_deploy.core.own_files import (
     NO_LINKS,
     has_other_names,
@@ -88,7 +88,7 @@ def publish(
         name
         for name, expected in new.items()
         if (staging / name).is_file()  # of a run that was killed after its commit all are there
-        and not (old.get(name) == expected and _is(root / name, expected))
+        and not (old.get(name) == expected and is_intact(root / name, expected))
     ]
     for name in staged:
         own_folder(root, str(Path(name).parent))
@@ -140,7 +140,7 @@ def settle(root: Path, outputs: Mapping[str, str]) -> None:
     folders = set()
     for name, expected in outputs.items():
         waiting = root / NEXT / name
-        if _is(waiting, expected):
+        if is_intact(waiting, expected):
             own_folder(root, str(Path(name).parent))
             waiting.replace(root / name)
             folders.add((root / name).parent)
@@ -149,10 +149,6 @@ def settle(root: Path, outputs: Mapping[str, str]) -> None:
     remove_own_folder(root / NEXT)
     if not any((root / VERSIONS).iterdir()):
         (root / VERSIONS).rmdir()
-
-
-def _is(path: Path, expected: str) -> bool:
-    return path.is_file() and not path.is_symlink() and sha256(path) == expected
 
 
 def _kept_name(name: str, sha256: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.core.errors import InputError
 from swin_deploy.core.files import atomic_path
-from swin_deploy.data.images import FORMATS
+from swin_deploy.data.images import load_upright
 from swin_deploy.runtime.formats import printable, score_text
 from swin_deploy.runtime.predict import PhotoResult
 
@@ -28,13 +27,7 @@ def annotate(result: PhotoResult, folder: Path, used: set[str]) -> Path:
         folder: Made if need be.
         used: Names that this run has written; gets another one.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(result.photo, formats=FORMATS) as file:
-            photo = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{result.photo} cannot be read as a photo: {error}") from error
+    photo = load_upright(result.photo)
     name, number = f"{result.photo.name}.labels.png", 1
     while name in used:
         number += 1

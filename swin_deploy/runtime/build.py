@@ -19,7 +19,15 @@ from swin_deploy.core.errors import (
     UnsafeError,
     VerificationError,
 )
-from swin_deploy.core.files import Recorded, digest, require_writable, sha256, sync, write_json
+from swin_deploy.core.files import (
+    Recorded,
+    digest,
+    is_intact,
+    require_writable,
+    sha256,
+    sync,
+    write_json,
+)
 from swin_deploy.core.own_files import lock_own, own_folder
 from swin_deploy.core.process import run_in_child
 from swin_deploy.engine.build import TIMEOUT_S, BuiltEngine, build_engine
@@ -301,7 +309,7 @@ def _publish(
         sync(folder / name)
     if final.is_symlink():
         final.unlink()
-    if final.exists() and any(_hash(final / name) != value for name, value in hashes.items()):
+    if final.exists() and not all(is_intact(final / name, value) for name, value in hashes.items()):
         shutil.rmtree(final)  # the same engine, damaged since
     if not final.exists():
         folder.replace(final)
@@ -315,10 +323,6 @@ def _publish(
     record = replace(former, engines=former.engines | {precision: entry})
     write_json(shipped.folder / RECORD, record.as_dict())
     return final / next(iter(hashes))
-
-
-def _hash(path: Path) -> str | None:
-    return sha256(path) if path.is_file() and not path.is_symlink() else None
 
 
 def _former(shipped: UnpackedBundle) -> Record | None:

@@ -102,19 +102,16 @@ def _positive(text: str) -> int:
 
 def _dispatch(options: argparse.Namespace) -> int:
     if options.command != "info":  # which reads and compares files, and no more
-        _require_numpy()
+        try:
+            import numpy  # noqa: F401
+        except ImportError as error:
+            raise EnvironmentMissingError(
+                f"numpy is not here: {error}",
+                "pip install numpy, or sudo apt install python3-numpy",
+            ) from error
     return {"build": _build, "bench": _bench, "predict": _predict, "info": _info}[options.command](
         options
     )
-
-
-def _require_numpy() -> None:
-    try:
-        import numpy  # noqa: F401
-    except ImportError as error:
-        raise EnvironmentMissingError(
-            f"numpy is not here: {error}", "pip install numpy, or sudo apt install python3-numpy"
-        ) from error
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -149,10 +146,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     require_seconds(options.seconds)
     with SwinEngine.load(
-        options.bundle,
-        options.precision,
-        verify_key=options.verify_key,
-        threads=options.threads,
+        options.bundle, options.precision, verify_key=options.verify_key, threads=options.threads
     ) as engine:
         timing = bench_engine(engine, options.batch, options.seconds)
     if options.json:
@@ -172,10 +166,7 @@ def _predict(options: argparse.Namespace) -> int:
 
     photos = find_work(options.bundle, options.sources, options.annotate)
     with SwinEngine.load(
-        options.bundle,
-        options.precision,
-        verify_key=options.verify_key,
-        threads=options.threads,
+        options.bundle, options.precision, verify_key=options.verify_key, threads=options.threads
     ) as engine:
         report_photos(engine, photos, options.top, options.format, options.annotate)
     return 0

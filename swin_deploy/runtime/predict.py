@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -12,7 +12,6 @@ import numpy as np
 
 from swin_deploy.core.errors import InputError
 from swin_deploy.data.images import MAX_UNREADABLE, list_photos
-from swin_deploy.network.judge import FloatArray
 from swin_deploy.runtime.engine import SwinEngine
 from swin_deploy.runtime.images import Prediction
 
@@ -72,7 +71,7 @@ def predict_photos(
         k: So many classes of each.
         note: Told of every photo that cannot be read, and why.
     """
-    problems: list[str] = []
+    bad = 0
     for start in range(0, len(photos), engine.batch):
         paths, tensors = [], []
         for path in photos[start : start + engine.batch]:
@@ -81,26 +80,16 @@ def predict_photos(
             except InputError as error:
                 if len(photos) == 1:
                     raise
-                problems.append(error.problem)
+                bad += 1
                 note(f"left out: {error.problem}")
                 continue
             paths.append(path)
         if paths:
-            yield from _classify(engine, paths, np.concatenate(tensors), k)
-    if len(problems) == len(photos) or len(problems) > MAX_UNREADABLE * len(photos):
-        raise InputError(
-            f"{len(problems)} of {len(photos)} photos cannot be read", "leave them out"
-        )
-
-
-def _classify(
-    engine: SwinEngine, paths: Sequence[Path], tensors: FloatArray, k: int
-) -> Iterable[PhotoResult]:
-    prediction = engine(tensors, k)
-    return [
-        PhotoResult(path, _guesses(prediction, row), prediction.probabilities)
-        for row, path in enumerate(paths)
-    ]
+            prediction = engine(np.concatenate(tensors), k)
+            for row, path in enumerate(paths):
+                yield PhotoResult(path, _guesses(prediction, row), prediction.probabilities)
+    if bad == len(photos) or bad > MAX_UNREADABLE * len(photos):  # why was told of each
+        raise InputError(f"{bad} of {len(photos)} photos cannot be read", "leave them out")
 
 
 def _guesses(prediction: Prediction, row: int) -> tuple[Guess, ...]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
-from swin_deploy.core.files import DIGEST, Recorded, require_digest, with_digest
-from swin_deploy.core.records import decode, load_json
+from swin_deploy.core.files import Recorded, open_sealed, seal
+from swin_deploy.core.records import VERSION, load_json
 from swin_deploy.engine.here import Fingerprint, fingerprint_here, mismatch
 from swin_deploy.engine.targets import find_target
 from swin_deploy.network.interface import Precision
@@ -61,7 +61,7 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object that ``read_record`` reads back."""
-        return with_digest({"schema_version": SCHEMA_VERSION, **asdict(self)})
+        return seal(SCHEMA_VERSION, asdict(self))
 
 
 def no_record(shipped: UnpackedBundle) -> Record:
@@ -82,16 +82,13 @@ def read_record(shipped: UnpackedBundle) -> Record:
     if not path.exists():
         return no_record(shipped)
     data = load_json(path, REBUILD, finite=False)
-    if (version := data.get("schema_version")) != SCHEMA_VERSION:
+    if (version := data.get(VERSION)) != SCHEMA_VERSION:
         raise InputError(f"{path} is no record of this version: {version!r}", REBUILD)
-    own = {"schema_version", DIGEST}
-    said = {name: value for name, value in data.items() if name not in own}
-    record = decode(Record, said, path, REBUILD)
+    record = open_sealed(Record, data, path, REBUILD)
     if (of := record.bundle_sha256) != shipped.sha256:
         raise UnsafeError(
             f"{path} is of another bundle: {of[:12]}, this one is {shipped.sha256[:12]}", REBUILD
         )
-    require_digest(data, path, REBUILD)
     return record
 
 

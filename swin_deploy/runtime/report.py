@@ -47,13 +47,11 @@ def report_photos(
         form: Of the lines.
         pictures: A folder for pictures with the classes below them; None for none.
     """
-    results = predict_photos(engine, photos, top, _note)
+    results = predict_photos(
+        engine, photos, top, lambda text: print(f"note: {printable(text)}", file=sys.stderr)
+    )
     for line in format_results(_drawn(results, pictures), form):
         print(line)
-
-
-def _note(text: str) -> None:
-    print(f"note: {printable(text)}", file=sys.stderr)
 
 
 def _drawn(results: Iterator[PhotoResult], pictures: Path | None) -> Iterator[PhotoResult]:

@@ -8,12 +8,12 @@ import hashlib
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
-from swin_deploy.core.files import DIGEST, Recorded, require_digest, with_digest
+from swin_deploy.core.files import Recorded, open_sealed, seal
 from swin_deploy.core.own_files import read_plain
-from swin_deploy.core.records import decode, parse_json
+from swin_deploy.core.records import VERSION, parse_json, require_version
 from swin_deploy.data.classes import parse_class_names
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.network.interface import (
@@ -157,7 +157,7 @@ class Contents:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object that ``parse_bundle`` reads back."""
-        return with_digest({"schema_version": SCHEMA_VERSION, **asdict(self)})
+        return seal(SCHEMA_VERSION, asdict(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,8 +187,7 @@ class UnpackedBundle(Contents):
         """What the graph of a precision takes."""
         from swin_deploy.data.images import ImageInput  # numpy, which ``info`` does without
 
-        steps = self.preprocessing
-        return ImageInput(self.interface.io_of(precision), steps.mean, steps.std)
+        return ImageInput.of(self.interface.io_of(precision), self.preprocessing)
 
     def choose(self, precision: str | None) -> Precision:
         """The precision that is meant."""
@@ -204,17 +203,10 @@ def parse_bundle(folder: Path, content: bytes, sha256: str) -> UnpackedBundle:
     """``bundle.json`` as data; its files are checked by ``trust.open_bundle``."""
     where, again = folder / BUNDLE, "unpack the archive again"
     data = parse_json(content, where, again)
-    if not isinstance(data, dict) or (version := data.get("schema_version")) is None:
+    if not isinstance(data, dict) or VERSION not in data:
         raise InputError(f"{where} describes no bundle", again)
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}",
-            "the swin.pyz that came with it",
-        )
-    own = {"schema_version", DIGEST}
-    said = {name: value for name, value in data.items() if name not in own}
-    contents = decode(Contents, said, where, again)
-    require_digest(data, where, again)
+    require_version(data, (SCHEMA_VERSION,), where, "the swin.pyz that came with it")
+    contents = open_sealed(Contents, data, where, again)
     fields = {name: getattr(contents, name) for name in Contents.__dataclass_fields__}
     return UnpackedBundle(folder=folder, sha256=sha256, **fields)
 
@@ -304,7 +296,7 @@ def _walk(folder: Path) -> set[str]:
 
 def require_signature(folder: Path, content: bytes, key: Path) -> None:
     """Check that ``content`` was signed by the owner of ``key``, a PEM file (Ed25519)."""
-    public = _read_key(key)
+    public = read_key(key)
     from cryptography.exceptions import InvalidSignature
 
     path = folder / SIGNATURE
@@ -319,21 +311,43 @@ def require_signature(folder: Path, content: bytes, key: Path) -> None:
         ) from error
 
 
-def _read_key(path: Path) -> Any:
+def read_key(path: Path, half: Literal["public", "private"] = "public") -> Any:
+    """The Ed25519 key in a PEM file.
+
+    Args:
+        path: As ``openssl genpkey -algorithm ed25519`` writes a private one, and ``openssl pkey
+            -pubout`` the public one of it.
+        half: Which of the two it has to be.
+
+    Raises:
+        EnvironmentMissingError: ``cryptography`` is not installed.
+        InputError: It is no such key, or is locked with a password.
+    """
+    private = half == "private"
     try:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
         raise EnvironmentMissingError(
-            f"a signature cannot be checked: {error}",
+            f"a {'bundle cannot be signed' if private else 'signature cannot be checked'}: {error}",
             "pip install cryptography; on a Jetson: sudo apt install python3-cryptography",
         ) from error
+    kind: Any = ed25519.Ed25519PrivateKey if private else ed25519.Ed25519PublicKey
+    make = "openssl genpkey -algorithm ed25519" if private else ""
     try:
-        key = load_pem_public_key(read_plain(path))
+        content = read_plain(path)
+        key: Any = (
+            serialization.load_pem_private_key(content, password=None)
+            if private
+            else serialization.load_pem_public_key(content)
+        )
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no public key in PEM: {error}") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path} is a key of another kind than Ed25519")
+        raise InputError(f"{path} does not exist", make and f"{make} -out {path}") from error
+    except TypeError as error:  # it wants a password
+        raise InputError(f"{path} cannot be read: {error}", "a key without a password") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InputError(f"{path} is no {half} key in PEM: {error}") from error
+    if not isinstance(key, kind):
+        raise InputError(f"{path} is a key of another kind than Ed25519", make)
     return key

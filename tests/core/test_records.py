@@ -19,7 +19,8 @@ from swin_deploy.data.classes import parse_class_names
 from swin_deploy.data.synsets import read_class_map
 from swin_deploy.engine.cost.listing import read_inspector
 from swin_deploy.graph.interface import read_image_input
-from swin_deploy.measure.evaluate.shards import journal_path, open_journal
+from swin_deploy.measure.evaluate.shards import open_journal
+from swin_deploy.measure.journal import journal_path
 from swin_deploy.measure.verify.saved import HEADER, read_outputs
 from swin_deploy.network.checkpoints.sidecar import is_timm
 from swin_deploy.network.interface import BatchRange

@@ -265,6 +265,7 @@ def test_only_tensorrt_with_its_gpu_has_a_timing_cache(
     asked = BuildOptions(timing_cache=tmp_path)
     monkeypatch.setattr(build, "fingerprint_here", lambda *names: HERE)
     monkeypatch.setattr(build, "device_problem", lambda: None)
+    monkeypatch.setattr(build, "driver_version", lambda: "12.6")
     assert with_cache_file(TARGETS["rtx"], asked).timing_cache is None
     assert with_cache_file(TARGETS["rtx-40"], asked).timing_cache is None
     found = with_cache_file(TARGETS["jetson-orin"], asked).timing_cache

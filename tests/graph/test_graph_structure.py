@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_what_is_below_the_floor_of_bf16_fails_the_run_all_the_same(
             onnx.save(model, path)
             return details
 
-        planned[planned.index(stage)] = stages.replace(stage, action=action)
+        planned[planned.index(stage)] = replace(stage, action=action)
         return planned
 
     monkeypatch.setattr("swin_deploy.pipeline.run.plan_stages", damaged)

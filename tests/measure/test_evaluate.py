@@ -44,7 +44,6 @@ from swin_deploy.measure.evaluate.shards import (
     Shard,
     ShardResult,
     cut_shards,
-    journal_path,
     misfit,
     open_journal,
 )
@@ -54,6 +53,7 @@ from swin_deploy.measure.evaluate.statistics import (
     paired_interval,
 )
 from swin_deploy.measure.evaluate.worker import ShardWorker, Work, best_classes
+from swin_deploy.measure.journal import journal_path
 from swin_deploy.measure.workers.base import ATTEMPTS, software
 from swin_deploy.measure.workers.cluster import WorkerActor, room_for, run_on_ray
 from swin_deploy.measure.workers.processes import run_in_processes

@@ -50,7 +50,7 @@ from swin_deploy.measure.sensitivity.measure import (
 from swin_deploy.measure.sensitivity.report import Baseline, EffectRow, SensitivityRequest
 from swin_deploy.measure.sensitivity.run import measure_sensitivity
 from swin_deploy.measure.sensitivity.subject import Measured, open_run_graph
-from swin_deploy.measure.workers.cluster import Crew
+from swin_deploy.measure.workers.crew import Crew
 from swin_deploy.network.checkpoints.hub import bundled_weights
 from swin_deploy.network.interface import BatchRange
 from swin_deploy.network.judge import mean_sqnr_db, sqnr_db, wilson_interval

@@ -12,7 +12,8 @@ from manifests import tree
 from small_runs import fill, make_header, make_run, read_text
 from swin_deploy.core.errors import UnsafeError
 from swin_deploy.engine.timing_cache import write_cache
-from swin_deploy.measure.evaluate.shards import journal_path, open_journal
+from swin_deploy.measure.evaluate.shards import open_journal
+from swin_deploy.measure.journal import journal_path
 from swin_deploy.pipeline.qat.folder import open_folder
 from swin_deploy.run.details import LOCK
 from swin_deploy.run.folder import lock_folder, open_run

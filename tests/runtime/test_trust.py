@@ -30,7 +30,7 @@ from swin_deploy.runtime import SwinEngine
 from swin_deploy.runtime import record as record_module
 from swin_deploy.runtime.build import build_bundle
 from swin_deploy.runtime.main import describe
-from swin_deploy.runtime.trust import open_bundle
+from swin_deploy.runtime.trust import open_bundle, read_key
 
 Damage = Callable[[Path], object]
 signing = pytest.mark.skipif(
@@ -496,9 +496,9 @@ def test_keys_of_openssl_are_read(digits_folder: Path, tmp_path: Path) -> None:
     private, public = tmp_path / "key.pem", tmp_path / "key.pub"
     subprocess.run([openssl, "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
     subprocess.run([openssl, "pkey", "-in", private, "-pubout", "-out", public], check=True)
-    from swin_deploy.bundle.source import read_private_key, sign
+    from swin_deploy.bundle.source import sign
 
     folder = Path(shutil.copytree(digits_folder, tmp_path / "copy"))
     content = (folder / "bundle.json").read_bytes()
-    (folder / "bundle.json.sig").write_bytes(sign(read_private_key(private), content))
+    (folder / "bundle.json.sig").write_bytes(sign(read_key(private, "private"), content))
     assert open_bundle(folder, public).sha256 == sha256(folder / "bundle.json")

@@ -14,13 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
-from swin_deploy.measure.workers import cluster as crew
+from swin_deploy.measure.workers import crew
 
 SCRIPT = """
     import os, signal, sys
     import psutil
     from swin_deploy.cli import main as cli
-    from swin_deploy.measure.workers import cluster as crew
+    from swin_deploy.measure.workers import crew
 
     def wrap(name, after):
         real = getattr(crew, name)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from swin_deploy.core.errors import ConfigError
+from swin_deploy.core.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +98,7 @@ def find_gpu(name: str) -> Gpu:
     """
     if (found := GPUS.get(name.lower())) is not None:
         return found
-    near = difflib.get_close_matches(name.lower(), GPUS, n=3, cutoff=0.4)
-    raise ConfigError(f"unknown GPU {name!r}", " or ".join(near or GPUS))
+    raise ConfigError(f"unknown GPU {name!r}", " or ".join(nearest(name.lower(), GPUS)))
 
 
 def estimate_s(gpu: Gpu, moved_bytes: int, flops: int, dtype: str) -> tuple[float, str]:

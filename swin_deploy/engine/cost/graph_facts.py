@@ -9,7 +9,6 @@ moves fewer bytes than these: what stays inside one of its kernels is counted he
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 import onnx
 
 from swin_deploy.core.errors import InputError
-from swin_deploy.core.onnx_file import read_onnx
+from swin_deploy.core.onnx_file import SCOPES, module_in, read_onnx
 from swin_deploy.core.records import reading
 from swin_deploy.network.interface import PROBABILITIES, BatchRange
 
@@ -89,7 +88,6 @@ def _size(shapes: Shapes, name: str) -> list[int] | None:
     return [size for size in dims if size is not None]
 
 
-_SCOPES = "pkg.torch.onnx.name_scopes"  # what torch.onnx.export(dynamo=True) leaves in every node
 _MOVES = {"Concat", "Gather", "GatherND", "Pad", "ScatterND", "Slice", "Split", "Transpose"}
 _SHAPES = {"Cast", "Expand", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"}
 _NORMS = {"BatchNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization"}
@@ -188,10 +186,9 @@ def module_of(name: str) -> str:
 
 def _module(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
-        if entry.key == _SCOPES:
-            with reading(f"{_SCOPES} of {node.name}", "a list of names"):
-                scopes = ast.literal_eval(entry.value)  # outermost module first, operation last
-                return str(scopes[-2]) if len(scopes) > 1 else ""
+        if entry.key == SCOPES:
+            with reading(f"{SCOPES} of {node.name}", "a list of names"):
+                return module_in(entry.value)
     return module_of(node.name)
 
 

@@ -13,13 +13,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from swin_deploy.core.errors import InputError
-from swin_deploy.core.records import decode, load_json, parse_json, reading
+from swin_deploy.core.records import (
+    VERSION,
+    decode,
+    load_json,
+    parse_json,
+    reading,
+    require_version,
+)
 
 SCHEMA_VERSION = 1
 UNKNOWN = "Unknown"  # where the inspector shows no format, which is so with a dynamic batch
@@ -149,19 +156,13 @@ class Listing:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object that ``from_dict`` reads back."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {VERSION: SCHEMA_VERSION, **asdict(self)}
 
 
 def from_dict(data: dict[str, Any], where: str) -> Listing:
     """A listing that ``as_dict`` wrote."""
-    version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{where} has schema version {version}, this version of swin-deploy reads "
-            f"{SCHEMA_VERSION}",
-            "export again",
-        )
-    found = {key: value for key, value in data.items() if key != "schema_version"}
+    require_version(data, (SCHEMA_VERSION,), where, "export again")
+    found = {key: value for key, value in data.items() if key != VERSION}
     return decode(Listing, found, where, "export again")
 
 
@@ -270,15 +271,10 @@ def read_inspector(text: str) -> Listing:
                 "an engine built with profiling verbosity DETAILED",
             )
         written = {output["Name"] for layer in layers for output in layer["Outputs"]}
-        activations = written | set(_engine_tensors(data))
+        ends = data["I/O Tensors"] if "I/O Tensors" in data else data["Bindings"]
+        activations = written | {end if isinstance(end, str) else end["Name"] for end in ends}
         kernels = [_kernel(layer, activations) for layer in layers]
     return Listing(tuple(kernel for kernel in kernels if kernel.kind not in NOT_KERNELS))
-
-
-def _engine_tensors(data: dict[str, Any]) -> Iterator[str]:
-    entries = data["I/O Tensors"] if "I/O Tensors" in data else data["Bindings"]
-    for entry in entries:
-        yield entry if isinstance(entry, str) else entry["Name"]
 
 
 def _kernel(layer: dict[str, Any], activations: set[str]) -> Kernel:

@@ -150,9 +150,14 @@ def _first() -> int:
 
 def device_name() -> str:
     """Name and compute capability of the first GPU, as "NVIDIA A10, sm_86"."""
+    return f"{plain_name()}, sm_{device_compute_capability().replace('.', '')}"
+
+
+def plain_name() -> str:
+    """Its name alone, as "NVIDIA A10"."""
     name = ctypes.create_string_buffer(256)
     call("cuDeviceGetName", name, len(name), _first())
-    return f"{name.value.decode()}, sm_{device_compute_capability().replace('.', '')}"
+    return name.value.decode()
 
 
 def device_compute_capability() -> str:

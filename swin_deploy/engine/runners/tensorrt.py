@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from swin_deploy.core.errors import (
     ConfigError,
     EnvironmentMissingError,
-    InputError,
     ResourceError,
     from_os_error,
     present,
 )
 from swin_deploy.core.files import Recorded, atomic_path, cache_folder, digest, read_bytes
-from swin_deploy.core.own_files import read_plain
 from swin_deploy.data.images import FP32_INPUT, ImageInput
 from swin_deploy.engine.runners import cuda
 from swin_deploy.engine.runners.base import require_fit
 from swin_deploy.engine.runners.staging import GpuTiming, Staging
+from swin_deploy.engine.timing_cache import read_cache
 from swin_deploy.network.interface import BatchRange
 from swin_deploy.network.judge import FloatArray
 
@@ -55,14 +54,9 @@ def kernel_cache_file(folder: Path, plan_sha256: str, device: str, version: str)
 
 def read_kernel_cache(path: Path) -> tuple[bytes, str]:
     """What was kept, b"" if nothing was, and a note if there is a file but it is no good."""
-    try:
-        content = read_plain(path)
-    except FileNotFoundError:
-        return b"", ""
-    except OSError as error:
-        return b"", f"runtime cache {path} cannot be read: {error.strerror}"
-    except InputError as error:
-        return b"", f"runtime cache: {error.problem}"
+    content, note = read_cache(path, "runtime cache")
+    if not content:
+        return b"", note
     expected, blob = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(blob).digest() != expected:
         return b"", f"runtime cache {path} is damaged; its kernels are compiled anew"

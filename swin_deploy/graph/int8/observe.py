@@ -198,9 +198,12 @@ def collect_statistics(
         total: Number of images, if known.
         note: Is told why a cache does not count, and where a calibration goes on.
     """
+    import onnxruntime
+
     require_plain_file(graph, "an ONNX model")
     names = list(dict.fromkeys(tensors))
-    whole = _identify(graph, names, identity)
+    whole = identity | {"graph": sha256(graph), "tensors": names}
+    whole["onnxruntime"] = onnxruntime.__version__
     state = Calibration(0, False, {})
     if cache is not None:
         state = read_cache(cache, whole, note)
@@ -226,16 +229,6 @@ def collect_statistics(
     if cache is not None:
         write_cache(cache, whole, Calibration(state.images, True, state.tensors))
     return state.tensors
-
-
-def _identify(graph: Path, tensors: list[str], identity: dict[str, Any]) -> dict[str, Any]:
-    import onnxruntime
-
-    return identity | {
-        "graph": sha256(graph),
-        "tensors": tensors,
-        "onnxruntime": onnxruntime.__version__,
-    }
 
 
 def observe(source: Path, tensors: Sequence[str], final: Path) -> Path:

@@ -12,10 +12,10 @@ import fnmatch
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from swin_deploy.core.errors import ConfigError, present
+from swin_deploy.core.errors import ConfigError, nearest, present
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -111,14 +111,14 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """All places of a graph, in the order in which they run."""
+    """Places of a graph, of each kind in the order in which they run."""
 
     gemms: tuple[Gemm, ...]
     attentions: tuple[Attention, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all of them: what can be left out by name."""
+        """Of all of them: what can be named to be left out."""
         return (*(g.name for g in self.gemms), *(a.name for a in self.attentions))
 
 
@@ -228,6 +228,10 @@ class Recipe:
         """
         return not self.integer_bias
 
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, the same for the same recipe."""
+        return asdict(self) | {"kinds": sorted(self.kinds)}
+
 
 RECIPES: dict[str, Recipe] = {
     "tensorrt": Recipe(attention=True, mlp="smaller", surrounding="fp16", integer_bias=False),
@@ -241,27 +245,14 @@ def recipe_for(kind: str, also: Iterable[GemmKind] = ()) -> Recipe:
     return replace(recipe, kinds=recipe.kinds | frozenset(also))
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The places of one graph that are quantised."""
-
-    gemms: tuple[Gemm, ...]
-    attentions: tuple[Attention, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of all of them."""
-        return (*(g.name for g in self.gemms), *(a.name for a in self.attentions))
-
-
 def choose_places(
     places: Places,
     recipe: Recipe,
     batch: int,
     keep: Sequence[str] = (),
     only: Sequence[str] | None = None,
-) -> Placement:
-    """Apply a recipe to a graph.
+) -> Places:
+    """The places of a graph that a recipe quantises.
 
     What is kept, or not among ``only``, is left out of what the recipe alone would choose, so that
     keeping more never quantises anything else instead. Where the recipe wants both products of an
@@ -285,7 +276,8 @@ def choose_places(
     attentions = [
         a
         for a in places.attentions
-        if recipe.attention and a.name not in kept and quantised_attention_fuses(a)
+        if recipe.attention and a.name not in kept  # and it stays one kernel
+        if a.head_size in _HEAD_SIZES and a.keys <= _MOST_KEYS
     ]
     if not gemms:
         raise ConfigError(
@@ -294,31 +286,35 @@ def choose_places(
             f"{', '.join(keep) or 'anything'}",
             "--precision fp16",
         )
-    placement = Placement(tuple(gemms), tuple(attentions))
+    placement = Places(tuple(gemms), tuple(attentions))
     if only is None:
         return placement
     wanted = matching(placement.names, only)
-    return Placement(
+    return Places(
         tuple(g for g in gemms if g.name in wanted),
         tuple(a for a in attentions if a.name in wanted),
     )
 
 
-def quantised_attention_fuses(attention: Attention) -> bool:
-    """Whether NVIDIA's compilers make one kernel of it with INT8 operands."""
-    return attention.head_size in _HEAD_SIZES and attention.keys <= _MOST_KEYS
+def matching(
+    names: Sequence[str],
+    patterns: Iterable[str],
+    what: str = "product or attention",
+    hint: str = "{} or a pattern as *.mlp.fc2",
+) -> set[str]:
+    """The names that any of the patterns fits.
 
-
-def matching(names: Sequence[str], patterns: Iterable[str]) -> set[str]:
-    """The names that any of the patterns fits."""
+    Args:
+        names: Of all.
+        patterns: Names, or patterns with ``*``, ``?`` and ``[...]``; each fits at least one.
+        what: What they are names of.
+        hint: What to try, with the nearest names in place of {}.
+    """
     found: set[str] = set()
     for pattern in patterns:
-        fits = fnmatch.filter(names, pattern)
-        if not fits:
-            raise ConfigError(
-                f"no product or attention is called {pattern!r}",
-                f"one of {', '.join(names[:4])}, ... or a pattern as *.mlp.fc2",
-            )
+        if not (fits := fnmatch.filter(names, pattern)):
+            near = " or ".join(nearest(pattern, names)[:4])
+            raise ConfigError(f"no {what} is called {pattern!r}", hint.format(near))
         found.update(fits)
     return found
 

@@ -7,7 +7,8 @@ that it is the noise of the quantisation alone: no runtime's kernels and no FP16
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -70,12 +71,30 @@ class Probe:
 
     def measure(self, keep: Sequence[str] = (), only: Sequence[str] | None = None) -> Effect:
         """Quantise what the recipe chooses, less ``keep``, or of that only ``only``."""
-        plain = replace(self.recipe, surrounding="fp32", integer_bias=False)
-        with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
-            path = Path(folder) / self.source.name
-            quantize_graph(self.source, path, self.thresholds, plain, self.batch, keep, only=only)
+        how = self.thresholds, self.recipe, self.batch
+        with quantised_plainly(self.source, *how, keep, only) as path:
             logits = run_logits(path, self.images(), self.threads)
         return compare_logits(self.reference, logits, self.labels)
+
+
+@contextmanager
+def quantised_plainly(
+    source: Path,
+    thresholds: Mapping[str, float],
+    recipe: Recipe,
+    batch: int,
+    keep: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+) -> Iterator[Path]:
+    """A graph for the block whose only noise is that of its quantised places.
+
+    Arguments are those of ``Probe`` and ``choose_places``.
+    """
+    plain = replace(recipe, surrounding="fp32", integer_bias=False)
+    with tempfile.TemporaryDirectory(prefix="swin-deploy.") as folder:
+        path = Path(folder) / source.name
+        quantize_graph(source, path, thresholds, plain, batch, keep, only=only)
+        yield path
 
 
 def list_places(

@@ -17,7 +17,7 @@ from swin_deploy.graph.half import convert_graph
 from swin_deploy.graph.int8.places import (
     Attention,
     Gemm,
-    Placement,
+    Places,
     Recipe,
     choose_places,
     find_places,
@@ -51,7 +51,7 @@ class InsertQdq(ir.passes.InPlacePass):
 
     def __init__(
         self,
-        placement: Placement,
+        placement: Places,
         thresholds: Mapping[str, float],
         smallest_scale: float,
         integer_bias: bool,
@@ -283,7 +283,8 @@ def quantize_graph(
         activations = _activations(placement)
         smallest = SMALLEST_SCALE[recipe.surrounding]
         InsertQdq(placement, thresholds, smallest, recipe.integer_bias)(model)
-        scales = {name: _scale_of(model.graph, name) for name in activations}
+        values = {name: model.graph.initializers[f"{name}.scale"] for name in activations}
+        scales = {name: float(present(v.const_value).numpy()) for name, v in values.items()}
         if recipe.surrounding == "fp16":
             convert_graph(model.graph, "fp16", frozenset(fp32_nodes))
     return Int8Graph(
@@ -294,7 +295,7 @@ def quantize_graph(
     )
 
 
-def _activations(placement: Placement) -> tuple[str, ...]:
+def _activations(placement: Places) -> tuple[str, ...]:
     values: list[ir.Value | None] = []
     for attention in placement.attentions:
         if attention.slabs is not None:
@@ -306,7 +307,3 @@ def _activations(placement: Placement) -> tuple[str, ...]:
         values += [node.inputs[index] for node, index in result_readers(attention)]
     values += [gemm.node.inputs[0] for gemm in placement.gemms]
     return tuple(dict.fromkeys(str(value.name) for value in values if value is not None))
-
-
-def _scale_of(graph: ir.Graph, name: str) -> float:
-    return float(present(graph.initializers[f"{name}.scale"].const_value).numpy())

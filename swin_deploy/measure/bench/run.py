@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.core.errors import (
+    Checked,
     SwinDeployError,
     VerificationError,
     caught,
-    raise_all,
     typed,
     wrong_counts,
 )
@@ -39,7 +39,7 @@ _EARLIER = ("measurements", "rounds")  # what reports have that do not say their
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchRequest:
+class BenchRequest(Checked):
     """What to measure; fields are the options of ``bench``, here what its help does not say.
 
     Attributes:
@@ -57,10 +57,8 @@ class BenchRequest:
     variant: Variant | None = None
     provider: str = CPU
 
-    def __post_init__(self) -> None:
-        raise_all(self._problems())
-
-    def _problems(self) -> Iterator[SwinDeployError]:
+    def problems(self) -> Iterator[SwinDeployError]:
+        """All that is wrong with it."""
         yield from wrong_counts(threads=self.threads)
         for kept in ({"rounds": self.rounds}, {"batches": self.batches or (1,)}):
             yield from caught(partial(BenchSpec, **kept))

@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from swin_deploy.core.errors import (
-    ConfigError,
-    EnvironmentMissingError,
-    InputError,
-    UnsafeError,
-    present,
-)
+from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, InputError, present
 from swin_deploy.core.files import Recorded, require_plain_file
-from swin_deploy.data.images import ImageInput
+from swin_deploy.data.images import FP32_INPUT, ImageInput
 from swin_deploy.engine.runners.base import Runner
 from swin_deploy.engine.runners.onnxruntime import (
     CPU,
@@ -27,7 +21,7 @@ from swin_deploy.engine.targets import TARGETS
 from swin_deploy.network.catalogue import NetworkConfig, Variant
 from swin_deploy.network.interface import AS_EXPORTED, LOGITS, Interface, Outputs, Precision
 from swin_deploy.run.details import PRECISION_OF, SIMPLE
-from swin_deploy.run.finished import Run, find_run, require_run
+from swin_deploy.run.finished import Run, find_subject
 
 
 @dataclass(slots=True)
@@ -41,7 +35,7 @@ class Subject:
         outputs: What the engines give, and the baseline therefore should.
         floors_db: Output -> what the run held its FP32 files to.
         interface: What its engines take and give.
-        mean: Per channel, with which pixels are normalised; std likewise.
+        images: Images of this kind can be handed to every graph of the run.
         known: Whether these are the weights of the engine, so that outputs can be compared.
         candidates: Engines with the precision of their graph.
         not_run: Engine -> why it cannot run on this machine.
@@ -55,18 +49,12 @@ class Subject:
     outputs: Outputs = LOGITS
     floors_db: dict[str, float] = field(default_factory=dict)
     interface: Interface = AS_EXPORTED
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    images: ImageInput = FP32_INPUT
     known: bool = True
     candidates: list[tuple[Runner, Precision]] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
     run: Run | None = None
     targets: list[Target] = field(default_factory=list)
-
-    @property
-    def images(self) -> ImageInput:
-        """Images of this kind can be handed to every graph of the run."""
-        return ImageInput(self.interface.io, self.mean, self.std)
 
     @property
     def on_gpu(self) -> bool:
@@ -128,8 +116,13 @@ def open_subject(
             f"{path} has engines, each for a runtime of its own; {provider} runs ONNX files",
             f"--engine {run.path / SIMPLE} --provider {provider}",
         )
-    for engine in engines:
-        _add_engine(subject, run, engine, threads)
+    for name in engines:
+        runner = run.open_engine(name, threads)
+        if isinstance(runner, str):
+            subject.not_run[f"engine {name}"] = runner
+            continue
+        subject.candidates.append((runner, run.engines[name].precision))
+        subject.targets.append(run.engines[name].target)
     if not subject.candidates:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in subject.not_run.items())
         raise EnvironmentMissingError(
@@ -140,32 +133,18 @@ def open_subject(
 
 
 def look_at(path: Path, variant: Variant | None) -> Run | None:
-    """The run that ``path`` is or lies in; None of an ONNX file from elsewhere. Opens nothing.
-
-    Args:
-        path: As of ``open_subject``.
-        variant: Likewise.
+    """As ``find_subject``; arguments as of ``open_subject``.
 
     Raises:
-        InputError: There is nothing at ``path`` that can be measured, as far as a look tells.
         ConfigError: The network is not known, or named twice.
-        UnsafeError: It is no ONNX file, and belongs to no run.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist", "swin-deploy export --variant swin_t")
-    run = require_run(path) if path.is_dir() else find_run(path)
+    run = find_subject(path, "runs", "export again on this machine")
     if run is not None:
         if variant is not None:
             raise ConfigError(f"{path} belongs to a run, whose manifest names the network already")
         return run
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty", "export again")
-    if path.suffix != ".onnx":
-        raise UnsafeError(
-            f"{path} is listed in no manifest; an engine is native code and runs only if this "
-            "tool recorded its hash",
-            "export again on this machine",
-        )
     require_plain_file(path, "an ONNX model")
     if variant is None:
         raise ConfigError(
@@ -183,8 +162,7 @@ def _of_run(run: Run) -> Subject:
         outputs=run.outputs,
         floors_db=run.floors_db,
         interface=run.interface,
-        mean=run.preprocessing.mean,
-        std=run.preprocessing.std,
+        images=run.images,
         run=run,
     )
 
@@ -206,16 +184,6 @@ def _add_graph(subject: Subject, run: Run, name: str, threads: int | None, provi
     subject.targets.append(TARGETS["cpu"])
 
 
-def _add_engine(subject: Subject, run: Run, name: str, threads: int | None) -> None:
-    runner = run.open_engine(name, threads)
-    if isinstance(runner, str):
-        subject.not_run[f"engine {name}"] = runner
-    else:
-        engine = run.engines[name]
-        subject.candidates.append((runner, engine.precision))
-        subject.targets.append(engine.target)
-
-
 def _foreign(path: Path, threads: int | None, variant: Variant, provider: str) -> Subject:
     from swin_deploy.graph.export import check_graph, read_outputs
     from swin_deploy.graph.interface import read_image_input
@@ -229,8 +197,7 @@ def _foreign(path: Path, threads: int | None, variant: Variant, provider: str) -
         variant.config,
         outputs="stages" if "stage1" in read_outputs(path) else LOGITS,
         interface=Interface(io=taken.io),
-        mean=taken.mean,
-        std=taken.std,
+        images=taken,
         known=False,
         candidates=[(runner, "fp32")],
         targets=[TARGETS["cpu"]],

@@ -69,12 +69,7 @@ class EagerRunner:
         return self._runner.run(images)
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """How an artifact sees a photo; photos are decoded once for all artifacts of the same view."""
-
-    size: Size
-    preprocessing: Preprocessing
+View = tuple[Size, Preprocessing]  # as of ``Variant``: what is the same is decoded once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,18 +147,16 @@ def describe_eager(path: Path, subject: Subject, request: EvaluateRequest) -> Ca
 
 def _view(subject: Subject, request: EvaluateRequest) -> View:
     if subject.run is not None:
-        return View(subject.config.image_size, subject.run.preprocessing)
+        return subject.run.variant.view
     if request.variant is None:
         raise ConfigError("a file that belongs to no run has no preprocessing", "--variant NAME")
     steps = request.variant.preprocessing
-    if subject.mean:  # the file normalises pixels itself, and says with what
-        steps = replace(steps, mean=subject.mean, std=subject.std)
-    return View(subject.config.image_size, steps)
+    if mean := subject.images.mean:  # the file normalises pixels itself, and says with what
+        steps = replace(steps, mean=mean, std=subject.images.std)
+    return subject.config.image_size, steps
 
 
-def _files_of(
-    runner: OnnxRuntimeRunner | OpenVinoRunner | TensorRtRunner,
-) -> tuple[Recorded, ...]:
+def _files_of(runner: OnnxRuntimeRunner | OpenVinoRunner | TensorRtRunner) -> tuple[Recorded, ...]:
     """What it consists of: as the run recorded it, or a file and those that it refers to."""
     recorded, path = runner.recorded, runner.path
     if recorded:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from swin_deploy.core.errors import ConfigError, SwinDeployError, caught, raise_all, wrong_counts
+from swin_deploy.core.errors import Checked, ConfigError, SwinDeployError, caught, wrong_counts
 from swin_deploy.core.records import Count, Interval, Number, Reasons, Rows, Share, Text, finite
 from swin_deploy.data.classes import WITHOUT_LABELS
 from swin_deploy.data.labelled import require_labelled
@@ -231,7 +231,7 @@ class EvaluateReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateRequest:
+class EvaluateRequest(Checked):
     """One evaluation; fields are the options of ``evaluate``, here what its help does not say.
 
     Attributes:
@@ -257,9 +257,6 @@ class EvaluateRequest:
     ray: str | None = None
     variant: Variant | None = None
     out: Path | None = None
-
-    def __post_init__(self) -> None:
-        raise_all(self.problems())
 
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.core.files import package_version, require_writable, source_digest
-from swin_deploy.data.images import MAX_UNREADABLE
+from swin_deploy.core.reports import noting
+from swin_deploy.data.images import require_readable
 from swin_deploy.data.labelled import LabelledSet, find_labelled
 from swin_deploy.data.samples import folder_of
 from swin_deploy.engine.here import PACKAGES, describe_machine
@@ -29,14 +30,14 @@ from swin_deploy.measure.evaluate.shards import (
     ShardJournal,
     ShardResult,
     cut_shards,
-    journal_path,
     misfit,
     open_journal,
     shard_size,
 )
 from swin_deploy.measure.evaluate.statistics import make_report
 from swin_deploy.measure.evaluate.worker import ShardWorker, Work
-from swin_deploy.measure.workers.cluster import Crew
+from swin_deploy.measure.journal import journal_path
+from swin_deploy.measure.workers.crew import Crew
 
 
 def evaluate_candidates(
@@ -54,12 +55,8 @@ def evaluate_candidates(
     Returns:
         The JSON object of ``evaluate --json``.
     """
-    notes: list[str] = []
-
-    def remember(text: str) -> None:
-        notes.append(text)
-        note(text)
-
+    notes = list[str]()
+    remember = noting(notes, note)
     progress("opening the artifacts")
     field = find_candidates(request)
     out = report_path(request, field)
@@ -72,12 +69,13 @@ def evaluate_candidates(
         remember(f"{name} was not run: {why}")
     if field.random:
         remember("the weights are random: they predict nothing")
+    cores = len(os.sched_getaffinity(0)) // (request.workers or 1)  # for each worker
     work = Work(
         artifacts=field.artifacts,
         folder=folder_of(labelled.sample.source).absolute(),
         batch=request.batch,
         classes=field.classes,
-        decoders=request.threads if request.ray is not None else _share(request.workers or 1),
+        decoders=request.threads if request.ray is not None else max(1, cores),
     )
     identity = _identity(request, field, labelled)
     shards = cut_shards(labelled.sample, request.batch)
@@ -92,11 +90,6 @@ def evaluate_candidates(
         if said := journal.finish(report):
             note(said)
     return report
-
-
-def _share(workers: int) -> int:
-    """Of the cores of this process, for each of so many workers."""
-    return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
 def report_path(request: EvaluateRequest, field: Candidates) -> Path:
@@ -131,10 +124,9 @@ def _identity(request: EvaluateRequest, field: Candidates, labelled: LabelledSet
         artifacts=tuple(artifact.identity() for artifact in field.artifacts),
         images=tuple(
             ImagesIdentity(
-                **labelled.identity(view.size, view.preprocessing)
-                | {"size": view.size, "preprocessing": view.preprocessing}
+                **labelled.identity(size, steps) | {"size": size, "preprocessing": steps}
             )
-            for view in views
+            for size, steps in views
         ),
         settings=Settings(
             batch=request.batch, threads=request.threads, shard=shard_size(request.batch)
@@ -199,8 +191,4 @@ def _require_alike(results: Sequence[ShardResult], journal: ShardJournal) -> Non
 
 def _require_readable(journal: ShardJournal, total: int) -> None:
     left_out = [why for result in journal.done.values() for _, why in result.left_out]
-    if len(left_out) > MAX_UNREADABLE * total:
-        raise InputError(
-            f"{len(left_out)} or more of {total} photos cannot be read: {left_out[0]}",
-            "remove them",
-        )
+    require_readable(left_out, total, so_far=True)

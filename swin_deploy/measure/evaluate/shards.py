@@ -17,6 +17,7 @@ from swin_deploy.core.records import decode, parse_json
 from swin_deploy.core.reports import replace_report, require_report
 from swin_deploy.data.samples import ImageSample, SampledImage
 from swin_deploy.measure.evaluate.report import KIND
+from swin_deploy.measure.journal import journal_path, misfit_of
 
 BEST = 5  # classes that are kept of a photo, where there are as many
 SHARD_IMAGES = 64  # at least; a shard that is lost or interrupted is some seconds of work
@@ -127,11 +128,6 @@ class ShardJournal:
         return said
 
 
-def journal_path(report: Path) -> Path:
-    """Where the shards of an unfinished report are."""
-    return report.with_name(f".{report.name}.partial")
-
-
 @contextmanager
 def open_journal(
     report: Path,
@@ -180,10 +176,8 @@ def _problem_of(header: bytes, path: Path, identity: dict[str, Any]) -> str:
     except InputError:
         return "cannot be used"
     found = said.get("identity") if isinstance(said, dict) else None
-    if not isinstance(found, dict) or said.get("digest") != digest(found):
-        return "cannot be used"
-    changed = [key for key in found | identity if found.get(key) != identity.get(key)]
-    return f"is of another {', '.join(sorted(changed))}" if changed else ""
+    whole = found is not None and said.get("digest") == digest(found)
+    return misfit_of(found if whole else None, identity)
 
 
 def _read(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.core.files import sha256
 from swin_deploy.data.images import load_photo
-from swin_deploy.data.samples import SampledImage
+from swin_deploy.data.samples import SampledImage, in_batches
 from swin_deploy.engine.runners.base import run_all
 from swin_deploy.measure.evaluate.candidates import Candidate, View
 from swin_deploy.measure.evaluate.shards import BEST, Shard, ShardResult
@@ -93,17 +93,19 @@ class ShardWorker:
         self, shard: Shard, left_out: list[tuple[int, str]]
     ) -> Iterator[tuple[list[int], dict[View, FloatArray]]]:
         """Positions and, for every view, images (b, channels, H, W) float32."""
-        held: list[tuple[int, list[FloatArray]]] = []
+        for held in in_batches(self._read(shard, left_out), self._work.batch):
+            positions, images = zip(*held, strict=True)
+            views = zip(self._views, zip(*images, strict=True), strict=True)
+            yield list(positions), {view: np.stack(rows) for view, rows in views}
+
+    def _read(
+        self, shard: Shard, left_out: list[tuple[int, str]]
+    ) -> Iterator[tuple[int, list[FloatArray]]]:
         for position, found in enumerate(self._pool.map(self._load, shard.images), shard.first):
             if isinstance(found, str):
                 left_out.append((position, found))
-                continue
-            held.append((position, found))
-            if len(held) == self._work.batch:
-                yield self._stacked(held)
-                held = []
-        if held:
-            yield self._stacked(held)
+            else:
+                yield position, found
 
     def _load(self, image: SampledImage) -> list[FloatArray] | str:
         """A photo as every view has it, or why it cannot be read."""
@@ -116,15 +118,9 @@ class ShardWorker:
         if sha256(path) != image.sha256:
             raise InputError(f"{path} has changed since it was listed", "the same command again")
         try:
-            return [load_photo(path, view.size, view.preprocessing) for view in self._views]
+            return [load_photo(path, *view) for view in self._views]
         except InputError as error:
             return error.problem
-
-    def _stacked(
-        self, held: list[tuple[int, list[FloatArray]]]
-    ) -> tuple[list[int], dict[View, FloatArray]]:
-        views = zip(self._views, zip(*(images for _, images in held), strict=True), strict=True)
-        return [position for position, _ in held], {view: np.stack(rows) for view, rows in views}
 
 
 def best_classes(outputs: dict[str, FloatArray]) -> NDArray[np.int64]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from swin_deploy.core.errors import (
+    Checked,
     ConfigError,
     SwinDeployError,
     caught,
-    raise_all,
     wrong_counts,
     wrong_seed,
 )
@@ -206,7 +206,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScalingRequest:
+class ScalingRequest(Checked):
     """One measurement; fields are the options of ``scaling``, here what its help does not say.
 
     Attributes:
@@ -226,9 +226,6 @@ class ScalingRequest:
     seed: int = 0
     compiled: bool = False
     out: Path = Path("artifacts/scaling")
-
-    def __post_init__(self) -> None:
-        raise_all(self.problems())
 
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""

@@ -18,6 +18,7 @@ from scipy import stats
 
 from swin_deploy.core.errors import ConfigError
 from swin_deploy.core.files import require_writable, source_digest
+from swin_deploy.core.reports import noting
 from swin_deploy.engine.build import require_installed
 from swin_deploy.engine.cost.graph_facts import GraphCost
 from swin_deploy.engine.here import describe_machine
@@ -98,12 +99,8 @@ def measure_scaling(
         require_installed(COMPILER)
     require_writable(request.out)
     threads = request.threads or len(os.sched_getaffinity(0))
-    notes: list[str] = []
-
-    def remember(text: str) -> None:
-        notes.append(text)
-        note(text)
-
+    notes = list[str]()
+    remember = noting(notes, note)
     identity = _identity(request, threads)
     journal = Journal(request.out / REPORT, identity, note, kind=KIND, reuse_finished=False)
     with tempfile.TemporaryDirectory(prefix=".graphs.", dir=request.out) as folder:

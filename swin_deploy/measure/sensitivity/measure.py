@@ -36,7 +36,7 @@ from swin_deploy.measure.sensitivity.report import (
 )
 from swin_deploy.measure.sensitivity.subject import Measured, cost_placement, why_not_compiled
 from swin_deploy.measure.workers.base import require_same
-from swin_deploy.measure.workers.cluster import Crew
+from swin_deploy.measure.workers.crew import Crew
 from swin_deploy.network.judge import FloatArray, wilson_interval
 
 
@@ -166,11 +166,8 @@ class KeptMeasurements:
             return Effect(np.inf, np.inf, found.images, found.right)
         self.progress(f"all but {len(left)} places" if left else "all places together")
         name = " ".join(["all but", *left]) if left else "all"
-        measure = partial(self._measure, left)
-        return effect_of(self.journal.get(name, EffectRow, measure))
-
-    def _measure(self, left: Sequence[str]) -> EffectRow:
-        return effect_row(self._opened().measure(left))
+        row = self.journal.get(name, EffectRow, lambda: effect_row(self._opened().measure(left)))
+        return effect_of(row)
 
     def quantised_without(self, kept: Sequence[str]) -> set[str]:
         """What is quantised with these places kept; nothing where no product would be."""
@@ -273,7 +270,12 @@ def search_mixed(
 
     def passes(kept: tuple[str, ...]) -> bool:
         tried.add(frozenset(lab.quantised_without(kept)))
-        return _good_enough(request, lab.without(kept), images, right)
+        effect = lab.without(kept)
+        if request.min_sqnr_db is not None:
+            return effect.sqnr_db >= request.min_sqnr_db
+        if request.max_drop is None or right is None or effect.right is None:
+            raise ConfigError("a drop of top-1 is measured with labels", "--labelled")
+        return 100 * (right - effect.right) <= request.max_drop * images * (1 + 1e-12)
 
     keep = find_fewest(ranking, passes)
     quantised = lab.quantised_without(keep)
@@ -282,7 +284,12 @@ def search_mixed(
         note("no placement with INT8 meets the goal: stay on FP16")
     elif keep:
         note("the places were picked on these images: check the result on others")
-    cost = _costs(lab, keep, bool(quantised), note)
+    cost = None
+    if (reason := why_not_compiled(lab.recipe)) is not None:
+        note(f"kernels and bytes were not counted: {reason}")
+    else:
+        mixed = _cost(lab, keep) if keep and quantised else None
+        cost = Costs(all=_cost(lab, []), mixed=mixed)
     return Mixed(
         max_drop_points=request.max_drop,
         min_sqnr_db=request.min_sqnr_db,
@@ -293,26 +300,6 @@ def search_mixed(
         cost=cost,
         **asdict(describe_effect(lab.without(keep), images, right)),
     )
-
-
-def _good_enough(
-    request: SensitivityRequest, effect: Effect, images: int, right: int | None
-) -> bool:
-    if request.min_sqnr_db is not None:
-        return effect.sqnr_db >= request.min_sqnr_db
-    if request.max_drop is None or right is None or effect.right is None:
-        raise ConfigError("a drop of top-1 is measured with labels", "--labelled")
-    return 100 * (right - effect.right) <= request.max_drop * images * (1 + 1e-12)
-
-
-def _costs(
-    lab: KeptMeasurements, keep: list[str], any_quantised: bool, note: Callable[[str], None]
-) -> Costs | None:
-    """Of the engines with all places in INT8 and with some left out; None if not compiled."""
-    if (reason := why_not_compiled(lab.recipe)) is not None:
-        note(f"kernels and bytes were not counted: {reason}")
-        return None
-    return Costs(all=_cost(lab, []), mixed=_cost(lab, keep) if keep and any_quantised else None)
 
 
 def _cost(lab: KeptMeasurements, keep: list[str]) -> Cost:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from swin_deploy.core.errors import ConfigError, SwinDeployError, caught, raise_all, wrong_counts
+from swin_deploy.core.errors import Checked, ConfigError, SwinDeployError, caught, wrong_counts
 from swin_deploy.core.records import Count, Interval, Number, Rows, Share, Text, finite
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.samples import require_count, require_images
@@ -155,7 +155,7 @@ class SensitivityReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SensitivityRequest:
+class SensitivityRequest(Checked):
     """One measurement, and the search that may follow it.
 
     Fields are the options of ``sensitivity``; here is what its help does not say.
@@ -185,9 +185,6 @@ class SensitivityRequest:
     workers: int | None = None
     ray: str | None = None
     out: Path | None = None
-
-    def __post_init__(self) -> None:
-        raise_all(self.problems())
 
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.core.files import package_version, require_writable, source_digest
+from swin_deploy.core.reports import noting
 from swin_deploy.data.samples import ImageSample, find_calibration, read_batches
 from swin_deploy.graph.int8.observe import collect_statistics
 from swin_deploy.graph.int8.places import Recipe, recipe_for
@@ -23,7 +24,7 @@ from swin_deploy.measure.sensitivity.measure import (
 )
 from swin_deploy.measure.sensitivity.report import Place, SensitivityReport, SensitivityRequest
 from swin_deploy.measure.sensitivity.subject import Measured, Subject, find_measured, open_run_graph
-from swin_deploy.measure.workers.cluster import Crew
+from swin_deploy.measure.workers.crew import Crew
 
 _PACKAGES = ("onnx-ir", "onnxruntime", "tensorrt-rtx-cu13")
 
@@ -55,18 +56,14 @@ def _measure(
 ) -> dict[str, Any]:
     notes: list[str] = []
     recipe = recipe_for(request.kind, request.also)
-
-    def remember(text: str) -> None:
-        notes.append(text)
-        note(text)
-
+    remember = noting(notes, note)
     require_writable(request.report.absolute().parent)
     images, labelled = (
         path and path.absolute() for path in (request.images, request.labelled)
     )  # workers elsewhere have other working directories
     named = find_measured(subject, images, labelled, request.sorted_folders)
     calibration = find_calibration(
-        request.calibration.absolute(), request.count, request.seed, subject.input_shape
+        request.calibration.absolute(), request.count, request.seed, subject.variant.input_shape
     )
     for text in calibration.notes:
         remember(text)
@@ -104,7 +101,7 @@ def _measure(
     together = describe_effect(lab.without(()), count, right)
     mixed = search_mixed(request, lab, ranking, count, right, remember)
     report = SensitivityReport(
-        network=subject.config.name,
+        network=subject.variant.name,
         run=str(request.run),
         recipe=request.kind,
         method=request.method,
@@ -140,10 +137,10 @@ def _identity(
         "batch": subject.batch.high,
         "threads": request.threads,
         "fp32_nodes": list(subject.fp32_nodes),
-        "calibration": calibration.identity(subject.size, subject.preprocessing),
+        "calibration": calibration.identity(*subject.variant.view),
         "images": measured.identity,
         "method": request.method,
-        "recipe": asdict(recipe) | {"kinds": sorted(recipe.kinds)},
+        "recipe": recipe.as_dict(),
         "packages": {name: package_version(name) for name in _PACKAGES},
         "source": source_digest(),
     }
@@ -166,11 +163,9 @@ def _thresholds(
             statistics = collect_statistics(
                 subject.graph,
                 tensors_to_calibrate(subject.graph, recipe, subject.batch.high),
-                lambda: read_batches(
-                    calibration, subject.size, subject.preprocessing, subject.at_once, note
-                ),
+                lambda: read_batches(calibration, *subject.variant.view, subject.at_once, note),
                 request.report.with_name(f"{request.report.stem}.calibration.npz"),
-                calibration.identity(subject.size, subject.preprocessing),
+                calibration.identity(*subject.variant.view),
                 lambda what, done, total: progress(f"{what}: {done} of {total} images"),
                 total=len(calibration),
                 note=note,

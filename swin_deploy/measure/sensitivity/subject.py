@@ -20,8 +20,8 @@ from swin_deploy.graph.int8.places import Recipe
 from swin_deploy.graph.int8.quantize import quantize_graph
 from swin_deploy.measure.cost import COMPILER, open_subjects
 from swin_deploy.measure.sensitivity.report import Cost
-from swin_deploy.network.catalogue import NetworkConfig
-from swin_deploy.network.interface import LOGITS, BatchRange, Preprocessing, Size
+from swin_deploy.network.catalogue import Variant
+from swin_deploy.network.interface import LOGITS, BatchRange
 from swin_deploy.network.judge import FloatArray
 from swin_deploy.run.finished import require_run
 
@@ -33,8 +33,7 @@ class Subject:
     """A run that gives logits.
 
     Attributes:
-        config: Its network.
-        preprocessing: Of its photos.
+        variant: Its network.
         batch: That its engines are for.
         recorded: Its FP32 graph, simplified, as it was exported: image to logits.
         graph: A copy of that, which nobody else changes.
@@ -43,8 +42,7 @@ class Subject:
         random: Whether its weights are.
     """
 
-    config: NetworkConfig
-    preprocessing: Preprocessing
+    variant: Variant
     batch: BatchRange
     recorded: Recorded
     graph: Path
@@ -56,16 +54,6 @@ class Subject:
     def at_once(self) -> int:
         """Images to read at a time."""
         return self.batch.high if self.batch.static else min(self.batch.high, _MOST_AT_ONCE)
-
-    @property
-    def size(self) -> Size:
-        """(H, W) of the images, in pixels."""
-        return self.config.image_size
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image that the network takes."""
-        return (self.config.in_channels, *self.size)
 
 
 def open_run_graph(path: Path, folder: Path) -> Subject:
@@ -83,8 +71,7 @@ def open_run_graph(path: Path, folder: Path) -> Subject:
         )
     graph = run.file(run.plain_graph)
     return Subject(
-        config=run.config,
-        preprocessing=run.preprocessing,
+        variant=run.variant,
         batch=run.batch,
         recorded=graph,
         graph=graph.copy_to(folder),
@@ -104,13 +91,13 @@ class Measured:
     @property
     def identity(self) -> dict[str, Any]:
         """All that images and labels depend on, JSON-able."""
-        return self.images.identity(self.subject.size, self.subject.preprocessing)
+        return self.images.identity(*self.subject.variant.view)
 
     def read(
         self, note: Callable[[str], None] = lambda text: None
     ) -> Iterator[tuple[FloatArray, NDArray[np.int64] | None]]:
         """Batches, the same ones at every call, with their classes where those are known."""
-        how = self.subject.size, self.subject.preprocessing, self.subject.at_once, note
+        how = *self.subject.variant.view, self.subject.at_once, note
         if isinstance(self.images, LabelledSet):
             yield from read_labelled(self.images, *how)
         else:
@@ -135,16 +122,13 @@ def find_measured(
 ) -> Measured | None:
     """The images that were named to measure on, the labelled ones first; None if none were."""
     if labelled is not None:
-        classes = subject.config.num_classes
-        names = subject.class_names
-        return Measured(
-            subject, find_labelled(labelled, classes, names, sorted_folders=sorted_folders)
-        )
-    return (
-        None
-        if images is None
-        else Measured(subject, find_sample(images, "measurement", shape=subject.input_shape))
-    )
+        classes, names = subject.variant.config.num_classes, subject.class_names
+        found = find_labelled(labelled, classes, names, sorted_folders=sorted_folders)
+        return Measured(subject, found)
+    if images is None:
+        return None
+    shape = subject.variant.input_shape
+    return Measured(subject, find_sample(images, "measurement", shape=shape))
 
 
 def cost_placement(

@@ -157,7 +157,10 @@ def bisect(
         names = list(compared)
         index = names.index(found.block.output)
         above = next((p.node for p in marks if index and p.label == names[index - 1]), None)
-        inside = _points_inside(graph, points, sides, above, found.block)
+        nodes = graph.between(above, found.block.node)
+        inside = [point for point in points if point.node in nodes]  # what eager has, too
+        if all(side.graph is not None for side in sides):
+            inside = [Point(node, "out", found.block.stage, node) for node in nodes]
         rows = _compare(inside, tracers, sides, filled, floor_db)
         found.inside = [replace(row, stage=found.block.stage) for row in rows.values()]
     return found
@@ -178,20 +181,6 @@ def _tracer(
         return {p.label: (values[p.node], True) for p in wanted if p.node in values}
 
     return trace
-
-
-def _points_inside(
-    graph: GraphMap,
-    points: Sequence[Point],
-    sides: tuple[Candidate, Candidate],
-    above: str | None,
-    block: TensorRow,
-) -> list[Point]:
-    """Every node of the block where both are graphs, else what the eager network has too."""
-    nodes = graph.between(above, block.node)
-    if all(side.graph is not None for side in sides):
-        return [Point(node, "out", block.stage, node) for node in nodes]
-    return [point for point in points if point.node in nodes]
 
 
 def _compare(

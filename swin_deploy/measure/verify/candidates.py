@@ -78,9 +78,7 @@ def list_candidates(opened: Run) -> dict[str, Candidate]:
     int8_db = opened.manifest.int8_floors_db()
     graphs = {
         side.name: replace(
-            side,
-            recorded=opened.file(SIDES[side.name]),
-            photos_db=int8_db.get(SIDES[side.name]),
+            side, recorded=opened.file(SIDES[side.name]), photos_db=int8_db.get(SIDES[side.name])
         )
         for side in list_graphs(opened.files, path, opened.image_input)
     }

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from swin_deploy.data.images import InputSet, PhotoFolder, load_photos, make_noise_for
+from swin_deploy.data.images import InputSet, PhotoFolder, load_photos
 from swin_deploy.engine.runners.base import Runner
 from swin_deploy.measure.verify.candidates import Candidate, coarser, floor_between
 from swin_deploy.measure.verify.comparison import NO_PHOTOS, Comparison, Kind
@@ -70,14 +70,11 @@ def make_inputs(
 
     All are exact in the input of every graph of the run, so that all get the same images.
     """
-    config = opened.config
-    inputs = [
-        make_noise_for(opened.images, size, config.in_channels, config.image_size) for size in sizes
-    ]
-    inputs += make_extremes(opened.images, opened.preprocessing, config.image_size)
+    inputs = [opened.noise(size) for size in sizes]
+    inputs += make_extremes(opened.images, opened.preprocessing, opened.config.image_size)
     if photos is None:
         return inputs, []
-    loaded, problems = load_photos(photos, config.image_size, opened.preprocessing)
+    loaded, problems = load_photos(photos, *opened.variant.view)
     images = opened.images.round(loaded.images)
     for start in range(0, len(images), AT_ONCE):
         part = images[start : start + AT_ONCE]

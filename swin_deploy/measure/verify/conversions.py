@@ -168,10 +168,7 @@ def _require_bytes(file: File, engine: EngineDetails) -> None:
         if (found := sha256(file(name))) != expected:
             what = "that the engine was compiled from" if name == graph else "its compiler wrote"
             hashes = f"sha256 {found[:12]}, recorded {str(expected)[:12]}"
-            raise VerificationError(
-                f"{name} is not the file {what}: {hashes}",
-                "export again, with nothing else writing into the folder",
-            )
+            raise VerificationError(f"{name} is not the file {what}: {hashes}", _AGAIN)
 
 
 def _require_nodes(file: File, engine: EngineDetails) -> None:
@@ -190,12 +187,12 @@ def _require_nodes(file: File, engine: EngineDetails) -> None:
     if not named:  # then its listing cannot tell either, whatever it says
         raise VerificationError(
             f"{name} names no node of {graph.name}: it is no plan of TensorRT-RTX, or of no graph",
-            "export again, with nothing else writing into the folder",
+            _AGAIN,
         )
     for what, some in (("that its graph does not have", named - nodes), ("less", listed - named)):
         if some:
             raise VerificationError(
                 f"{name} names {len(some)} nodes {what}, {min(some)} for one: it is a plan of "
                 "another graph or has another listing",
-                "export again, with nothing else writing into the folder",
+                _AGAIN,
             )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.core.errors import ConfigError, SwinDeployError, caught, raise_all
+from swin_deploy.core.errors import Checked, ConfigError, SwinDeployError, caught
 from swin_deploy.core.files import require_plain_file
 from swin_deploy.core.records import Number, Reasons, Rows, Text, finite
 from swin_deploy.core.reports import require_report
@@ -154,7 +154,7 @@ _EARLIER = ("checks", "bisections")  # what reports have that do not say their k
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyRequest:
+class VerifyRequest(Checked):
     """A run, and what of it is compared with what.
 
     Fields are the options of ``verify``; here is what its help does not say.
@@ -175,9 +175,6 @@ class VerifyRequest:
     save: Path | None = None
     against: Path | None = None
     out: Path | None = None
-
-    def __post_init__(self) -> None:
-        raise_all(self.problems())
 
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""

@@ -104,11 +104,8 @@ def require_saved(path: Path) -> None:
 def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     """The archive and its header, for the block."""
     require_plain_file(path, "saved outputs")
-    with open_archive(path) as archive:
-        names = [info.filename for info in archive.infolist()]
+    with open_archive(path, _HINT) as archive:
         total = sum(info.file_size for info in archive.infolist())
-        if len(set(names)) != len(names):
-            raise InputError(f"{path} holds several arrays of one name", _HINT)
         if total > MAX_BYTES:
             raise InputError(f"{path} unpacks to {total} bytes, and {MAX_BYTES} is the most", _HINT)
         yield archive, _read_header(archive, path)

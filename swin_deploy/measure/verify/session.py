@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from swin_deploy.core.errors import InputError
 from swin_deploy.core.files import digest
-from swin_deploy.data.images import InputSet, make_noise_for
+from swin_deploy.data.images import InputSet
 from swin_deploy.engine.here import describe_machine
 from swin_deploy.engine.runners.base import run_all
 from swin_deploy.engine.runners.ends import BEFORE
@@ -81,13 +82,8 @@ class Session:
     def pairs(self, between: Sequence[tuple[str, str]]) -> list[Pair]:
         """The pairs that are named; without names, eager with everything that runs here."""
         if between:
-            named = [
-                (
-                    find_candidate(self.opened, self.sides, a),
-                    find_candidate(self.opened, self.sides, b),
-                )
-                for a, b in between
-            ]
+            find = partial(find_candidate, self.opened, self.sides)
+            named = [(find(a), find(b)) for a, b in between]
             logits = [(self._before(a), self._before(b)) for a, b in named]
             return list(dict.fromkeys([*named, *logits]))
         pairs = []
@@ -147,10 +143,9 @@ class Session:
 
     def _filling(self, inputs: Sequence[InputSet]) -> FloatArray:
         """Images to fill a batch with: photos if there are any, and then noise."""
-        needed, config = max(slot_sizes(self.opened)), self.opened.config
+        needed = max(slot_sizes(self.opened))
         natural = [images.images for images in inputs if images.natural]
-        noise = make_noise_for(self.opened.images, needed, config.in_channels, config.image_size)
-        return np.concatenate([*natural[:1], noise.images])[:needed]
+        return np.concatenate([*natural[:1], self.opened.noise(needed).images])[:needed]
 
 
 def slot_sizes(opened: Run) -> tuple[int, ...]:
@@ -206,7 +201,9 @@ def compare_saved(session: Session, saved: SavedOutputs, path: Path) -> list[str
         name: _side(name, info, path, session.sides.get(name))
         for name, info in header["sides"].items()
     }
-    notes = [_where(header)]
+    machine = header.get("machine")
+    facts = machine if isinstance(machine, dict) else {}
+    notes = [f"saved on {facts.get('processor')}, {facts.get('system')}"]
     here = {EAGER: session.sides[EAGER]}
     for name in elsewhere:
         if name not in session.sides:
@@ -220,26 +217,15 @@ def compare_saved(session: Session, saved: SavedOutputs, path: Path) -> list[str
     for side in here.values():
         session.run(side, saved.inputs, None)
     for name, other in elsewhere.items():
-        for own in dict.fromkeys((EAGER, name)):
-            if own in here:
-                _compare(session, here[own], other, saved.inputs, saved.outputs[name])
+        for own in (here[side] for side in dict.fromkeys((EAGER, name)) if side in here):
+            results, theirs = session.results[own.name], saved.outputs[name]
+            powers = powers_of(results, opened.interface)
+            labelled = replace(own, name=f"{own.name}, here")
+            for images, *pair in zip(saved.inputs, results, theirs, strict=True):
+                session.checks += check_pair(
+                    opened, labelled, other, images, (pair[0], pair[1]), powers, "saved"
+                )
     return notes
-
-
-def _compare(
-    session: Session,
-    own: Candidate,
-    other: Candidate,
-    inputs: list[InputSet],
-    outputs: list[dict[str, Any]],
-) -> None:
-    results = session.results[own.name]
-    powers = powers_of(results, session.opened.interface)
-    labelled = replace(own, name=f"{own.name}, here")
-    for images, mine, theirs in zip(inputs, results, outputs, strict=True):
-        session.checks += check_pair(
-            session.opened, labelled, other, images, (mine, theirs), powers, "saved"
-        )
 
 
 def _side(name: str, info: Mapping[str, Any], path: Path, here: Candidate | None) -> Candidate:
@@ -249,9 +235,3 @@ def _side(name: str, info: Mapping[str, Any], path: Path, here: Candidate | None
     return Candidate(
         f"{name}, saved", precision, photos_db=None if here is None else here.photos_db
     )
-
-
-def _where(header: Mapping[str, Any]) -> str:
-    machine = header.get("machine")
-    facts = machine if isinstance(machine, dict) else {}
-    return f"saved on {facts.get('processor')}, {facts.get('system')}"

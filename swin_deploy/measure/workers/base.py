@@ -7,12 +7,14 @@ or on how many there are. In sums of floats that takes the same threads for all 
 from __future__ import annotations
 
 import socket
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from swin_deploy.core.errors import InputError, UnsafeError
+from swin_deploy.core.errors import InputError, ResourceError, UnsafeError
 from swin_deploy.core.files import digest, package_version, sha256, source_digest
 from swin_deploy.engine.here import PACKAGES
 
@@ -57,6 +59,24 @@ class ItemClock:
     def done(self, took_s: float) -> None:
         """Hear of one."""
         self.longest_s = max(took_s, self.longest_s or 0.0)
+
+
+def count_loss(
+    losses: Counter[str | None], item: str | None, how: str, why: str, note: Callable[[str], None]
+) -> None:
+    """Note that a worker was lost with an item, or while it opened, which is None.
+
+    Raises:
+        ResourceError: That is ``ATTEMPTS`` of them.
+    """
+    losses[item] += 1
+    what = "while it opened its files" if item is None else f"with {item}"
+    if losses[item] == ATTEMPTS:
+        raise ResourceError(
+            f"{ATTEMPTS} workers were lost {what}{why}",
+            "fewer --workers, a smaller batch, or more memory",
+        )
+    note(f"a worker {how} {what}; another takes its place")
 
 
 def software() -> str:

@@ -1,4 +1,4 @@
-"""Items to results on a Ray cluster, whose lost actors are replaced; and who does the work."""
+"""Items to results on a Ray cluster, whose lost actors are replaced."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from swin_deploy.core.errors import EnvironmentMissingError, ResourceError, SwinDeployError
-from swin_deploy.measure.workers.base import ATTEMPTS, ItemClock, Worker, software
-from swin_deploy.measure.workers.processes import run_here, run_in_processes
+from swin_deploy.core.errors import EnvironmentMissingError, SwinDeployError
+from swin_deploy.measure.workers.base import ItemClock, Worker, count_loss, software
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -147,7 +146,7 @@ def run_on_ray(
     kind = ray.remote(**resources, max_restarts=0)(WorkerActor)
     shared, wanted = ray.put(worker), software()
     left, unfinished = list(reversed(list(items))), len(items)
-    losses: dict[str | None, int] = {}  # by item; None is the opening
+    losses = Counter[str | None]()  # by item; None is the opening
     running: dict[Any, tuple[Any, str | None, float]] = {}  # of each when it was given
     clock = ItemClock()
 
@@ -172,14 +171,7 @@ def run_on_ray(
         try:
             found = ray.get(done[0])
         except lost as error:
-            losses[name] = losses.get(name, 0) + 1
-            what = "while it opened its files" if name is None else f"with {name}"
-            if losses[name] == ATTEMPTS:
-                raise ResourceError(
-                    f"{ATTEMPTS} workers were lost {what}: {error}",
-                    "fewer --workers, or a smaller batch",
-                ) from error
-            note(f"a worker was lost {what}; another takes its place")
+            count_loss(losses, name, "was lost", f": {error}", note)
             ray.kill(actor)  # it may only have been out of reach
             start()
             left.extend([] if name is None else [name])
@@ -209,57 +201,3 @@ def _end_overdue(
             note(f"a worker was not done with {name} after {clock.limit_s:g} s")
             running[call] = actor, name, math.inf
             ray.kill(actor)
-
-
-@dataclass(slots=True, kw_only=True)
-class Crew:
-    """This process, several, or the actors of a Ray cluster.
-
-    Attributes:
-        wanted: How many workers; None for one, or for as many as the cluster has room for.
-        ray: Address of a Ray cluster, or "local" to start one here; None for none.
-        threads: Of each worker.
-        on_gpu: Whether each needs a GPU.
-        note: Hears of workers that were lost.
-        size: How many there are; before they are needed, how many are wanted.
-        lost: What was said of those that were lost.
-    """
-
-    wanted: int | None
-    ray: str | None
-    threads: int
-    on_gpu: bool
-    note: Callable[[str], None]
-    size: int = field(init=False)
-    lost: list[str] = field(default_factory=list, init=False)
-
-    def __post_init__(self) -> None:
-        self.size = self.wanted or 1
-
-    @property
-    def kind(self) -> str:
-        """What a report calls it."""
-        if self.ray is not None:
-            return "ray"
-        return "processes" if self.size > 1 else "one process"
-
-    def hand_out(
-        self, worker: Worker[Item, Result], items: Mapping[str, Item]
-    ) -> Iterator[tuple[str, Result]]:
-        """Names of items and their results, as each is done and in any order."""
-        if not items:
-            return
-        if self.ray is not None:
-            with connect(self.ray, self.wanted, self.threads) as ray:
-                room = room_for(ray, self.threads, self.on_gpu)
-                self.size = min(self.wanted or room, room)
-                resources = {"num_cpus": self.threads, "num_gpus": int(self.on_gpu)}
-                yield from run_on_ray(ray, worker, items, self.size, resources, self._lose)
-        elif self.size > 1:
-            yield from run_in_processes(worker, items, self.size, self._lose)
-        else:
-            yield from run_here(worker, items)
-
-    def _lose(self, text: str) -> None:
-        self.lost.append(text)
-        self.note(text)

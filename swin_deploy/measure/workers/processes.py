@@ -19,10 +19,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import Any, TypeVar
 
-from swin_deploy.core.errors import ResourceError
 from swin_deploy.core.process import (
     Heard,
     Line,
@@ -33,7 +31,7 @@ from swin_deploy.core.process import (
     result_of,
     start,
 )
-from swin_deploy.measure.workers.base import ATTEMPTS, FIRST_S, ItemClock, Worker
+from swin_deploy.measure.workers.base import FIRST_S, ItemClock, Worker, count_loss
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,7 +95,11 @@ def run_in_processes(
                 answers = member.hear([text for who, text in heard if who is member], passed)
                 if member.lost is not None:
                     members.remove(member)
-                    _count_loss(member, losses, note)
+                    if member.idle:
+                        note(f"a worker {member.lost} while it had nothing to do")
+                    else:
+                        why = f"; the last one {member.lost}"
+                        count_loss(losses, member.item, member.lost, why, note)
                     left.extendleft([] if member.item is None else [member.item])
                     member.end()
                 for done, answer in answers:
@@ -117,20 +119,6 @@ def _wait(said: SimpleQueue[tuple[_Member, Heard]]) -> list[tuple[_Member, Heard
         while True:
             heard.append(said.get_nowait())
     return heard
-
-
-def _count_loss(member: _Member, losses: Counter[str | None], note: Callable[[str], None]) -> None:
-    if member.idle:
-        note(f"a worker {member.lost} while it had nothing to do")
-        return
-    losses[member.item] += 1
-    what = "while it opened its files" if member.item is None else f"with {member.item}"
-    if losses[member.item] == ATTEMPTS:
-        raise ResourceError(
-            f"{ATTEMPTS} workers were lost {what}; the last one {member.lost}",
-            "fewer --workers, a smaller batch, or more memory",
-        )
-    note(f"a worker {member.lost} {what}; another takes its place")
 
 
 @dataclass(slots=True, eq=False)
@@ -243,7 +231,7 @@ def _work(line: Connection) -> None:
     end_with_parent()
     for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: who started it decides
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     one_at_a_time = threading.Lock()
 
     def say(what: object) -> None:
@@ -273,7 +261,3 @@ def _open_and_do(line: Connection, say: Callable[[object], None]) -> None:
         say(_OPEN)
         while True:
             say((answer_of(opened.do, line.recv()),))
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)

@@ -151,10 +151,7 @@ TORCHVISION = Dialect(
                 (r"attn\.(?P<part>[qkv]_bias|logit_scale)", "attn.{part}"),
                 (r"attn\.v2_logit_scale", "attn.logit_scale"),  # before 0.14
                 (rf"attn\.cpb_mlp\.{MLP_OF_POSITIONS}", "attn.cpb_mlp.{part}"),
-                (
-                    r"attn\.(?P<part>relative_position_index|relative_coords_table)",
-                    "attn.{part}",
-                ),
+                (r"attn\.(?P<part>relative_position_index|relative_coords_table)", "attn.{part}"),
                 (rf"mlp\.0\.{KIND}", "mlp.fc1.{kind}"),
                 (rf"mlp\.3\.{KIND}", "mlp.fc2.{kind}"),
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import socket
 import ssl
@@ -13,7 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin_deploy.core.errors import ConfigError, EnvironmentMissingError, InputError, UnsafeError
+from swin_deploy.core.errors import (
+    ConfigError,
+    EnvironmentMissingError,
+    InputError,
+    UnsafeError,
+    nearest,
+)
 from swin_deploy.core.files import sha256
 from swin_deploy.network.checkpoints.source import (
     Claim,
@@ -98,8 +103,8 @@ def _import_torchvision() -> Any:
 def _find(models: Any, name: str, tag: str | None) -> Any:
     swins = [known for known in models.list_models() if known.startswith("swin")]
     if name not in swins:
-        near = difflib.get_close_matches(name, swins, n=3, cutoff=0.4) or swins
-        raise ConfigError(f"torchvision has no Swin called {name!r}", ", ".join(near))
+        hint = ", ".join(nearest(name, swins))
+        raise ConfigError(f"torchvision has no Swin called {name!r}", hint)
     table = models.get_model_weights(name)
     if tag is None:
         return table.DEFAULT

@@ -192,9 +192,7 @@ def _agreed(
 def as_asked(config: SwinConfig, image_size: Size | None, window: int | None) -> SwinConfig:
     """The network that a checkpoint of ``config`` becomes for other sizes."""
     return replace(
-        config,
-        image_size=image_size or config.image_size,
-        window_size=window or config.window_size,
+        config, image_size=image_size or config.image_size, window_size=window or config.window_size
     )
 
 
@@ -251,10 +249,7 @@ def _similar_variant(config: VitConfig) -> str | None:
     for name, variant in VARIANTS.items():
         theirs = variant.config
         if isinstance(theirs, VitConfig) and config == replace(
-            theirs,
-            name=config.name,
-            image_size=config.image_size,
-            num_classes=config.num_classes,
+            theirs, name=config.name, image_size=config.image_size, num_classes=config.num_classes
         ):
             return name
     return None

@@ -160,6 +160,17 @@ class Checkpoint:
     preprocessing: Preprocessing | None = None
 
 
+def load_for(path: Path, options: LoadOptions, wanted: NetworkConfig) -> Checkpoint:
+    """As ``load_checkpoint``, of just this network, whatever it is called."""
+    checkpoint = load_checkpoint(path, options)
+    if checkpoint.config != replace(wanted, name=checkpoint.config.name):
+        raise InputError(
+            f"{path} is not of the network of this request: {checkpoint.config}, not {wanted}",
+            "the variant and the options of checkpoints.resolve.resolve_variant",
+        )
+    return checkpoint
+
+
 def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoint:
     """Read, recognise, rename and check a checkpoint.
 

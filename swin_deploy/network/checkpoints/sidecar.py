@@ -11,13 +11,13 @@ from pydantic import Field
 from swin_deploy.core.errors import InputError
 from swin_deploy.network.checkpoints.sidecar_transformers import read_transformers
 from swin_deploy.network.checkpoints.source import (
-    Claim,
     DownloadListener,
     Facts,
     Side,
     Sidecar,
     as_side,
     as_size,
+    claims_of,
     make_preprocessing,
     read_as,
 )
@@ -107,11 +107,7 @@ def read_timm(path: Path) -> tuple[Preprocessing, Facts]:
         window_size=window,
         pretrained_window_sizes=arguments.pretrained_window_sizes or pretrained_windows,
         labels=labels,
-        claims=tuple(
-            Claim(origin=str(path), key=key, field=field, value=value)
-            for (key, field), value in claims.items()
-            if value is not None
-        ),
+        claims=claims_of(str(path), claims),
     )
     return _preprocessing(path, pretrained), facts
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from swin_deploy.core.errors import InputError
 from swin_deploy.network.checkpoints.source import (
-    Claim,
     Facts,
     Side,
     Sidecar,
     as_side,
     as_size,
+    claims_of,
     crop_fraction,
     make_preprocessing,
     read_as,
@@ -113,20 +113,14 @@ def read_transformers(
     values["id2label", "num_classes"] = len(labels) or None
     image_size = None if config.image_size is None else as_size(config.image_size)
     values["image_size", "image_size"] = image_size
-    claims = [
-        Claim(origin=origin, key=key, field=field, value=value)
-        for (key, field), value in values.items()
-        if value is not None
-    ]
+    claims = claims_of(origin, values)
     preprocessing = None
     if processor_path is not None:
         preprocessing, cropped = _read_processor(processor_path)
         image_size = image_size or cropped
-        for key, field, value in (
-            ("size", "image_size", cropped),
-            ("image_mean", "in_channels", len(preprocessing.mean)),
-        ):
-            claims.append(Claim(origin=str(processor_path), key=key, field=field, value=value))
+        channels = len(preprocessing.mean)
+        seen = {("size", "image_size"): cropped, ("image_mean", "in_channels"): channels}
+        claims += claims_of(str(processor_path), seen)
     facts = Facts(
         image_size=image_size,
         window_size=config.window_size,
@@ -135,7 +129,7 @@ def read_transformers(
         else (),
         labels=labels,
         head=None if config_path is None else _HEADS[config.problem_type],
-        claims=tuple(claims),
+        claims=claims,
     )
     return preprocessing, facts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -38,6 +38,15 @@ class Claim:
     key: str
     field: str
     value: object
+
+
+def claims_of(origin: str, values: Mapping[tuple[str, str], object]) -> tuple[Claim, ...]:
+    """(key, field) -> value as claims, where there is a value."""
+    return tuple(
+        Claim(origin=origin, key=key, field=field, value=value)
+        for (key, field), value in values.items()
+        if value is not None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

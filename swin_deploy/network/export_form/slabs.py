@@ -61,7 +61,8 @@ class SlabAttention(FrozenAttention):
         products = (weight * norm.weight.double()).transpose(1, 2).contiguous()  # (3, c in, c out)
         ones = weight @ norm.bias.double()  # (3, c): what a channel of 1 contributes
         ones[0] += bias[0]
-        self.unit = unit = cheapest_channel(products.detach())
+        # The channel that carries least: what is put together from the others rounds a little more.
+        self.unit = unit = int(products.detach().square().sum(dim=(0, 2)).argmin())
         products -= products[:, unit, None].clone()
         products[:, unit] = ones
         products[0] *= -query_scale(c, self.stage.heads)
@@ -84,11 +85,6 @@ class SlabAttention(FrozenAttention):
         weights = (self.bias - negated).reshape(-1, n, n).softmax(dim=-1)  # (k * b * a, n, n)
         out = (self.at_weights(weights) @ v).transpose(0, 1).reshape(n * k, -1, c)
         return self.proj(out)  # type: ignore[no-any-return]
-
-
-def cheapest_channel(products: Tensor) -> int:
-    """The channel that carries least; what is put together from the others rounds a little more."""
-    return int(products.square().sum(dim=(0, 2)).argmin())
 
 
 def even_slabs(products: Tensor) -> float:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from swin_deploy.core.errors import present
 from swin_deploy.graph.int8.places import (
     Attention,
-    Placement,
     Recipe,
     choose_places,
     find_places,
@@ -81,16 +80,10 @@ def find_sites(graph: Path, recipe: Recipe, batch: int, keep: tuple[str, ...]) -
         keep: As of ``choose_places``.
     """
     placement = choose_places(find_places(ir.load(graph).graph), recipe, batch, keep)
-    activations = dict.fromkeys(_activations(placement))
-    weights = tuple(Weight(module_of(g.node), _name(g.node.inputs[0])) for g in placement.gemms)
-    return Sites(tuple(activations), weights)
-
-
-def _activations(placement: Placement) -> Iterator[Activation]:
-    for attention in placement.attentions:
-        yield from _of_attention(attention)
-    for gemm in placement.gemms:
-        yield Activation(module_of(gemm.node), "input", _name(gemm.node.inputs[0]))
+    found = [one for attention in placement.attentions for one in _of_attention(attention)]
+    products = [(module_of(g.node), _name(g.node.inputs[0])) for g in placement.gemms]
+    found += [Activation(module, "input", tensor) for module, tensor in products]
+    return Sites(tuple(dict.fromkeys(found)), tuple(Weight(*product) for product in products))
 
 
 def _of_attention(attention: Attention) -> Iterator[Activation]:

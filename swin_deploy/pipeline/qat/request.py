@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.core.errors import (
+    Checked,
     ConfigError,
     SwinDeployError,
     caught,
     present,
-    raise_all,
     wrong_seed,
 )
 from swin_deploy.core.files import require_outside
@@ -27,7 +27,7 @@ from swin_deploy.pipeline.request import Int8Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
+class Training(Checked):
     """How to train; fields are options of ``qat``, here what its help does not say.
 
     Attributes:
@@ -43,9 +43,6 @@ class Training:
     distil: bool = True
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        raise_all(self.problems())
-
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""
         if self.epochs < 1 or self.batch < 1:
@@ -58,7 +55,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QatOptions:
+class QatOptions(Checked):
     """What is said of a fine-tuning whatever the network turns out to be.
 
     Fields are the options of ``qat``; here is what its help does not say.
@@ -78,9 +75,6 @@ class QatOptions:
     headroom: float = 1.0
     training: Training = Training()
     wait_s: float = 0
-
-    def __post_init__(self) -> None:
-        raise_all(self.problems())
 
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""

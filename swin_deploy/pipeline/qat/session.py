@@ -12,16 +12,16 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from swin_deploy.core.errors import InputError, present
+from swin_deploy.core.errors import present
 from swin_deploy.core.files import digest, package_version, sha256, write_json
-from swin_deploy.data.samples import CalibrationSet, find_calibration, read_batches
+from swin_deploy.core.reports import noting
+from swin_deploy.data.samples import CalibrationSet, find_calibration, read_batches, read_some
 from swin_deploy.graph.int8.observe import collect_statistics
 from swin_deploy.graph.int8.quantize import tensors_to_calibrate
 from swin_deploy.graph.int8.thresholds import describe_dead
-from swin_deploy.network.checkpoints.load import load_checkpoint
+from swin_deploy.network.checkpoints.load import load_checkpoint, load_for
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.checkpoints.source import checkpoint_file
-from swin_deploy.network.judge import FloatArray
 from swin_deploy.network.model.build import Network, model_from_tensors
 from swin_deploy.pipeline.qat.folder import (
     GRAPH,
@@ -83,20 +83,18 @@ class Session:
             What the report says of the results.
         """
         model = self._load()
+        images = read_some(self.calibration, self.request.variant, _SHOWN)
         self.listener.started("exporting the network as it is")
         start = self.folder.scratch(_START)
         self.maker.export(model, start)
         thresholds = self._calibrate(start)
-        made = self.maker.quantise(
-            start, self.folder.scratch(_START_INT8), thresholds, [self._images(_SHOWN)]
-        )
+        made = self.maker.quantise(start, self.folder.scratch(_START_INT8), thresholds, [images])
         losses = self._train(model, learnt, train, made["scales"])
         self.listener.started("exporting the fine-tuned network")
         final, quantised = self.folder.scratch(GRAPH), self.folder.scratch(INT8_GRAPH)
         self.maker.export(model, final)
-        made = self.maker.quantise(final, quantised, thresholds, [self._images(_SHOWN)])
+        made = self.maker.quantise(final, quantised, thresholds, [images])
         self.listener.started("proving that the graph is what was trained")
-        images = self._images(_SHOWN)
         agreement = require_same_places(self.maker, model, final, thresholds, images)
         self._write(model, thresholds, made.pop("scales"))
         graphs = {"before": (_START, _START_INT8), "after": (GRAPH, INT8_GRAPH)}
@@ -114,30 +112,22 @@ class Session:
 
     def _load(self) -> Network:
         request = self.request
-        checkpoint = load_checkpoint(request.weights, request.load)
-        wanted = request.variant.config
-        if checkpoint.config != replace(wanted, name=checkpoint.config.name):
-            raise InputError(
-                f"{request.weights} is not of the network of this request: {checkpoint.config}, "
-                f"not {wanted}",
-                "the variant and the options of checkpoints.resolve.resolve_variant",
-            )
+        checkpoint = load_for(request.weights, request.load, request.variant.config)
         for text in checkpoint.notes:
             self.note(text)
         return model_from_tensors(checkpoint.config, checkpoint.tensors)
 
     def _calibrate(self, graph: Path) -> dict[str, float]:
         """Name of an activation -> its threshold."""
-        request, variant = self.request, self.request.variant
-        size, steps = variant.config.image_size, variant.preprocessing
+        request, view = self.request, self.request.variant.view
         batch, keep = request.batch.high, request.int8.keep
         self.listener.started("calibrating")
         found = collect_statistics(
             graph,
             tensors_to_calibrate(graph, self.maker.recipe, batch, keep),
-            lambda: read_batches(self.calibration, size, steps, batch, self.note),
+            lambda: read_batches(self.calibration, *view, batch, self.note),
             self.folder.unfinished("calibration.npz"),
-            self.calibration.identity(size, steps),
+            self.calibration.identity(*view),
             self.listener.advanced,
             total=len(self.calibration),
             note=self.note,
@@ -200,12 +190,6 @@ class Session:
             {"method": self.request.int8.method, "thresholds": thresholds, "scales": scales},
         )
 
-    def _images(self, count: int) -> FloatArray:
-        """At most ``count`` calibration images, evenly over all: (b, channels, H, W)."""
-        variant = self.request.variant
-        size, steps = variant.config.image_size, variant.preprocessing
-        return next(read_batches(self.calibration.spread(count), size, steps, count))
-
 
 _PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "safetensors")
 
@@ -245,12 +229,8 @@ def run_qat(request: QatRequest, listener: Listener) -> QatResult:
     val = None
     if request.val is not None:
         val = find_labelled_photos(request.val, variant, request.labels)
-    notes: list[str] = []
-
-    def note(text: str) -> None:
-        notes.append(text)
-        listener.note(text)
-
+    notes = list[str]()
+    note = noting(notes, listener.note)
     inputs = _inputs(request, calibration, train)
     learnt = digest(inputs)  # what the training depends on; the report depends on more
     identity = digest([learnt, None if val is None else val.identity()])
@@ -279,13 +259,13 @@ def _inputs(
     request: QatRequest, calibration: CalibrationSet, train: LabelledPhotos
 ) -> dict[str, Any]:
     """All that the training depends on."""
-    variant, weights = request.variant, checkpoint_file(request.weights)
+    weights = checkpoint_file(request.weights)
     facts = {"file": weights.name, "sha256": sha256(weights)}
     return {
         "settings": request.settings(),
         "weights": request.provenance | facts | {"ema": request.load.ema},
         "data": train.identity(),
-        "calibration": calibration.identity(variant.config.image_size, variant.preprocessing),
+        "calibration": calibration.identity(*request.variant.view),
         "packages": {name: package_version(name) for name in _PACKAGES},
     }
 

@@ -54,8 +54,7 @@ class LabelledPhotos:
 
     def identity(self) -> dict[str, Any]:
         """All that the tensors of ``read`` depend on, JSON-able."""
-        variant = self.variant
-        return self.found.identity(variant.config.image_size, variant.preprocessing)
+        return self.found.identity(*self.variant.view)
 
     def read(self, order: Sequence[int], batch: int) -> Iterator[tuple[FloatArray, Classes]]:
         """The photos at ``order``: (b, channels, H, W) float32 and (b,), the last maybe fewer.
@@ -66,18 +65,16 @@ class LabelledPhotos:
             InputError: One cannot be read. Training does not leave photos out: what it gives would
                 depend on which.
         """
-        size, steps = self.variant.config.image_size, self.variant.preprocessing
         sample, labels, rest = self.found.sample, self.found.labels, iter(order)
-        folder = folder_of(sample.source)
+        folder, view = folder_of(sample.source), self.variant.view
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             waiting: list[tuple[list[int], list[Future[FloatArray]]]] = []
             try:
                 while True:
                     while len(waiting) < 2 and (rows := list(islice(rest, batch))):
                         paths = [folder / sample.images[row].name for row in rows]
-                        waiting.append(
-                            (rows, [pool.submit(load_photo, path, size, steps) for path in paths])
-                        )
+                        jobs = [pool.submit(load_photo, path, *view) for path in paths]
+                        waiting.append((rows, jobs))
                     if not waiting:
                         return
                     rows, images = waiting.pop(0)
@@ -206,10 +203,9 @@ def measure_accuracy(graph: Path, photos: LabelledPhotos, simulated: bool) -> di
         for images, labels in photos.read(range(len(photos)), _AT_A_TIME):
             guesses = run_all(runner, images)[LOGITS].argmax(axis=1)
             right += int((guesses == labels).sum())
-    low, high = wilson_interval(right, len(photos))
     return {
         "right": right,
         "images": len(photos),
         "top1": right / len(photos),
-        "interval": [low, high],
+        "interval": list(wilson_interval(right, len(photos))),
     }
