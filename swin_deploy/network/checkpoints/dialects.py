@@ -297,11 +297,6 @@ _REFUSED = (
         refusal="the releases that are supported add no position to the patches (ape=False)",
     ),
     Dialect(
-        name="quantised",
-        mark=r".*\.(zero_point|_packed_params\.dtype)",
-        refusal="its weights are integers; INT8 is made here, of the network before that",
-    ),
-    Dialect(
         name="masked image model",
         mark=r"(.*\.)?mask_token",
         refusal="it reconstructs images; fine-tune it to a classifier first",
@@ -322,7 +317,10 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 
 
+KNOWN = (*DIALECTS, *VIT_DIALECTS)
+
+
 def detect_dialect(names: Iterable[str]) -> Dialect | None:
     """The first dialect that the keys fit."""
     names = list(names)
-    return next((dialect for dialect in (*DIALECTS, *VIT_DIALECTS) if dialect.fits(names)), None)
+    return next((dialect for dialect in KNOWN if dialect.fits(names)), None)

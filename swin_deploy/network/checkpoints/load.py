@@ -11,19 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swin_deploy.core.errors import ConfigError, InputError
+from swin_deploy.core.errors import ConfigError, InputError, some
 from swin_deploy.network.catalogue import NetworkConfig
 from swin_deploy.network.checkpoints.dialect import BUFFERS, TABLE, Dialect, Tensors, rename_key
-from swin_deploy.network.checkpoints.dialects import detect_dialect
 from swin_deploy.network.checkpoints.files import (
     checked_values,
     read_tensors,
     require_complete,
     require_stated,
-    some,
 )
 from swin_deploy.network.checkpoints.infer import as_asked, infer_config, infer_vit
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions
+from swin_deploy.network.checkpoints.roots import find_root
 from swin_deploy.network.interface import Preprocessing
 from swin_deploy.network.model.attention import relative_position_index
 from swin_deploy.network.swin import SwinConfig, stage_geometry
@@ -133,7 +132,6 @@ def require_standard(path: Path, buffers: Mapping[str, Tensor], config: SwinConf
                 )
 
 
-PREFIXES = ("module.", "model.", "backbone.", "encoder.", "net.", "_orig_mod.")  # of wrappers
 _CLASSIFIER_HEAD = "head."
 
 
@@ -179,20 +177,15 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
         options: What the user says about it.
     """
     options = options or LoadOptions()
-    raw = read_tensors(path, options.ema)
+    raw = read_tensors(path, options.ema, options.container)
     try:
-        tensors, opened, dropped = _unwrap(raw.tensors)
+        root = find_root(raw.tensors, options.prefix)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.hint) from error
-    dialect = detect_dialect(tensors)
-    if dialect is None:
-        raise InputError(
-            f"{path} is of no known dialect; its keys begin with {some(sorted(tensors))}",
-            "weights of Microsoft, timm, torchvision, Hugging Face or OpenMMLab",
-        )
+    dialect = root.dialect
     if dialect.refusal:
         raise InputError(f"{path} is a {dialect.name} checkpoint: {dialect.refusal}")
-    renamed, buffers = _rename(path, dialect, tensors)
+    renamed, buffers = _rename(path, dialect, root.tensors)
     checked, notes = checked_values(path, renamed)
     if raw.left:
         notes.append(f"{raw.left} was left alone" + ("" if options.ema else "; --ema takes it"))
@@ -209,8 +202,8 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
         config=config,
         tensors=checked,
         dialect=dialect.name,
-        opened=(*raw.opened, *opened),
-        dropped=(*dropped, *buffers),
+        opened=(*raw.opened, *root.opened),
+        dropped=(*root.beside, *buffers),
         notes=(*notes, *([dialect.note] if dialect.note else [])),
         preprocessing=dialect.preprocessing(config) if dialect.preprocessing else None,
     )
@@ -290,35 +283,6 @@ def _agreed(saved: Hints, said: Hints) -> Hints:
             raise InputError(f"its buffers are of {field.name} {first}, but {second} is said of it")
         merged[field.name] = second if first is None else first
     return Hints(**merged)
-
-
-def _unwrap(tensors: Tensors) -> tuple[Tensors, list[str], list[str]]:
-    """Take off prefixes that all names share, and the other parts of a detector or segmenter.
-
-    Returns:
-        The tensors, the prefixes, and the names that were left out.
-    """
-    opened: list[str] = []
-    left: list[str] = []
-    while True:
-        common = [p for p in PREFIXES if all(name.startswith(p) for name in tensors)]
-        if common:
-            prefix = common[0]
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        elif any(name.startswith("backbone.") for name in tensors):
-            prefix = "backbone."
-            kept = {n: v for n, v in tensors.items() if n.startswith((prefix, _CLASSIFIER_HEAD))}
-            inside = [name.removeprefix(prefix) for name in kept if name.startswith(prefix)]
-            if twice := [name for name in inside if name in kept]:
-                raise InputError(
-                    f"it has two heads: {some(twice)} stand in {prefix[:-1]} and beside it",
-                    "a file with the one that is used",
-                )
-            left += [name for name in tensors if name not in kept]
-            tensors = {name.removeprefix(prefix): value for name, value in kept.items()}
-        else:
-            return tensors, opened, left
-        opened.append(prefix)
 
 
 def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, Tensors]:

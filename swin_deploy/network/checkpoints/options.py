@@ -30,6 +30,10 @@ class LoadOptions:
     Attributes:
         image_size: To run at; None for the size that it was trained for.
         window: To run with, which resizes what depends on it; None for that of the training.
+        ema: Take the moving average of the weights.
+        container: Name of the entry of the file whose tensors are taken, dots between nested ones;
+            None for the only one, or the one that is known by its name.
+        prefix: Of the names of the network's tensors; None where only one network is in the file.
         wanted: The network that the checkpoint has to be; None for what its tensors say.
         hints: What is said of it where it lies.
         rules: The fields of the semantics of ``wanted`` that go before those of its library.
@@ -39,7 +43,16 @@ class LoadOptions:
     image_size: Size | None = None
     window: int | None = None
     ema: bool = False
+    container: str | None = None
+    prefix: str | None = None
     wanted: NetworkConfig | None = None
     hints: Hints = Hints()
     rules: tuple[str, ...] = ()
     stated: tuple[str, ...] = ()
+
+    def written(self) -> list[str]:
+        """The options of the command line that say how a file is read, as they are written."""
+        words = [] if self.window is None else ["--window", str(self.window)]
+        words += ["--ema"] if self.ema else []
+        words += [] if self.container is None else ["--container", self.container]
+        return words + ([] if self.prefix is None else ["--prefix", self.prefix])
