@@ -66,7 +66,8 @@ def summarise(config: NetworkConfig) -> Summary:
         )
     return Summary(
         kind=f"Swin V{config.version}",
-        window=str(config.window_size),
+        window=", ".join(f"{rows}x{columns}" for rows, columns in config.stage_windows)
+        or str(config.window_size),
         channels=config.embed_dim,
         depths=config.depths,
         heads=config.num_heads,

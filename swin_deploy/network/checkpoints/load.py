@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from swin_deploy.network.checkpoints.files import (
 from swin_deploy.network.checkpoints.infer import as_asked, infer_config, infer_vit
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions
 from swin_deploy.network.checkpoints.roots import find_root
-from swin_deploy.network.interface import Preprocessing
+from swin_deploy.network.interface import Preprocessing, Size
 from swin_deploy.network.model.attention import relative_position_index
 from swin_deploy.network.swin import SwinConfig, stage_geometry
 from swin_deploy.network.vit import VitConfig
@@ -55,16 +56,17 @@ def resize_windows(
         return tensors, replace(config, pretrained_window_sizes=sizes), [note]
     resized = dict(tensors)
     changes: dict[str, int] = {}
+    windows = [geometry.window for geometry in stage_geometry(native)]
     for stage, geometry in enumerate(stage_geometry(config)):
         rows, columns = (2 * side - 1 for side in geometry.window)
         for block in range(geometry.depth):
             name = f"layers.{stage}.blocks.{block}.attn.{TABLE}"
             if name not in tensors or tensors[name].shape[0] == rows * columns:
                 continue
-            table, side = _square(name, tensors[name])
+            table, side = _as_image(name, tensors[name], windows[stage])
             bicubic = F.interpolate(table, size=(rows, columns), mode="bicubic")
             resized[name] = bicubic.flatten(2)[0].T.contiguous()
-            change = f"{side}x{side} to {rows}x{columns}"
+            change = f"{side[0]}x{side[1]} to {rows}x{columns}"
             changes[change] = changes.get(change, 0) + 1
     notes = [
         f"{count} position bias tables were resized from {change}, bicubic"
@@ -73,12 +75,14 @@ def resize_windows(
     return resized, config, notes
 
 
-def _square(name: str, table: Tensor) -> tuple[Tensor, int]:
-    """A table (rows, a) as an image (1, a, side, side)."""
+def _as_image(name: str, table: Tensor, window: Size) -> tuple[Tensor, Size]:
+    """A table (rows, a) as an image (1, a, height, width): of that window, or of a square one."""
     side = math.isqrt(table.shape[0])
-    if side**2 != table.shape[0]:
+    sizes = [(2 * window[0] - 1, 2 * window[1] - 1), (side, side)]
+    size = next((one for one in sizes if one[0] * one[1] == table.shape[0]), None)
+    if size is None:
         raise InputError(f"{name} has {table.shape[0]} rows: its window is not square")
-    return table.T.reshape(1, -1, side, side), side
+    return table.T.reshape(1, -1, *size), size
 
 
 _INDEX, _OFFSETS = "attn.relative_position_index", "attn.relative_coords_table"
@@ -243,8 +247,9 @@ def _swin_config(
         tensors, config, changes = resize_windows(tensors, native, config)
         notes += changes
     require_standard(path, buffers, config)
-    if dialect.windows_as_trained and config.version == 2:
-        _require_trained_windows(path, dialect, native, config)
+    squares = dialect.windows_as_trained and config.version == 2
+    if squares or options.hints.windows_as_trained:
+        _require_trained_windows(path, dialect, native, config, squares)
     return config, tensors
 
 
@@ -263,7 +268,8 @@ def _native_config(
         config = infer_config(tensors, hints, wanted, options.image_size, notes)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.hint) from error
-    semantics = dialect.semantics_of(config.version)
+    told: dict[str, Any] = dict(options.hints.rules or ())
+    semantics = replace(dialect.semantics_of(config.version), **told)
     if wanted is None:
         return replace(config, semantics=semantics)
     for rule in options.rules:
@@ -316,19 +322,24 @@ def _drop_unused_norm(tensors: Tensors, notes: list[str]) -> None:
 
 
 def _require_trained_windows(
-    path: Path, dialect: Dialect, native: SwinConfig, config: SwinConfig
+    path: Path, dialect: Dialect, native: SwinConfig, config: SwinConfig, squares: bool
 ) -> None:
     """Refuse sizes at which it matters that the library decides on windows at the trained size.
 
-    It also has one number only for both sides of a window.
+    Where ``squares``, it also has one number only for both sides of a window.
     """
-    trained = stage_geometry(replace(native, window_size=config.window_size))
+    trained = stage_geometry(as_asked(config, native.image_size, None))
     for number, (was, stage) in enumerate(zip(trained, stage_geometry(config), strict=True), 1):
-        if stage.window == was.window and stage.shift == was.shift and len({*stage.window}) == 1:
+        same = stage.window == was.window and stage.shift == was.shift
+        if same and not (squares and stage.window[0] != stage.window[1]):
             continue
         raise InputError(
             f"{path}: at stage {number} the grid is {stage.grid[0]}x{stage.grid[1]}, and a "
-            f"{dialect.name} network goes on with the windows of {was.window[0]}, shifted by "
-            f"{was.shift[0]}, that it took at {native.image_size[0]}x{native.image_size[1]}",
+            f"{dialect.name} network goes on with the windows of {_sides(was.window)}, shifted by "
+            f"{_sides(was.shift)}, that it took at {native.image_size[0]}x{native.image_size[1]}",
             "a size nearer to that, or a config.json whose image_size is the one to run at",
         )
+
+
+def _sides(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"

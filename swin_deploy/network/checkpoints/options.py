@@ -15,12 +15,19 @@ class Hints:
     Attributes:
         image_size: (height, width) that the network was trained for, in pixels.
         window_size: Side of its windows, in tokens.
+        stage_windows: (rows, columns) of the windows of each stage, in tokens.
         pretrained_window_sizes: As in ``SwinConfig``.
+        rules: (field, value) of ``Semantics`` that the library was told to do otherwise.
+        windows_as_trained: Whether the library goes on with the windows of ``image_size`` whatever
+            image comes.
     """
 
     image_size: Size | None = None
     window_size: int | None = None
+    stage_windows: tuple[Size, ...] | None = None
     pretrained_window_sizes: tuple[int, ...] | None = None
+    rules: tuple[tuple[str, str], ...] | None = None
+    windows_as_trained: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ _OWN = re.compile(
     r"|conv_proj|heads|class_token|cls_token|pos_embed|blocks|pre_logits|head_dist|dist_token"
     r"|norm_pre|fc_norm|reg_token|register_tokens)(\.|$)"
 )
+_FLAT = re.compile(r"^(layers)_(\d+)\.")  # timm's features_only has no lists of modules
 _PATCHES = "patch_embed.proj.weight"  # in our names
 _RENAMES = {
     rename.pattern: rename
@@ -148,13 +149,14 @@ def _shared(names: Iterable[str]) -> list[str]:
 
 def _root_at(tensors: Tensors, prefix: str, marks: tuple[str, ...]) -> Root | None:
     """The network at a prefix; None if no library that is known names its tensors so."""
-    own = {
-        short: tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix) and _OWN.match(short := name.removeprefix(prefix))
-    }
+    own: Tensors = {}
+    taken = set()
+    for name, tensor in tensors.items():
+        short = name.removeprefix(prefix)
+        if name.startswith(prefix) and _OWN.match(short):
+            own[_FLAT.sub(r"\1.\2.", short)] = tensor
+            taken.add(name)
     outer = prefix.removesuffix(_BACKBONE)
-    taken = {prefix + short for short in own}
     if outer != prefix:
         heads = {n.removeprefix(outer): n for n in tensors if n.startswith(outer + _HEAD)}
         if twice := [short for short in heads if short in own]:

@@ -56,6 +56,9 @@ class Facts:
     Attributes:
         image_size: What it was trained for, (height, width) in pixels.
         window_size: Side of the windows, in tokens.
+        stage_windows: (rows, columns) of those of each stage, where they are not all that.
+        rules: As of ``Hints``.
+        windows_as_trained: As of ``Hints``.
         pretrained_window_sizes: Of Swin V2, per stage, in tokens; the coordinates of its position
             network are scaled by them. Empty where it was trained at its own window size.
         labels: Name of each class, by its index.
@@ -65,6 +68,9 @@ class Facts:
 
     image_size: Size | None = None
     window_size: int | None = None
+    stage_windows: tuple[Size, ...] = ()
+    rules: tuple[tuple[str, str], ...] = ()
+    windows_as_trained: bool = False
     pretrained_window_sizes: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
     head: Head | None = None
@@ -107,12 +113,15 @@ def with_hints(options: LoadOptions, source: Source) -> LoadOptions:
     """``options`` with what is said of the checkpoint where it lies."""
     facts = source.facts
     # Who says the window says the pre-training windows as well; without any they are the same.
-    known = facts.window_size is not None
+    known = facts.window_size is not None or facts.stage_windows != ()
     return replace(
         options,
         hints=Hints(
             image_size=facts.image_size,
             window_size=facts.window_size,
+            stage_windows=facts.stage_windows or None,
+            rules=facts.rules or None,
+            windows_as_trained=facts.windows_as_trained or None,
             pretrained_window_sizes=facts.pretrained_window_sizes if known else None,
         ),
     )
