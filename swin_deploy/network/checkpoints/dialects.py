@@ -23,6 +23,7 @@ from swin_deploy.network.checkpoints.dialect import (
     Rename,
     Tensors,
 )
+from swin_deploy.network.checkpoints.reimplementations import BERNIWAL, CSM_KR
 from swin_deploy.network.checkpoints.vit_dialects import VIT_DIALECTS
 from swin_deploy.network.swin import Semantics
 
@@ -282,16 +283,6 @@ _REFUSED = (
         refusal="Swin V2 is supported from Microsoft, timm, torchvision and Hugging Face",
     ),
     Dialect(
-        name="csm-kr",
-        mark=r"features\.\d+\.\d+\.(w_msa|sw_msa)\..*",
-        refusal="its merging mixes rows with channels, so no standard Swin computes what it does",
-    ),
-    Dialect(
-        name="berniwal",
-        mark=r"stage\d\.patch_partition\..*",
-        refusal="its heads share one position table, and its last stage shifts",
-    ),
-    Dialect(
         name="Swin with absolute positions",
         mark=r"(.*\.)?(absolute_pos_embed|embeddings\.position_embeddings)",
         refusal="the releases that are supported add no position to the patches (ape=False)",
@@ -313,6 +304,8 @@ DIALECTS: tuple[Dialect, ...] = (
     OPENMMLAB_BACKBONE,
     OPENMMLAB,
     TORCHVISION,
+    CSM_KR,
+    BERNIWAL,
     HUGGING_FACE,
     HUGGING_FACE_BACKBONE,
     MICROSOFT_BACKBONE,

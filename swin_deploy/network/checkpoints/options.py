@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from swin_deploy.network.catalogue import NetworkConfig
 from swin_deploy.network.interface import Size
@@ -16,11 +16,19 @@ class Hints:
         image_size: (height, width) that the network was trained for, in pixels.
         window_size: Side of its windows, in tokens.
         pretrained_window_sizes: As in ``SwinConfig``.
+        head_channels: Channels of every attention head.
     """
 
     image_size: Size | None = None
     window_size: int | None = None
     pretrained_window_sizes: tuple[int, ...] | None = None
+    head_channels: int | None = None
+
+    def or_else(self, other: Hints) -> Hints:
+        """These, and what ``other`` says where these say nothing."""
+        names = [field.name for field in fields(self)]
+        values = {n: getattr(self, n) for n in names}
+        return Hints(**{n: getattr(other, n) if v is None else v for n, v in values.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
