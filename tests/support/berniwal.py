@@ -42,12 +42,9 @@ class Around(nn.Module):
 class Attention(nn.Module):
     """On (b, h, w, c), one position table for all heads."""
 
-    def __init__(
-        self, dim: int, heads: int, window: int, *, shifted: bool, relative: bool, sign: int
-    ) -> None:
+    def __init__(self, dim: int, heads: int, window: int, *, shifted: bool, relative: bool) -> None:
         super().__init__()
         self.heads, self.window, self.shifted, self.relative = heads, window, shifted, relative
-        self.sign = sign
         if shifted:
             for axis, name in enumerate(("upper_lower_mask", "left_right_mask")):
                 mask = nn.Parameter(edge_mask(window, axis), requires_grad=False)
@@ -63,7 +60,7 @@ class Attention(nn.Module):
             return self.pos_embedding
         w = self.window
         place = torch.tensor([[row, column] for row in range(w) for column in range(w)])
-        offset = self.sign * (place[None, :] - place[:, None]) + w - 1  # of the key minus the query
+        offset = place[None, :] - place[:, None] + w - 1  # of the key minus the query
         return self.pos_embedding[offset[..., 0], offset[..., 1]]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,19 +110,15 @@ class Stage(nn.Module):
         window: int,
         *,
         relative: bool,
-        sign: int,
-        last_shifts: bool,
     ) -> None:
         super().__init__()
         self.patch_partition = partition
         self.layers = nn.ModuleList()
         for _ in range(depth // 2):
             pair = nn.ModuleList()
-            for shifted in (False, last_shifts):
+            for shifted in (False, True):
                 block = nn.Module()
-                attention = Attention(
-                    dim, heads, window, shifted=shifted, relative=relative, sign=sign
-                )
+                attention = Attention(dim, heads, window, shifted=shifted, relative=relative)
                 mlp = nn.Module()
                 mlp.net = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
                 mlp.forward = mlp.net.forward
@@ -151,8 +144,6 @@ class Berniwal(nn.Module):
         window: Side of it.
         classes: Of the head.
         relative: Their switch of this name.
-        sign: -1 to read positions the other way round, which their code does not.
-        last_shifts: False for a last stage without shifts, which their code has.
     """
 
     def __init__(
@@ -164,24 +155,13 @@ class Berniwal(nn.Module):
         classes: int,
         *,
         relative: bool = True,
-        sign: int = 1,
-        last_shifts: bool = True,
     ) -> None:
         super().__init__()
         channels = 3
         for i, (depth, count) in enumerate(zip(depths, heads, strict=True)):
             partition = Partition(channels, dim << i, 2 if i else 4)
             channels = dim << i
-            stage = Stage(
-                partition,
-                channels,
-                depth,
-                count,
-                window,
-                relative=relative,
-                sign=sign,
-                last_shifts=last_shifts or i + 1 < len(depths),
-            )
+            stage = Stage(partition, channels, depth, count, window, relative=relative)
             self.add_module(f"stage{i + 1}", stage)
         self.mlp_head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, classes))
 

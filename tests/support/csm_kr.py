@@ -84,12 +84,12 @@ class Mlp(nn.Module):
 class Pair(nn.Module):
     """Two blocks, the second one shifted."""
 
-    def __init__(self, dim: int, heads: int, side: int, *, table: bool, shifts: bool) -> None:
+    def __init__(self, dim: int, heads: int, side: int, *, table: bool) -> None:
         super().__init__()
         self.norm1_1, self.norm1_2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.w_msa, self.mlp1 = Attention(dim, heads, None, table=table), Mlp(dim)
         self.norm2_1, self.norm2_2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.sw_msa = Attention(dim, heads, side if shifts else None, table=table)
+        self.sw_msa = Attention(dim, heads, side, table=table)
         self.mlp2 = Mlp(dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,9 +102,9 @@ class Pair(nn.Module):
 class Merging(nn.Module):
     """Unfold of a map whose channels are last. (b, h * w, c) -> (b, h * w / 4, 2c)."""
 
-    def __init__(self, dim: int, side: int, *, early: bool, mixes: bool) -> None:
+    def __init__(self, dim: int, side: int, *, early: bool) -> None:
         super().__init__()
-        self.side, self.mixes, self.unfold = side, mixes, nn.Unfold(2, stride=2)
+        self.side, self.unfold = side, nn.Unfold(2, stride=2)
         if not early:
             self.norm = nn.LayerNorm(4 * dim)
         self.linear = nn.Linear(4 * dim, 2 * dim, bias=early)
@@ -113,12 +113,8 @@ class Merging(nn.Module):
         b, _, c = x.shape
         x = x.view(b, self.side, self.side, c)
         half = self.side // 2
-        if self.mixes:
-            x = self.unfold(x).view(b, -1, half, half).permute(0, 2, 3, 1)
-            x = x.reshape(b, half * half, 4 * c)
-        else:  # what was meant
-            corners = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-            x = torch.cat(corners, -1).view(b, half * half, 4 * c)
+        x = self.unfold(x).view(b, -1, half, half).permute(0, 2, 3, 1)
+        x = x.reshape(b, half * half, 4 * c)
         if hasattr(self, "norm"):
             x = self.norm(x)
         return self.linear(x)  # type: ignore[no-any-return]
@@ -143,8 +139,6 @@ class CsmKr(nn.Module):
         heads: Per stage.
         classes: Of the head.
         early: Whether the code is that of before April 19, 2023.
-        mixes: False for merges that put neighbours together, which their code does not.
-        last_shifts: False for a last stage without shifts, which their code has.
     """
 
     def __init__(
@@ -156,20 +150,15 @@ class CsmKr(nn.Module):
         classes: int,
         *,
         early: bool = False,
-        mixes: bool = True,
-        last_shifts: bool = True,
     ) -> None:
         super().__init__()
         parts: list[nn.Module] = [Embedding(dim)]
         for i, (depth, count) in enumerate(zip(depths, heads, strict=True)):
-            side, last = image // 4 >> i, i + 1 == len(depths)
-            pairs = (
-                Pair(dim << i, count, side, table=not early, shifts=last_shifts or not last)
-                for _ in range(depth // 2)
-            )
+            side = image // 4 >> i
+            pairs = (Pair(dim << i, count, side, table=not early) for _ in range(depth // 2))
             parts.append(nn.Sequential(*pairs))
-            if not last:
-                parts.append(Merging(dim << i, side, early=early, mixes=mixes))
+            if i + 1 < len(depths):
+                parts.append(Merging(dim << i, side, early=early))
         self.features = nn.Sequential(*parts)
         channels = dim << len(depths) - 1
         self.norm, self.head = nn.LayerNorm(channels), nn.Linear(channels, classes)
