@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from conftest import Silent
+from conftest import BARE, MIXED, Silent
 from reimplementations import make_berniwal, make_csm_kr, training_checkpoint
 from swin_deploy.cli import main as cli
+from swin_deploy.network.catalogue import Variant
+from swin_deploy.network.checkpoints.load import load_checkpoint
+from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.model.build import build_model
 from swin_deploy.network.swin import SwinConfig
 from swin_deploy.run.finished import require_run
 from swin_deploy.runtime.build import build_bundle
@@ -38,6 +43,20 @@ def save_berniwal(path: Path) -> int:
 def save_csm_kr(path: Path) -> int:
     torch.save(training_checkpoint(make_csm_kr(WINDOWS_OF_7)), path)
     return WINDOWS_OF_7.image_size[0]
+
+
+@pytest.mark.parametrize("variant", [BARE, MIXED], ids=lambda variant: variant.name)
+def test_its_network_in_our_names_comes_back_with_its_config(
+    variant: Variant, tmp_path: Path
+) -> None:
+    """As fine-tuning writes it: what no tensor says, the rules of the library, is in the config."""
+    tensors = dict(build_model(variant.config).named_parameters())
+    save_file(tensors, tmp_path / "x.safetensors")
+    rules = tuple(asdict(variant.config.semantics))
+    options = LoadOptions(image_size=variant.config.image_size, wanted=variant.config, rules=rules)
+    found = load_checkpoint(tmp_path / "x.safetensors", options)
+    assert found.config == variant.config
+    assert found.tensors.keys() == tensors.keys()
 
 
 @pytest.mark.slow

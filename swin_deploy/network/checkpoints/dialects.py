@@ -229,6 +229,12 @@ _AUTHORS = (
     *_BLOCKS,
     Rename(rf"layers\.(?P<stage>\d+)\.downsample\.{MERGE}", "layers.{stage}.downsample.{part}"),
     Rename(rf"head\.{KIND}", "head.{kind}"),
+    # Parts that the authors have not, in names of ours: files that were written here.
+    Rename(
+        r"layers\.(?P<stage>\d+)\.downsample\.reduction\.bias",
+        "layers.{stage}.downsample.reduction.bias",
+    ),
+    Rename(rf"fc_norm\.{KIND}", "fc_norm.{kind}"),
 )
 
 MICROSOFT = Dialect(
