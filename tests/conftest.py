@@ -27,6 +27,7 @@ from swin_deploy.network.catalogue import VARIANTS, Variant
 from swin_deploy.network.checkpoints.dialects import TIMM
 from swin_deploy.network.checkpoints.hub import bundled_weights
 from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.checkpoints.reimplementations import BERNIWAL, CSM_KR
 from swin_deploy.network.checkpoints.resolve import resolve_variant
 from swin_deploy.network.checkpoints.source import Source
 from swin_deploy.network.interface import BatchRange, Preprocessing
@@ -98,10 +99,30 @@ COSINE = replace(
     ),
 )
 PLAIN = replace(POCKET, config=replace(POCKET.config, name="plain", position_bias=False))
+# Parts and rules of re-implementations: without some norms, and merges that mix tokens.
+BARE = replace(
+    POCKET,
+    config=replace(
+        POCKET.config,
+        name="bare",
+        qkv_bias=False,
+        patch_norm=False,
+        merge_norm=False,
+        merge_bias=True,
+        fc_norm=True,
+        semantics=BERNIWAL.semantics,
+    ),
+)
+MIXED = replace(
+    POCKET, config=replace(POCKET.config, name="mixed", semantics=CSM_KR.semantics, merge_bias=True)
+)
 CIFAR = read_config(ROOT / "examples" / "cifar10_swin.toml")
 TRAINED = VARIANTS["swin_pocket"]
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-KINDS = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN)} | PADDED
+KINDS = {
+    variant.name: variant
+    for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN, BARE, MIXED, *PADDED.values())
+}
 # A Vision Transformer on a grid of 4x6 patches, with two kinds of landmark.
 POCKET_VIT = Variant(
     config=VitConfig(

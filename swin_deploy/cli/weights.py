@@ -103,6 +103,7 @@ def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
         "image": f"{height}x{width}",
         "windows": summary.window + (f", pre-trained with {trained}" if trained else ""),
         "stages": f"depths {summary.depths}, heads {summary.heads}, {summary.channels} channels",
+        "parts": ", ".join(summary.parts) or "as in the papers",
         "semantics": ", ".join(f"{k} {v}" for k, v in summary.semantics.items()) or "no choices",
         "mapped": f"{len(found.tensors)} tensors, all that the network has",
         "missing": "nothing",  # or it would have been refused

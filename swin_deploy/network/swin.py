@@ -34,7 +34,9 @@ class Semantics:
             along ``both`` axes, or shift as everywhere (``never`` stops).
         merge_order: Of the channels that a merge concatenates, over (row, column) of the group:
             ``columns`` is (0, 0), (1, 0), (0, 1), (1, 1), ``rows`` is row-major, ``channels`` is
-            that of Unfold, the channel slowest and then row-major.
+            that of Unfold, the channel slowest and then row-major. ``channels_last`` is Unfold of
+            a map whose channels are the last axis, as if they were the first: every merged token
+            gets values of many tokens, and which ones depends on the size of the grid.
         mask_value: Added to the attention logits of tokens that only the roll brought together.
     """
 
@@ -42,7 +44,7 @@ class Semantics:
     padding: Literal["refuse", "before_roll", "after_roll"] = "refuse"
     small_grids: Literal["shrink_axis", "shrink_both", "pad", "refuse"] = "shrink_axis"
     stop_shift: Literal["axis", "both", "never"] = "axis"
-    merge_order: Literal["columns", "rows", "channels"] = "columns"
+    merge_order: Literal["columns", "rows", "channels", "channels_last"] = "columns"
     mask_value: float = -100.0
 
     def __post_init__(self) -> None:
@@ -76,6 +78,11 @@ class SwinConfig:
         pretrained_window_sizes: V2 only, one per stage: the window that the position MLP was
             trained with, 0 for the present one.
         position_bias: V1 only: whether there is a table of position biases.
+        patch_norm: Whether the patch embedding ends with a norm.
+        merge_norm: Whether merges have a norm.
+        merge_bias: Whether the projection of a merge has a bias.
+        fc_norm: Whether the last norm is that of the mean over all tokens, as timm calls it, in
+            place of one of every token before the mean.
         stage_norms: The stages, from 0, whose feature maps have a norm of their own, as in
             backbones of detectors.
         semantics: What the library of the weights does where shapes leave a choice.
@@ -99,6 +106,10 @@ class SwinConfig:
     version: Literal[1, 2] = 1
     pretrained_window_sizes: tuple[int, ...] = ()
     position_bias: bool = True
+    patch_norm: bool = True
+    merge_norm: bool = True
+    merge_bias: bool = False
+    fc_norm: bool = False
     stage_norms: tuple[int, ...] = ()
     semantics: Semantics = Semantics()
 
@@ -172,6 +183,13 @@ class SwinConfig:
             )
         if self.version == 2 and not self.position_bias:
             raise ConfigError("position_bias = false is for version 1")
+        if self.semantics.merge_order == "channels_last" and (
+            self.version == 2 or self.embed_dim % 2
+        ):
+            raise ConfigError(
+                "merge_order = channels_last is for version 1 and an even embed_dim: it takes "
+                "pairs of channels for pairs of columns"
+            )
 
 
 _MOST_TRIED = 4096  # sizes on either side, for a hint: more than lie between two of any real Swin
@@ -301,7 +319,10 @@ def _problem(config: SwinConfig, size: Size) -> str | None:
                 )
         if stage + 1 < len(config.depths):
             odd = [tokens for tokens in grid if tokens % 2]
-            if semantics.padding == "refuse" and odd:
+            mixes = semantics.merge_order == "channels_last"
+            if mixes and grid[0] != grid[1]:
+                return "merges that take channels for columns are defined for square grids only"
+            if (semantics.padding == "refuse" or mixes) and odd:
                 return f"stage {stage + 1} has {odd[0]} tokens along it, which merging cannot halve"
             grid = (grid[0] + 1) // 2, (grid[1] + 1) // 2
     return None

@@ -21,7 +21,7 @@ from torch import nn
 import swin_deploy.pipeline.qat.graphs as proof
 import swin_deploy.pipeline.qat.network as network_module
 import swin_deploy.pipeline.qat.session as run_module
-from conftest import OBLONG, POCKET, ROOT, Silent
+from conftest import BARE, MIXED, OBLONG, POCKET, ROOT, Silent
 from swin_deploy.cli.main import run as run_command
 from swin_deploy.core.errors import (
     BusyError,
@@ -67,7 +67,7 @@ VIT = replace(
         VARIANTS["vit_t_16"].config, depth=2, image_size=(32, 32), embed_dim=48, num_classes=7
     ),
 )
-NETWORKS = {"v1": POCKET, "oblong": OBLONG, "v2": V2, "vit": VIT}
+NETWORKS = {"v1": POCKET, "oblong": OBLONG, "v2": V2, "vit": VIT, "bare": BARE, "mixed": MIXED}
 KINDS = ("tensorrt", "onnxruntime")
 
 

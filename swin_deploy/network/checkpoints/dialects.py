@@ -23,6 +23,7 @@ from swin_deploy.network.checkpoints.dialect import (
     Rename,
     Tensors,
 )
+from swin_deploy.network.checkpoints.reimplementations import BERNIWAL, CSM_KR
 from swin_deploy.network.checkpoints.vit_dialects import VIT_DIALECTS
 from swin_deploy.network.swin import Semantics
 
@@ -228,6 +229,12 @@ _AUTHORS = (
     *_BLOCKS,
     Rename(rf"layers\.(?P<stage>\d+)\.downsample\.{MERGE}", "layers.{stage}.downsample.{part}"),
     Rename(rf"head\.{KIND}", "head.{kind}"),
+    # Parts that the authors have not, in names of ours: files that were written here.
+    Rename(
+        r"layers\.(?P<stage>\d+)\.downsample\.reduction\.bias",
+        "layers.{stage}.downsample.reduction.bias",
+    ),
+    Rename(rf"fc_norm\.{KIND}", "fc_norm.{kind}"),
 )
 
 MICROSOFT = Dialect(
@@ -282,16 +289,6 @@ _REFUSED = (
         refusal="Swin V2 is supported from Microsoft, timm, torchvision and Hugging Face",
     ),
     Dialect(
-        name="csm-kr",
-        mark=r"features\.\d+\.\d+\.(w_msa|sw_msa)\..*",
-        refusal="its merging mixes rows with channels, so no standard Swin computes what it does",
-    ),
-    Dialect(
-        name="berniwal",
-        mark=r"stage\d\.patch_partition\..*",
-        refusal="its heads share one position table, and its last stage shifts",
-    ),
-    Dialect(
         name="Swin with absolute positions",
         mark=r"(.*\.)?(absolute_pos_embed|embeddings\.position_embeddings)",
         refusal="the releases that are supported add no position to the patches (ape=False)",
@@ -308,6 +305,8 @@ DIALECTS: tuple[Dialect, ...] = (
     OPENMMLAB_BACKBONE,
     OPENMMLAB,
     TORCHVISION,
+    CSM_KR,
+    BERNIWAL,
     HUGGING_FACE,
     HUGGING_FACE_BACKBONE,
     MICROSOFT_BACKBONE,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from swin_deploy.core.errors import InputError
 from swin_deploy.network.catalogue import VARIANTS, NetworkConfig
+from swin_deploy.network.checkpoints.dialect import SHARED_TABLE, TABLE
 from swin_deploy.network.checkpoints.options import Hints
 from swin_deploy.network.checkpoints.windows import read_windows, windows_of
 from swin_deploy.network.interface import Size
@@ -57,6 +58,8 @@ def infer_config(
         known |= windows_of(hints.stage_windows)
     elif "window_size" not in known and hints.window_size is not None:
         known |= {"window_size": hints.window_size, "stage_windows": ()}
+    if "num_heads" not in known and wanted is None and hints.head_channels is not None:
+        known["num_heads"] = _usual_heads(known, hints.head_channels, notes)
     if known["version"] == 1:
         known["pretrained_window_sizes"] = ()
     elif hints.pretrained_window_sizes is not None:
@@ -71,6 +74,24 @@ def infer_config(
         )
     name = fitting[0].name if len(fitting) == 1 else "custom"
     return SwinConfig(name=name, image_size=image_size, **network)
+
+
+def _usual_heads(known: Mapping[str, Any], head_channels: int, notes: list[str]) -> tuple[int, ...]:
+    """Heads of every stage by what the code of the library takes unless it is told otherwise."""
+    channels = [known["embed_dim"] << stage for stage in range(len(known["depths"]))]
+    if any(count % head_channels for count in channels):
+        raise InputError(
+            f"the tensors do not tell num_heads, and {channels[0]} channels make no heads of "
+            f"{head_channels}, as this library has them",
+            "--config FILE that describes the network",
+        )
+    heads = tuple(count // head_channels for count in channels)
+    notes.append(
+        f"the tensors do not tell num_heads, taken as {heads}: of {head_channels} channels, as "
+        "this library has them unless it is told otherwise; with others the same weights make "
+        "another network"
+    )
+    return heads
 
 
 def _read_shapes(
@@ -95,6 +116,7 @@ def _read_shapes(
     }
     if any(name.startswith("head.") for name in shapes):
         known["num_classes"] = shapes["head.weight"][0]
+    known |= _read_parts(shapes, len(depths))
     attentions = [f"{_BLOCK.format(stage)}attn." for stage in range(len(depths))]
     if f"{attentions[0]}logit_scale" in shapes:
         return known | {
@@ -106,10 +128,27 @@ def _read_shapes(
     known |= {"version": 1, "qkv_bias": f"{attentions[0]}qkv.bias" in shapes}
     known["position_bias"] = any(name.endswith("bias_table") for name in shapes)
     if known["position_bias"]:
-        tables = [shapes[f"{attn}relative_position_bias_table"] for attn in attentions]
-        known["num_heads"] = tuple(heads for _, heads in tables)
+        shared = f"{attentions[0]}{SHARED_TABLE}" in shapes
+        tables = [shapes[f"{attn}{SHARED_TABLE if shared else TABLE}"] for attn in attentions]
+        if not shared:
+            known["num_heads"] = tuple(heads for _, heads in tables)
         known |= read_windows([rows for rows, _ in tables], image_size, patch_size, windows)
     return known
+
+
+def _read_parts(shapes: Mapping[str, tuple[int, ...]], stages: int) -> dict[str, bool]:
+    """Norms and biases that a network has or has not, by their names; as usual without merges."""
+    parts = {
+        "patch_norm": any(name.startswith("patch_embed.norm.") for name in shapes),
+        "fc_norm": any(name.startswith("fc_norm.") for name in shapes),
+    }
+    if stages == 1:
+        return parts
+    merges = {name.partition(".downsample.")[2] for name in shapes}
+    return parts | {
+        "merge_norm": bool(merges & {"norm.weight", "norm.bias"}),
+        "merge_bias": "reduction.bias" in merges,
+    }
 
 
 def _count_blocks(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -8,13 +8,20 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from swin_deploy.core.errors import ConfigError, InputError, some
 from swin_deploy.network.catalogue import NetworkConfig
-from swin_deploy.network.checkpoints.dialect import BUFFERS, TABLE, Dialect, Tensors, rename_key
+from swin_deploy.network.checkpoints.buffers import read_hints, require_standard
+from swin_deploy.network.checkpoints.dialect import (
+    BUFFERS,
+    SHARED_TABLE,
+    TABLE,
+    Dialect,
+    Tensors,
+    rename_key,
+)
 from swin_deploy.network.checkpoints.files import (
     checked_values,
     read_tensors,
@@ -25,7 +32,6 @@ from swin_deploy.network.checkpoints.infer import as_asked, infer_config, infer_
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions
 from swin_deploy.network.checkpoints.roots import find_root
 from swin_deploy.network.interface import Preprocessing, Size
-from swin_deploy.network.model.attention import relative_position_index
 from swin_deploy.network.swin import SwinConfig, stage_geometry
 from swin_deploy.network.vit import VitConfig
 
@@ -75,6 +81,17 @@ def resize_windows(
     return resized, config, notes
 
 
+def share_tables(tensors: Tensors, config: SwinConfig) -> Tensors:
+    """Give every head a column of its own where one table is for all heads of a block."""
+    spread = dict(tensors)
+    for name in tensors:
+        if name.endswith(SHARED_TABLE):
+            heads = config.num_heads[int(name.split(".")[1])]
+            own = name.removesuffix(SHARED_TABLE) + TABLE
+            spread[own] = spread.pop(name).expand(-1, heads).contiguous()
+    return spread
+
+
 def _as_image(name: str, table: Tensor, window: Size) -> tuple[Tensor, Size]:
     """A table (rows, a) as an image (1, a, height, width): of that window, or of a square one."""
     side = math.isqrt(table.shape[0])
@@ -83,57 +100,6 @@ def _as_image(name: str, table: Tensor, window: Size) -> tuple[Tensor, Size]:
     if size is None:
         raise InputError(f"{name} has {table.shape[0]} rows: its window is not square")
     return table.T.reshape(1, -1, *size), size
-
-
-_INDEX, _OFFSETS = "attn.relative_position_index", "attn.relative_coords_table"
-
-
-def read_hints(buffers: Mapping[str, Tensor], depths: int) -> Hints:
-    """Window and pre-training windows, as far as the buffers of the first blocks tell them.
-
-    Args:
-        buffers: In our names.
-        depths: Number of stages.
-    """
-    window = None
-    if (index := buffers.get(f"layers.0.blocks.0.{_INDEX}")) is not None:
-        window = math.isqrt(math.isqrt(index.numel()))
-    trained = []
-    for stage in range(depths):
-        table = buffers.get(f"layers.{stage}.blocks.0.{_OFFSETS}")
-        if table is None:
-            return Hints(window_size=window)
-        trained.append(_trained_window(table))
-    return Hints(window_size=window, pretrained_window_sizes=tuple(trained) if any(trained) else ())
-
-
-def _trained_window(table: Tensor) -> int:
-    """Pre-training window behind V2's offsets (1, 2p-1, 2q-1, 2); 0 if it is the window itself.
-
-    Their largest is log2(1 + 8 (p - 1) / (trained - 1)) / 3, which is 1.057 for the window itself.
-    """
-    reach = (table.shape[1] - 1) // 2  # p - 1
-    stretch = (2 ** (3 * table.abs().max().item()) - 1) / 8  # (p - 1) / (trained - 1)
-    trained = round(reach / stretch) + 1 if stretch else 0
-    return 0 if trained == reach + 1 else trained
-
-
-def require_standard(path: Path, buffers: Mapping[str, Tensor], config: SwinConfig) -> None:
-    """Check that saved buffers are what our network computes by itself."""
-    for name, value in buffers.items():
-        if name.endswith(_INDEX):
-            side = math.isqrt(math.isqrt(value.numel()))
-            expected = relative_position_index((side, side)).flatten()
-            if value.numel() == expected.numel() and not torch.equal(value.flatten(), expected):
-                raise InputError(f"{path}: {name} counts positions in another way than Swin does")
-        elif name.endswith("attn_mask"):
-            values = {*torch.unique(value).tolist()}
-            if not values <= {0.0, config.semantics.mask_value}:
-                raise InputError(
-                    f"{path}: {name} holds {sorted(values)[:3]}, but masks here are "
-                    f"{config.semantics.mask_value:g}",
-                    f"--config FILE with mask_value = {min(values):g} in [semantics]",
-                )
 
 
 _CLASSIFIER_HEAD = "head."
@@ -239,6 +205,7 @@ def _swin_config(
         )
     _drop_unused_norm(tensors, notes)
     native = _native_config(path, dialect, tensors, buffers, options, notes)
+    tensors = share_tables(tensors, native)
     config = as_asked(native, options.image_size, options.window)
     if config.stage_norms:
         stages = ", ".join(str(stage + 1) for stage in config.stage_norms)
@@ -264,7 +231,7 @@ def _native_config(
     wanted = options.wanted if isinstance(options.wanted, SwinConfig) else None
     stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
     try:
-        hints = _agreed(read_hints(buffers, len(stages)), options.hints)
+        hints = _agreed(read_hints(buffers, len(stages)), options.hints).or_else(dialect.hints)
         config = infer_config(tensors, hints, wanted, options.image_size, notes)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.hint) from error
@@ -295,7 +262,11 @@ def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, Te
     """Weights and buffers, in our names."""
     renamed: Tensors = {}
     unknown = []
-    for key, tensor in dialect.prepare(tensors).items():
+    try:
+        prepared = dialect.prepare(tensors)
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.hint) from error
+    for key, tensor in prepared.items():
         name = rename_key(dialect.renames, key)
         if name is None:
             unknown.append(key)
@@ -316,7 +287,8 @@ def _drop_unused_norm(tensors: Tensors, notes: list[str]) -> None:
     """A backbone without a head has no use for the norm before it."""
     if any(name.startswith(_CLASSIFIER_HEAD) for name in tensors):
         return
-    unused = [name for name in ("norm.weight", "norm.bias") if tensors.pop(name, None) is not None]
+    last = [f"{norm}.{kind}" for norm in ("norm", "fc_norm") for kind in ("weight", "bias")]
+    unused = [name for name in last if tensors.pop(name, None) is not None]
     more = "; its last norm is not used" if unused else ""
     notes.append(f"it has no head, so it gives feature maps only{more}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from swin_deploy.network.catalogue import NetworkConfig
 from swin_deploy.network.interface import Size
@@ -20,6 +20,7 @@ class Hints:
         rules: (field, value) of ``Semantics`` that the library was told to do otherwise.
         windows_as_trained: Whether the library goes on with the windows of ``image_size`` whatever
             image comes.
+        head_channels: Channels of every attention head.
     """
 
     image_size: Size | None = None
@@ -28,6 +29,13 @@ class Hints:
     pretrained_window_sizes: tuple[int, ...] | None = None
     rules: tuple[tuple[str, str], ...] | None = None
     windows_as_trained: bool | None = None
+    head_channels: int | None = None
+
+    def or_else(self, other: Hints) -> Hints:
+        """These, and what ``other`` says where these say nothing."""
+        names = [field.name for field in fields(self)]
+        values = {n: getattr(self, n) for n in names}
+        return Hints(**{n: getattr(other, n) if v is None else v for n, v in values.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
