@@ -52,6 +52,19 @@ def _join_qkv(tensors: Tensors) -> Tensors:
     return joined
 
 
+def _join_backbone(tensors: Tensors) -> Tensors:
+    """As ``_join_qkv``, and MaskFormer's norms by the stage whose channels they have."""
+    joined = _join_qkv(tensors)
+    patches = [name for name in joined if name.endswith("patch_embeddings.projection.weight")]
+    for name in tensors:
+        match = re.fullmatch(r"hidden_states_norms\.\d+\.(weight|bias)", name)
+        if match is None or not patches:
+            continue
+        stage = (len(tensors[name]) // joined[patches[0]].shape[0]).bit_length()
+        joined[f"hidden_states_norms.stage{stage}.{match[1]}"] = joined.pop(name)
+    return joined
+
+
 _HF_MARK = rf"{_HF_BLOCK}attention\.(self\.query|q_proj)\.weight"
 _HF_RENAMES = (
     Rename(rf"{_ROOT}embeddings\.patch_embeddings\.projection\.{KIND}", "patch_embed.proj.{kind}"),
@@ -101,7 +114,7 @@ HUGGING_FACE = Dialect(
 HUGGING_FACE_BACKBONE = Dialect(
     name="Hugging Face, backbone",
     mark=_HF_MARK,
-    prepare=_join_qkv,
+    prepare=_join_backbone,
     renames=(
         *_HF_RENAMES,
         Rename(

@@ -18,7 +18,8 @@ from swin_deploy.network.checkpoints.kin import disguised, kin_of
 
 # What wrappers put into the middle of names: FSDP, activation checkpointing, torch.compile.
 _MARKS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
-_HEAD, _BACKBONE = "head.", "backbone."  # of OpenMMLab: the one stands beside the other
+# What stands beside the level that holds the rest: OpenMMLab's head, MaskFormer's norms.
+_BESIDE = {"backbone.": "head.", "model.": "hidden_states_norms."}
 
 # The first piece of any name that a library gives a tensor of the network itself. What begins
 # otherwise beside it is another module: a loss, a neck, a decoder.
@@ -156,16 +157,18 @@ def _root_at(tensors: Tensors, prefix: str, marks: tuple[str, ...]) -> Root | No
         if name.startswith(prefix) and _OWN.match(short):
             own[_FLAT.sub(r"\1.\2.", short)] = tensor
             taken.add(name)
-    outer = prefix.removesuffix(_BACKBONE)
-    if outer != prefix:
-        heads = {n.removeprefix(outer): n for n in tensors if n.startswith(outer + _HEAD)}
-        if twice := [short for short in heads if short in own]:
+    for level, part in _BESIDE.items():
+        outer = prefix.removesuffix(level)
+        if outer == prefix:
+            continue
+        others = {n.removeprefix(outer): n for n in tensors if n.startswith(outer + part)}
+        if twice := [short for short in others if short in own]:
             raise InputError(
                 f"it has two heads: {some(twice)} stand in {prefix[:-1]} and beside it",
                 "a file with the one that is used",
             )
-        own |= {short: tensors[name] for short, name in heads.items()}
-        taken |= {*heads.values()}
+        own |= {short: tensors[name] for short, name in others.items()}
+        taken |= {*others.values()}
     dialect = detect_dialect(own)
     if dialect is None:
         return None

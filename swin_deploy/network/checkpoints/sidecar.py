@@ -175,9 +175,26 @@ def _preprocessing(path: Path, pretrained: _Pretrained) -> Preprocessing:
     )
 
 
+_SWINS = ("swin", "swinv2", "donut-swin", "maskformer-swin")
+
+
+class _Part(Sidecar):
+    model_type: str | None = None
+
+
 class _Kind(Sidecar):
     model_type: str | None = None
     architecture: str | None = None
+    # Where larger networks of transformers say what their Swin is.
+    backbone_config: _Part | None = None
+    encoder: _Part | None = None
+
+    @property
+    def part(self) -> str | None:
+        """The entry about the Swin of a larger network; None if there is none."""
+        parts = {"backbone_config": self.backbone_config, "encoder": self.encoder}
+        swins = (k for k, v in parts.items() if v is not None and v.model_type in _SWINS)
+        return next(swins, None)
 
 
 def read_sidecars(
@@ -193,8 +210,18 @@ def read_sidecars(
     kind = _Kind() if config is None else read_as(_Kind, config)
     if config is not None and kind.architecture is not None:
         return read_timm(config)
-    if kind.model_type is not None and kind.model_type not in ("swin", "swinv2"):
-        raise InputError(f"{config}: model_type is {kind.model_type!r}, not swin or swinv2")
+    if kind.part is not None:
+        listener.note(
+            f"{config} is of a {kind.model_type}: its Swin is taken, with the mean and std of its "
+            "images; photos are squashed to the size of the graph"
+        )
+        return read_transformers(config, processor, kind.part)
+    if kind.model_type is not None and kind.model_type not in _SWINS:
+        raise InputError(
+            f"{config}: model_type is {kind.model_type!r}: neither {', '.join(_SWINS)} nor a "
+            "network with one of them as its backbone_config or encoder",
+            "a folder of a Swin, or of a network that has one in it",
+        )
     if config is not None and kind.model_type is None:
         listener.note(f"{config} says neither model_type nor architecture and is not used")
         config = None

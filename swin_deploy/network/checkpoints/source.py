@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -157,11 +158,14 @@ class Sidecar(BaseModel):
 T = TypeVar("T", bound=Sidecar)
 
 
-def read_as(kind: type[T], path: Path) -> T:
-    """The JSON object in ``path``."""
+def read_as(kind: type[T], path: Path, part: str | None = None) -> T:
+    """The JSON object in ``path``, or the one in its entry ``part``."""
     require_plain_file(path, "a JSON file")
+    content = read_plain(path)
     try:
-        return kind.model_validate_json(read_plain(path))
+        if part is not None:
+            content = json.dumps(json.loads(content)[part]).encode()
+        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         # What a value may be instead stands in there too, ``constrained-int`` for example.
