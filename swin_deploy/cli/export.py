@@ -19,6 +19,7 @@ from swin_deploy.cli.options import (
     json_option,
     load_options,
     load_options_of,
+    meaning_options,
     nested,
     network_options,
     resolve_network,
@@ -31,6 +32,7 @@ from swin_deploy.core.errors import ConfigError, present
 from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
 from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import (
     DEFAULT_PRECISIONS,
@@ -158,6 +160,7 @@ if TYPE_CHECKING:
 )
 @build_options
 @load_options
+@meaning_options
 @click.option("--seed", type=int, help="Of the random weights. Default: 0.")
 @click.option(
     "--out", type=FolderType(), metavar="DIR", help="Run folder. Default: artifacts/NAME."
@@ -199,9 +202,10 @@ def export(
     and writes nothing. Run again, it repeats only the stages whose inputs changed.
     """
     network = resolve_network(variant, config, image if weights is None else None)
-    options = nested(options, load=LoadOptions)
+    options = nested(options, load=LoadOptions, meaning=Meaning)
     load = load_options_of(network, image, options.pop("load"))
-    if weights is None and (given := load.written()):
+    meaning: Meaning = options.pop("meaning")
+    if weights is None and (given := [*load.written(), *meaning.written()]):
         raise ConfigError(f"{given[0]} is for weights, and none are given", "--weights")
     if weights is not None and seed is not None:
         raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
@@ -222,7 +226,7 @@ def export(
     said: dict[str, Any] = {"variant": network}
     if weights is not None:
         problems = missing_inputs(asked, None, out)
-        source, said = fetch_network(weights, variant, network, load, problems)
+        source, said = fetch_network(weights, variant, network, load, problems, meaning)
         head = source.facts.head or asked.interface.head
         asked = replace(asked, interface=replace(asked.interface, head=head))
     network = present(said["variant"])  # or it was refused above

@@ -17,6 +17,7 @@ from swin_deploy.cli.options import (
     kind_option,
     load_options,
     load_options_of,
+    meaning_options,
     nested,
     network_options,
     resolve_network,
@@ -26,6 +27,7 @@ from swin_deploy.cli.options import (
 )
 from swin_deploy.cli.types import FiniteType, FolderType
 from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Size
 from swin_deploy.pipeline.request import Int8Options, values_of
@@ -42,6 +44,7 @@ from swin_deploy.pipeline.request import Int8Options, values_of
 )
 @image_option(help="As of export.")
 @load_options
+@meaning_options
 @source_option(
     "--data",
     required=True,
@@ -138,10 +141,13 @@ def qat(
     from swin_deploy.report.console import Progress
 
     network = resolve_network(variant, config)
-    records = nested(options, int8=Int8Options, training=Training, load=LoadOptions)
+    records = nested(
+        options, int8=Int8Options, training=Training, load=LoadOptions, meaning=Meaning
+    )
     load = load_options_of(network, image, records.pop("load"))
+    meaning: Meaning = records.pop("meaning")
     asked = QatOptions(**records)
-    _, said = fetch_network(weights, variant, network, load, asked.missing())
+    _, said = fetch_network(weights, variant, network, load, asked.missing(), meaning)
     from swin_deploy.pipeline.qat.session import run_qat
     from swin_deploy.report.measured_tables import qat_summary
 

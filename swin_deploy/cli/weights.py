@@ -16,6 +16,7 @@ from swin_deploy.cli.options import (
     json_option,
     load_options,
     load_options_of,
+    meaning_options,
     nested,
     network_options,
     print_json,
@@ -25,13 +26,18 @@ from swin_deploy.cli.options import (
 )
 from swin_deploy.cli.types import REAL_FILE, FolderType
 from swin_deploy.core.errors import caught
-from swin_deploy.network.catalogue import summarise
+from swin_deploy.network.catalogue import NetworkConfig, summarise
+from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Size
+from swin_deploy.network.swin import SwinConfig, stage_geometry
 
 if TYPE_CHECKING:
     from swin_deploy.network.checkpoints.load import Checkpoint
+    from swin_deploy.network.checkpoints.resolve import Resolved
     from swin_deploy.network.checkpoints.source import Source
+
+_SHOWN = 5  # names of classes
 
 
 @click.command()
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 @network_options
 @image_option(help="Size to run it at.")
 @load_options
+@meaning_options
 @json_option
 def inspect(
     weights: str,
@@ -59,38 +66,46 @@ def inspect(
     """
     from swin_deploy.report.console import show
 
-    said = nested(options, load=LoadOptions)["load"]
-    load = load_options_of(resolve_network(variant, config), image, said)
-    source, load = fetch_source(weights, variant, load)
-    from swin_deploy.network.checkpoints.resolve import load_source
+    said = nested(options, load=LoadOptions, meaning=Meaning)
+    network, meaning = resolve_network(variant, config), said["meaning"]
+    load = load_options_of(network, image, said["load"])
+    source, load = fetch_source(weights, variant, load, caught(meaning.names))
+    from swin_deploy.network.checkpoints.resolve import load_source, resolve_weights
 
     found = load_source(source, load)
+    resolved = resolve_weights(source, network, load, meaning, found)
     command = ["swin-deploy", "export", "--weights", weights]
     command += ["--variant", variant] if variant else []
     command += ["--config", str(config)] if config else []
     command += ["--image", f"{image[0]}x{image[1]}"] if image else []
-    command += said.written()
+    command += [*said["load"].written(), *meaning.written()]
     command += [] if found.config.num_classes else ["--outputs", "stages"]
     next_command = shlex.join(command)
+    notes = tuple(dict.fromkeys((*found.notes, *resolved.notes)))
     if as_json:
         facts = {
             "source": source.provenance | {"file": source.path.name},
             "dialect": found.dialect,
-            "preprocessing": source.preprocessing and asdict(source.preprocessing),
+            "preprocessing": asdict(resolved.variant.preprocessing),
+            "labels": resolved.labels,
+            "windows": _windows(found.config),
             "config": asdict(found.config),
             "tensors": len(found.tensors),
             "opened": found.opened,
             "dropped": found.dropped,
-            "notes": found.notes,
+            "notes": notes,
             "next": next_command,
         }
         print_json(facts)
         return
-    lines = _lines(source, found) | {"next": next_command}
+    lines = _lines(source, found, resolved) | {
+        "notes": "; ".join(notes) or "none",
+        "next": next_command,
+    }
     show(f"{name:9} {value}" for name, value in lines.items())
 
 
-def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
+def _lines(source: Source, found: Checkpoint, resolved: Resolved) -> dict[str, Any]:
     config, summary, origin = found.config, summarise(found.config), source.provenance
     height, width = config.image_size
     trained = summary.pretrained_windows
@@ -100,8 +115,11 @@ def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
         "dialect": found.dialect,
         "variant": f"{config.name} ({summary.kind})",
         "classes": config.num_classes or "none: a backbone, for --outputs stages",
-        "image": f"{height}x{width}",
-        "windows": summary.window + (f", pre-trained with {trained}" if trained else ""),
+        "labels": _labels(resolved.labels),
+        "image": f"{height}x{width}, channels: {config.in_channels}",
+        "photos": resolved.variant.preprocessing.describe(),
+        "windows": (", ".join(_windows(config)) or summary.window)
+        + (f", pre-trained with {trained}" if trained else ""),
         "stages": f"depths {summary.depths}, heads {summary.heads}, {summary.channels} channels",
         "parts": ", ".join(summary.parts) or "as in the papers",
         "semantics": ", ".join(f"{k} {v}" for k, v in summary.semantics.items()) or "no choices",
@@ -109,8 +127,29 @@ def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
         "missing": "nothing",  # or it would have been refused
         "dropped": _summary(found.dropped),
         "opened": ", ".join(found.opened) or "nothing around them",
-        "notes": "; ".join(found.notes) or "none",
     }
+
+
+def _windows(config: NetworkConfig) -> list[str]:
+    """Those of each stage, in tokens, as they are at the size of the images."""
+    if not isinstance(config, SwinConfig):
+        return []
+    return [
+        _sides(stage.window) + (f" shifted by {_sides(stage.shift)}" if any(stage.shift) else "")
+        for stage in stage_geometry(config)
+    ]
+
+
+def _sides(pair: Size) -> str:
+    return f"{pair[0]}x{pair[1]}"
+
+
+def _labels(names: tuple[str, ...]) -> str:
+    """How many there are, and the first of them."""
+    if not names:
+        return "not known; --classes names them"
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names)}: {', '.join(names[:_SHOWN])}{more}"
 
 
 def _summary(dropped: tuple[str, ...]) -> str:

@@ -106,7 +106,7 @@ def normalise(
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 # Pillow's numbers of these filters, the same in every version; their names moved in 9.1, and
 # JetPack 6 has 9.0.
-_RESAMPLING = {"bilinear": 2, "bicubic": 3}
+_RESAMPLING = {"lanczos": 1, "bilinear": 2, "bicubic": 3}
 _MODES = {1: "L", 3: "RGB"}
 _16_BIT_TO_8 = 1 / 257  # 65535 -> 255
 

@@ -170,8 +170,10 @@ DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 HALF_PRECISIONS: tuple[HalfPrecision, ...] = ("fp16", "bf16")
 
 Size = tuple[int, int]  # (height, width), in pixels
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos"]
+INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic", "lanczos")
 CropMode = Literal["center", "squash"]
+CROP_MODES: tuple[CropMode, ...] = ("center", "squash")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +184,7 @@ class Preprocessing:
         crop: Fraction of the resized image that the centre crop keeps, along the shorter side.
         crop_mode: Whether the resize keeps the aspect ratio and covers the crop ("center"), or
             gives every photo the same height and width ("squash").
-        interpolation: Filter of the resize.
+        interpolation: Filter of the resize, as Pillow has it.
         mean: Per channel, on the 0 to 1 scale. The default is ImageNet's, as in every Swin release.
         std: Per channel, on the 0 to 1 scale.
     """
@@ -205,3 +207,9 @@ class Preprocessing:
                 f"preprocessing.mean = {list(self.mean)} and std = {list(self.std)} have to be "
                 "finite, and std above 0"
             )
+
+    def describe(self) -> str:
+        """All of it on one line."""
+        mean, std = (", ".join(map(str, values)) for values in (self.mean, self.std))
+        steps = f"crop {self.crop:.4g} ({self.crop_mode}), {self.interpolation}"
+        return f"{steps}, mean {mean}, std {std}"
