@@ -35,11 +35,14 @@ from swin_deploy.graph.int8 import CALIBRATION_METHODS
 from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import (
+    ACTIVATIONS,
     DEFAULT_PRECISIONS,
     IOS,
     LOGITS,
     OUTPUTS,
     PRECISIONS,
+    TASK_OF,
+    Activation,
     Interface,
     Size,
 )
@@ -76,8 +79,13 @@ if TYPE_CHECKING:
     "(b, height, width, c), normalised inside.",
 )
 @click.option(
-    "--softmax", "interface_softmax", is_flag=True, help="Give probabilities in place of logits."
+    "--activation",
+    "interface_activation",
+    type=click.Choice(ACTIVATIONS),
+    help="Give probabilities in place of logits: softmax of single-label networks, sigmoid of "
+    "multi-label ones. Default: none.",
 )
+@click.option("--softmax", is_flag=True, help="The same as --activation softmax.")
 @click.option(
     "--topk",
     "interface_topk",
@@ -182,6 +190,7 @@ def export(
     weights: str | None,
     seed: int | None,
     out: Path | None,
+    softmax: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -193,7 +202,7 @@ def export(
         swin-deploy export --weights finetuned.safetensors
         swin-deploy export --variant swin_s --outputs stages
         swin-deploy export --variant swin_t --precision fp16,int8 --calibration photos/
-        swin-deploy export --variant swin_t --io uint8 --softmax --topk 5
+        swin-deploy export --variant swin_t --io uint8 --activation softmax --topk 5
         swin-deploy export --variant swin_pocket --weights bundled
         swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
         swin-deploy export --config mine.toml --out runs/mine
@@ -216,6 +225,9 @@ def export(
         calibrated = options["int8_calibration"] is not None
         options["precisions"] = auto_precisions(options["targets"], calibrated)
     options["targets"] = options["targets"] or None
+    activation = _activation(options["interface_activation"], softmax)
+    options["interface_activation"] = activation
+    options["interface_task"] = meaning.task or TASK_OF.get(activation)
     records = nested(options, interface=Interface, int8=Int8Options, build=BuildOptions)
     asked = ExportOptions(seed=seed or 0, **records)
     from swin_deploy.pipeline.plan import missing_inputs
@@ -226,9 +238,9 @@ def export(
     said: dict[str, Any] = {"variant": network}
     if weights is not None:
         problems = missing_inputs(asked, None, out)
-        source, said = fetch_network(weights, variant, network, load, problems, meaning)
-        head = source.facts.head or asked.interface.head
-        asked = replace(asked, interface=replace(asked.interface, head=head))
+        found, said = fetch_network(weights, variant, network, load, problems, meaning)
+        task = found.task or asked.interface.task
+        asked = replace(asked, interface=replace(asked.interface, task=task))
     network = present(said["variant"])  # or it was refused above
     out = out or Path("artifacts") / network.name
     request = ExportRequest(out=out, **said, **values_of(asked))
@@ -242,3 +254,12 @@ def export(
     more = {"recommendations": list(map(asdict, recommendations))} if recommendations else {}
     summary = chain(run_summary(result), recommendation_words(recommendations))
     tell(as_json, result.as_dict() | more, summary)
+
+
+def _activation(named: Activation | None, softmax: bool) -> Activation:
+    """That of ``--activation`` and ``--softmax``, which may be given together if they agree."""
+    if softmax and named not in (None, "softmax"):
+        raise ConfigError(
+            f"--softmax and --activation {named} contradict each other", "one of them"
+        )
+    return "softmax" if softmax else named or "none"

@@ -34,11 +34,12 @@ from swin_deploy.engine.timing_cache import NONE, default_folder
 from swin_deploy.network.catalogue import VARIANTS, Variant, find_variant
 from swin_deploy.network.checkpoints.meaning import AS_FOUND, Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
-from swin_deploy.network.interface import CROP_MODES, INTERPOLATIONS, Size
+from swin_deploy.network.interface import CROP_MODES, INTERPOLATIONS, TASKS, Size
 from swin_deploy.network.model import import_torch
 from swin_deploy.pipeline.request import read_config
 
 if TYPE_CHECKING:
+    from swin_deploy.network.checkpoints.resolve import Resolved
     from swin_deploy.network.checkpoints.source import Source
     from swin_deploy.report.tables import Part
 
@@ -116,6 +117,13 @@ load_options = together(
     ),
 )
 meaning_options = together(
+    click.option(
+        "--task",
+        "meaning_task",
+        type=click.Choice(TASKS),
+        help="What the outputs mean: one class of all, labels that each hold or not, or numbers. "
+        "Default: what the checkpoint says, or single-label.",
+    ),
     source_option(
         "--classes",
         "meaning_classes",
@@ -290,8 +298,8 @@ def fetch_network(
     load: LoadOptions,
     problems: Iterable[SwinDeployError] = (),
     meaning: Meaning = AS_FOUND,
-) -> tuple[Source, dict[str, Any]]:
-    """As ``fetch_source``, and the fields of a request that say the network and how it is read.
+) -> tuple[Resolved, dict[str, Any]]:
+    """What ``--weights`` names, and the fields of a request that say what it is and how it is read.
 
     ``network`` is what the user named; None for what the checkpoint is.
     """
@@ -302,7 +310,7 @@ def fetch_network(
     found, listener = resolve_weights(source, network, load, meaning), Downloads()
     for note in found.notes:
         listener.note(note)
-    return source, {
+    return found, {
         "variant": found.variant,
         "weights": source.path,
         "load": load,

@@ -26,6 +26,7 @@ from swin_deploy.cli.options import (
     wait_option,
 )
 from swin_deploy.cli.types import FiniteType, FolderType
+from swin_deploy.core.errors import ConfigError
 from swin_deploy.graph.int8 import CALIBRATION_METHODS
 from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
@@ -147,7 +148,12 @@ def qat(
     load = load_options_of(network, image, records.pop("load"))
     meaning: Meaning = records.pop("meaning")
     asked = QatOptions(**records)
-    _, said = fetch_network(weights, variant, network, load, asked.missing(), meaning)
+    found, said = fetch_network(weights, variant, network, load, asked.missing(), meaning)
+    if found.task not in (None, "single-label"):
+        raise ConfigError(
+            f"qat trains on one class for each photo, and this network is {found.task}",
+            "export --precision int8, or --task single-label",
+        )
     from swin_deploy.pipeline.qat.session import run_qat
     from swin_deploy.report.measured_tables import qat_summary
 

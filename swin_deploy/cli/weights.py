@@ -29,7 +29,7 @@ from swin_deploy.core.errors import caught
 from swin_deploy.network.catalogue import NetworkConfig, summarise
 from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
-from swin_deploy.network.interface import Size
+from swin_deploy.network.interface import Size, describe_outputs
 from swin_deploy.network.swin import SwinConfig, stage_geometry
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ def inspect(
             "dialect": found.dialect,
             "preprocessing": asdict(resolved.variant.preprocessing),
             "labels": resolved.labels,
+            "task": resolved.task,
+            "outputs": describe_outputs(resolved.task, found.config.num_classes),
             "windows": _windows(found.config),
             "config": asdict(found.config),
             "tensors": len(found.tensors),
@@ -116,6 +118,7 @@ def _lines(source: Source, found: Checkpoint, resolved: Resolved) -> dict[str, A
         "variant": f"{config.name} ({summary.kind})",
         "classes": config.num_classes or "none: a backbone, for --outputs stages",
         "labels": _labels(resolved.labels),
+        "outputs": describe_outputs(resolved.task, config.num_classes),
         "image": f"{height}x{width}, channels: {config.in_channels}",
         "photos": resolved.variant.preprocessing.describe(),
         "windows": (", ".join(_windows(config)) or summary.window)
@@ -198,8 +201,8 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
 
     found = find_refittable(engine)
     photos = () if images is None else caught(require_photos, images)
-    source, _ = fetch_network(weights, None, found.run.variant, found.load, photos)
-    request = refit_request(found, source, out, images)
+    fetched, _ = fetch_network(weights, None, found.run.variant, found.load, photos)
+    request = refit_request(found, fetched.source, out, images)
     with Progress().shown() as progress:
         result = refit_engine(found, request, progress)
     tell(as_json, result.as_dict(), run_summary(result))

@@ -116,8 +116,8 @@ class SwinEngine:
         """The most images that one call of the engine takes; larger batches are split."""
         return self._high
 
-    def __call__(self, images: Any, k: int = 5) -> Prediction:
-        """Classify images.
+    def __call__(self, images: Any, k: int | None = None) -> Prediction:
+        """Classify images, or give the numbers of a regression.
 
         Args:
             images: One or a sequence of: a path; a Pillow image; uint8 pixels of any size, grey
@@ -125,7 +125,8 @@ class SwinEngine:
                 prepared as photos are, to the bit: grey becomes RGB, or RGB grey, where the network
                 takes that. Or float32 (b, channels, H, W), normalised already, of the network's
                 size.
-            k: So many classes of each image, or all if there are fewer.
+            k: So many classes of each image, or all if there are fewer. None for 5 where one class
+                is right, and for all labels where each holds or not.
 
         Raises:
             InputError: An image cannot be read, or is of a kind or shape that is none of these.
@@ -133,7 +134,7 @@ class SwinEngine:
         """
         if self.shipped.outputs != LOGITS:
             raise ConfigError(f"{self.name} gives maps and no classes", "SwinEngine.maps")
-        if k < 1:
+        if k is not None and k < 1:
             raise ConfigError(f"k = {k}", "at least 1")
         items, names = list_images(images)
         return to_prediction(

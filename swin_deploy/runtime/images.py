@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_deploy.core.errors import InputError, present
-from swin_deploy.network.interface import CLASSES, LOGITS, PROBABILITIES, SCORES, Head, Interface
-from swin_deploy.network.judge import FloatArray, softmax
+from swin_deploy.network.interface import CLASSES, LOGITS, PROBABILITIES, SCORES, Interface, Task
+from swin_deploy.network.judge import FloatArray, sigmoid, softmax
 
 if TYPE_CHECKING:
     from swin_deploy.network.interface import Preprocessing, Size
@@ -94,20 +94,25 @@ def _prepare(item: Any, size: Size, preprocessing: Preprocessing) -> FloatArray:
         raise InputError(f"a Pillow image cannot be read: {error}") from error
 
 
+BEST = 5  # classes of a photo that are told, where one is right
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The best k classes of each of b images.
+    """What the outputs say of each of b images: the best k classes, or k numbers.
 
     Attributes:
-        classes: (b, k) int64, best first.
+        task: What the outputs mean.
+        classes: (b, k) int64, best first; of a regression 0, 1, ... in the order of the outputs.
         scores: (b, k) float32: probabilities, 0 to 1, where ``probabilities``; else logits, of a
-            graph that gives only its best logits, or whose outputs are no classes.
+            graph that gives only its best logits, or the numbers of a regression.
         labels: Names of the classes, likewise; their numbers where names are not known.
         names: Of the images: paths; None of images that came without.
         logits: (b, classes) float32, where the graph gives them.
         probabilities: What ``scores`` are.
     """
 
+    task: Task
     classes: NDArray[np.int64]
     scores: FloatArray
     labels: tuple[tuple[str, ...], ...]
@@ -124,7 +129,7 @@ def to_prediction(
     interface: Interface,
     labels: Sequence[str],
     names: Sequence[str | None],
-    k: int,
+    k: int | None = None,
 ) -> Prediction:
     """Read the outputs of a graph.
 
@@ -133,22 +138,31 @@ def to_prediction(
         interface: Of the graph.
         labels: Names of the classes by index; empty where they are not known.
         names: Of the images.
-        k: At most so many classes.
+        k: At most so many classes; None for ``BEST`` where one is right, and else for all. A
+            regression has all of its numbers, whatever k is.
     """
-    logits = outputs.get(LOGITS)
+    logits, task = outputs.get(LOGITS), interface.task
+    if k is None:
+        k = BEST if task == "single-label" else None
     if SCORES in outputs:
         classes, scores = outputs[CLASSES][:, :k].astype(np.int64), outputs[SCORES][:, :k]
-        probabilities = interface.softmax
+        probabilities = interface.probabilities
+        if task == "multi-label" and not probabilities:
+            scores, probabilities = sigmoid(scores), True
     else:
         every, probabilities = outputs.get(PROBABILITIES), True
         if logits is not None:
-            every, probabilities = _read(logits, interface.head)
+            every, probabilities = _read(logits, task)
         every = present(every)  # one of the two is what a graph without scores gives
-        classes = np.argsort(-every, axis=1, kind="stable")[:, :k]
-        scores = np.take_along_axis(every, classes, axis=1).astype(np.float32)
+        if task == "regression":
+            classes = np.tile(np.arange(every.shape[1]), (len(every), 1))
+        else:
+            classes = np.argsort(-every, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(every, classes, axis=1)
     return Prediction(
+        task=task,
         classes=classes,
-        scores=scores,
+        scores=scores.astype(np.float32),
         labels=tuple(tuple(labels[c] if labels else str(c) for c in row) for row in classes),
         names=tuple(names),
         logits=logits,
@@ -156,10 +170,10 @@ def to_prediction(
     )
 
 
-def _read(logits: FloatArray, head: Head) -> tuple[FloatArray, bool]:
+def _read(logits: FloatArray, task: Task) -> tuple[FloatArray, bool]:
     """What logits say, and whether that is probabilities."""
-    if head == "independent":
-        return 1 / (1 + np.exp(-np.clip(logits, -80, 80))), True
-    if head == "values" or logits.shape[1] == 1:  # a softmax of one output is 1, whatever it is
+    if task == "multi-label":
+        return sigmoid(logits), True
+    if task == "regression" or logits.shape[1] == 1:  # a softmax of one output is 1, whatever it is
         return logits, False
     return softmax(logits), True

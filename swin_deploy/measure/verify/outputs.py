@@ -32,10 +32,10 @@ from swin_deploy.network.judge import (
     FLOORS,
     FLOORS_DB,
     FloatArray,
+    activated,
     best,
     difference,
     powers_of,
-    softmax,
     sqnr_db,
     top1_agreement,
 )
@@ -227,8 +227,8 @@ def compare_outputs(
             for side in (reference, outputs)
         )
     elif LOGITS in reference and LOGITS not in outputs:
-        every = softmax(reference[LOGITS]) if interface.softmax else reference[LOGITS]
-        reference = {PROBABILITIES if interface.softmax else LOGITS: every}
+        every = activated(reference[LOGITS], interface.activation)
+        reference = {PROBABILITIES if interface.probabilities else LOGITS: every}
         if interface.topk is not None:
             if problem := problem_of_classes(outputs, every, interface.topk):
                 return [_without_numbers(candidate, inputs, precision, problem)]

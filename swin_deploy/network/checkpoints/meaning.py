@@ -10,7 +10,7 @@ from typing import Any
 from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.network.catalogue import NetworkConfig
 from swin_deploy.network.checkpoints.labels import read_names
-from swin_deploy.network.interface import CropMode, Interpolation, Preprocessing
+from swin_deploy.network.interface import CropMode, Interpolation, Preprocessing, Task
 
 # Fields of ``Preprocessing`` with an option of the same name.
 _STEPS = ("mean", "std", "crop", "crop_mode", "interpolation")
@@ -22,6 +22,7 @@ class Meaning:
     """Fields are options of ``export``; None is what the checkpoint or the variant says.
 
     Attributes:
+        task: As of ``Interface``.
         classes: A file or folder for ``read_names``.
         mean: As of ``Preprocessing``; one value is that of all channels.
         std: Likewise.
@@ -30,6 +31,7 @@ class Meaning:
         interpolation: Likewise.
     """
 
+    task: Task | None = None
     classes: Path | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -48,7 +50,8 @@ class Meaning:
 
     def written(self) -> list[str]:
         """The options as they are written on the command line."""
-        words = [] if self.classes is None else ["--classes", str(self.classes)]
+        words = [] if self.task is None else ["--task", self.task]
+        words += [] if self.classes is None else ["--classes", str(self.classes)]
         for name, value in self.steps().items():
             text = ",".join(map(str, value)) if name in _PER_CHANNEL else str(value)
             words += [f"--{name.replace('_', '-')}", text]
@@ -83,6 +86,13 @@ def photo_steps(
         if (other := getattr(found, name)) != value:
             note(f"{name} {_text(value)} as you say, in place of {_text(other)}")
     return replace(found, **steps)
+
+
+def chosen_task(meaning: Meaning, found: Task | None, note: Callable[[str], None]) -> Task | None:
+    """What the outputs mean: as the user says, or else as was ``found``; None where nobody does."""
+    if meaning.task is not None and found not in (None, meaning.task):
+        note(f"task {meaning.task} as you say, in place of {found}")
+    return meaning.task or found
 
 
 def class_names(

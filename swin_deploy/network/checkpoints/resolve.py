@@ -13,21 +13,21 @@ from swin_deploy.network.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.network.checkpoints.meaning import (
     AS_FOUND,
     Meaning,
+    chosen_task,
     class_names,
     photo_steps,
     repeated,
 )
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.checkpoints.source import DownloadListener, Facts, Source
-from swin_deploy.network.interface import Preprocessing, Size
+from swin_deploy.network.interface import Preprocessing, Size, Task
 from swin_deploy.network.swin import SwinConfig
 
-_MEANINGS: dict[str | None, tuple[str, ...]] = {
-    "independent": (
-        "its classes are independent labels: predict gives each a probability of its own, and "
-        "top-1 says little",
-    ),
-    "values": ("its outputs are numbers and no classes: predict gives them as they are",),
+_MEANINGS: dict[Task, str] = {
+    "multi-label": "its classes are independent labels: predict gives each a probability of its "
+    "own, and evaluate mAP and F1",
+    "regression": "its outputs are numbers and no classes: predict gives them as they are, and "
+    "evaluate their errors",
 }
 _MEANS = ("mean", "image_mean")  # keys of claims about channels, by how many values they have
 _COLOURS = 3  # channels of a photo in colour
@@ -44,8 +44,7 @@ def load_source(source: Source, options: LoadOptions) -> Checkpoint:
     with _blamed_on(source.facts, options.image_size):
         checkpoint = load_checkpoint(source.path, options)
     require_agreement(source.facts, checkpoint.config, options)
-    meaning = _MEANINGS.get(source.facts.head, ())
-    return replace(checkpoint, notes=(*checkpoint.notes, *meaning))
+    return checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +52,16 @@ class Resolved:
     """A network with weights, and all that is known of what goes in and what comes out.
 
     Attributes:
+        source: Where they lie.
         variant: To export.
+        task: What its outputs mean; None where nothing says it.
         labels: Name of each class, by its index; empty where nothing says them.
         notes: What was taken from beside the weights, and what the user said instead.
     """
 
+    source: Source
     variant: Variant
+    task: Task | None
     labels: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -94,13 +97,16 @@ def resolve_weights(
     said = source.facts.image_size
     taken = [f"image {_text('image_size', said)}"] if said and not options.image_size else []
     taken += [] if preprocessing is None else [found.describe()]
-    notes = [*_MEANINGS.get(source.facts.head, ())]
+    task = chosen_task(meaning, source.facts.task, changed.append)
+    notes = [_MEANINGS[task]] if task in _MEANINGS else []
     if taken:
         instead = "" if wanted is None else f", in place of what {wanted.name} has"
         notes.append(f"{'; '.join(taken)}: as it comes with the weights{instead}")
     labels = class_names(meaning, source.facts.labels or checkpoint.labels, config, changed.append)
     variant = replace(variant, preprocessing=steps)
-    return Resolved(variant=variant, labels=labels, notes=(*notes, *changed))
+    return Resolved(
+        source=source, variant=variant, labels=labels, task=task, notes=(*notes, *changed)
+    )
 
 
 def resolve_variant(

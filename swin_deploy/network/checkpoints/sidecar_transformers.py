@@ -18,7 +18,7 @@ from swin_deploy.network.checkpoints.source import (
     make_preprocessing,
     read_as,
 )
-from swin_deploy.network.interface import CropMode, Head, Preprocessing, Size
+from swin_deploy.network.interface import CropMode, Preprocessing, Size, Task
 
 _INTERPOLATION = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
 
@@ -82,11 +82,10 @@ class _Processor(Sidecar):
         return step not in self.model_fields_set or bool(getattr(self, step))
 
 
-_HEADS: dict[str | None, Head] = {
-    None: "choice",  # as its pipelines take it
-    "single_label_classification": "choice",
-    "multi_label_classification": "independent",
-    "regression": "values",
+_TASKS: dict[str, Task] = {
+    "single_label_classification": "single-label",
+    "multi_label_classification": "multi-label",
+    "regression": "regression",
 }
 # What the networks built here have, whatever the file says.
 _FIXED = {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "use_absolute_embeddings": False}
@@ -117,8 +116,8 @@ def read_transformers(
     for key, only in _FIXED.items():
         if (value := getattr(config, key)) != only:
             raise InputError(f"{origin}: {key} is {value!r}, and only {only!r} is supported")
-    if config.problem_type not in _HEADS:
-        known = ", ".join(filter(None, _HEADS))
+    if config.problem_type is not None and config.problem_type not in _TASKS:
+        known = ", ".join(_TASKS)
         raise InputError(f"{origin}: problem_type is {config.problem_type!r}, none of {known}")
     values: dict[tuple[str, str], Any] = {
         (key, field): getattr(config, key) for key, field in _SHARED.items()
@@ -147,7 +146,7 @@ def read_transformers(
         if any(config.pretrained_window_sizes)
         else (),
         labels=labels,
-        head=None if config_path is None or part is not None else _HEADS[config.problem_type],
+        task=None if part is not None else _TASKS.get(config.problem_type or ""),
         claims=claims,
     )
     return preprocessing, facts
