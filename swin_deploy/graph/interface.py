@@ -40,7 +40,7 @@ class TakePixels(ir.passes.InPlacePass):
     Before:  float image (b, c, H, W) -> ...
     After:   uint8 image (b, H, W, c) -> Cast -> Div(255) -> Sub(mean) -> Div(std) -> Transpose
 
-    In FP32, in the order of ``swin_deploy.data.images.normalise``: the network gets the same bits.
+    In FP32, in the order of ``swin_deploy.data.bands.normalise``: the network gets the same bits.
     Left alone unless the only input is FP32 with four axes, of which the second has a mean each.
 
     Args:

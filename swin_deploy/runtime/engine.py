@@ -121,7 +121,8 @@ class SwinEngine:
 
         Args:
             images: One or a sequence of: a path; a Pillow image; uint8 pixels of any size, grey
-                (H, W) or (H, W, 1) or RGB (H, W, 3). Or uint8 (b, H, W, 1 or 3). All of these are
+                (H, W) or (H, W, 1), RGB (H, W, 3), or with the channels that the network takes.
+                Or uint8 (b, H, W, c). All of these are
                 prepared as photos are, to the bit: grey becomes RGB, or RGB grey, where the network
                 takes that. Or float32 (b, channels, H, W), normalised already, of the network's
                 size.

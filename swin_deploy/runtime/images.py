@@ -25,14 +25,14 @@ def list_images(images: Any) -> tuple[Sequence[Any], list[str | None]]:
         Items for ``prepare_images``, at least one, and a path or None for each.
     """
     if isinstance(images, np.ndarray):
-        if images.dtype == np.uint8 and images.ndim in (2, 3):
+        if images.dtype in (np.uint8, np.uint16) and images.ndim in (2, 3):
             items: Sequence[Any] = [images]
-        elif images.ndim == 4 and images.dtype in (np.uint8, np.float32):
+        elif images.ndim == 4 and images.dtype in (np.uint8, np.uint16, np.float32):
             items = images  # type: ignore[assignment]
         else:
             raise InputError(
                 f"an array of {images.dtype} {images.shape} is no images",
-                "uint8 (H, W), (H, W, 1 or 3) or (b, H, W, 1 or 3), or float32 (b, channels, H, W)",
+                "uint8 (H, W), (H, W, c) or (b, H, W, c), or float32 (b, channels, H, W)",
             )
     elif isinstance(images, Sequence) and not isinstance(images, str):
         items = images
@@ -47,8 +47,9 @@ def prepare_images(items: Sequence[Any], size: Size, preprocessing: Preprocessin
     """What the network sees of them: (b, channels, H, W) float32.
 
     Args:
-        items: Paths, Pillow images and uint8 pixels, grey (H, W) or (H, W, 1) or RGB (H, W, 3),
-            which are all prepared as photos; or float32 (channels, H, W), taken as they are.
+        items: Paths, Pillow images and pixels, grey (H, W) or (H, W, 1), RGB (H, W, 3) or as many
+            channels as the network takes, uint8 or uint16, which are all prepared as photos; or
+            float32 (channels, H, W), taken as they are.
         size: (H, W), in pixels.
         preprocessing: Of photos.
     """
@@ -70,7 +71,8 @@ def _require_shape(image: FloatArray, size: Size, preprocessing: Preprocessing) 
 def _prepare(item: Any, size: Size, preprocessing: Preprocessing) -> FloatArray:
     if isinstance(item, np.ndarray) and item.dtype == np.float32:
         return _require_shape(item, size, preprocessing)
-    from swin_deploy.data.images import load_photo, prepare_photo, require_pillow
+    from swin_deploy.data.bands import as_pixels
+    from swin_deploy.data.images import load_photo, prepare_array, prepare_photo, require_pillow
 
     if isinstance(item, str | Path):
         return load_photo(Path(item), size, preprocessing)
@@ -78,14 +80,18 @@ def _prepare(item: Any, size: Size, preprocessing: Preprocessing) -> FloatArray:
     from PIL import Image
 
     if isinstance(item, np.ndarray):
-        colours = item.shape[2] if item.ndim == 3 else 1
-        if item.dtype != np.uint8 or item.ndim not in (2, 3) or colours not in (1, 3):
+        if item.dtype not in (np.uint8, np.uint16) or item.ndim not in (2, 3):
             raise InputError(
-                f"pixels are (H, W), (H, W, 1) or (H, W, 3) uint8, got {item.dtype} {item.shape}"
+                f"pixels are (H, W) or (H, W, channels), uint8 or uint16, got {item.dtype} "
+                f"{item.shape}"
             )
         if not item.size:
             raise InputError(f"an array of {item.shape} has no pixels")
-        item = Image.fromarray(item[:, :, 0] if item.ndim == 3 and colours == 1 else item)
+        try:
+            pixels = as_pixels(item, len(preprocessing.mean))
+        except InputError as error:
+            raise InputError(f"an array is no image: {error.problem}", error.hint) from error
+        return prepare_array(pixels, size, preprocessing)
     if not isinstance(item, Image.Image):
         raise InputError(f"a {type(item).__name__} is no image", "a path, Pillow image or array")
     try:

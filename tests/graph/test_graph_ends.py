@@ -9,7 +9,8 @@ import onnx_ir as ir
 import pytest
 
 from swin_deploy.core.errors import InputError
-from swin_deploy.data.images import FP32_INPUT, ImageInput, make_noise_for, normalise
+from swin_deploy.data.bands import normalise
+from swin_deploy.data.images import FP32_INPUT, ImageInput, make_noise_for
 from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.graph.interface import (
     GiveBest,

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_deploy.core.errors import present
-from swin_deploy.data.images import ImageInput, InputSet, make_noise, normalise
+from swin_deploy.data.bands import normalise
+from swin_deploy.data.images import ImageInput, InputSet, make_noise
 from swin_deploy.engine.runners.base import Runner, run_all
 from swin_deploy.measure.verify.comparison import EXTREMES, NO_PHOTOS, Comparison, names_extreme
 from swin_deploy.network.interface import (
