@@ -20,7 +20,12 @@ from swin_deploy.network.interface import Head, Preprocessing, Size
 from swin_deploy.network.swin import MOST
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
-FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
+INDEX = ".index.json"  # how the name of a list of shards ends
+# Of a Hugging Face folder, the first that there is.
+FOLDER_FILES = (
+    *("model.safetensors", "pytorch_model.bin"),
+    *(f"model.safetensors{INDEX}", f"pytorch_model.bin{INDEX}"),
+)
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"  # beside them
 
 
@@ -132,7 +137,8 @@ def checkpoint_file(path: Path) -> Path:
     """The file itself, of a file or a folder, which may be a checkpoint as far as a look tells.
 
     Args:
-        path: A file with one of ``SUFFIXES``, or a folder with one of ``FOLDER_FILES``.
+        path: A file with one of ``SUFFIXES``, the index of several, or a folder with one of
+            ``FOLDER_FILES``.
     """
     if path.is_dir():
         found = [path / name for name in FOLDER_FILES if (path / name).is_file()]
@@ -140,7 +146,7 @@ def checkpoint_file(path: Path) -> Path:
             raise InputError(f"{path} holds none of {', '.join(FOLDER_FILES)}")
         path = found[0]
     require_plain_file(path, "a checkpoint")
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in SUFFIXES and not path.name.endswith(INDEX):
         raise InputError(f"{path} has the suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
     return path
 
