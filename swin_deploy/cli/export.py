@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     type=click.Choice(OUTPUTS),
     default=LOGITS,
     show_default=True,
-    help="Classes, or one map per stage (b, c, h, w) for a detector.",
+    help="Classes; one map per stage (b, c, h, w) for a detector; or what the head reads, one "
+    "vector (b, c) after the last norm, for a search.",
 )
 @click.option(
     "--io",
@@ -189,6 +190,7 @@ def export(
         swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
         swin-deploy export --weights finetuned.safetensors
         swin-deploy export --variant swin_s --outputs stages
+        swin-deploy export --weights finetuned.safetensors --outputs embedding
         swin-deploy export --variant swin_t --precision fp16,int8 --calibration photos/
         swin-deploy export --variant swin_t --io uint8 --softmax --topk 5
         swin-deploy export --variant swin_pocket --weights bundled

@@ -34,6 +34,7 @@ from swin_deploy.network.catalogue import VARIANTS, Variant, find_variant
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Size
 from swin_deploy.network.model import import_torch
+from swin_deploy.network.swin import HEAD_ACTIVATIONS
 from swin_deploy.pipeline.request import read_config
 
 if TYPE_CHECKING:
@@ -111,6 +112,19 @@ load_options = together(
         "load_prefix",
         metavar="PREFIX",
         help="Take the network whose names begin with this, where the file holds several.",
+    ),
+    click.option(
+        "--head",
+        "load_head",
+        metavar="NAME",
+        help="Take this module for the head, where several could be it; A,B for two in a row; or "
+        "none.",
+    ),
+    click.option(
+        "--head-activation",
+        "load_head_activation",
+        type=click.Choice(HEAD_ACTIVATIONS),
+        help="What stands between the linear layers of a head that has several.",
     ),
 )
 worker_options = together(

@@ -25,9 +25,10 @@ from swin_deploy.cli.options import (
 )
 from swin_deploy.cli.types import REAL_FILE, FolderType
 from swin_deploy.core.errors import caught
-from swin_deploy.network.catalogue import summarise
+from swin_deploy.network.catalogue import NetworkConfig, summarise
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Size
+from swin_deploy.network.swin import SwinConfig
 
 if TYPE_CHECKING:
     from swin_deploy.network.checkpoints.load import Checkpoint
@@ -99,7 +100,7 @@ def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
         "source": f"{origin['source']}: {place} {origin.get('revision', '')}".rstrip(),
         "dialect": found.dialect,
         "variant": f"{config.name} ({summary.kind})",
-        "classes": config.num_classes or "none: a backbone, for --outputs stages",
+        "classes": config.num_classes or f"none: a backbone, for --outputs {_without(config)}",
         "image": f"{height}x{width}",
         "windows": summary.window + (f", pre-trained with {trained}" if trained else ""),
         "stages": f"depths {summary.depths}, heads {summary.heads}, {summary.channels} channels",
@@ -111,6 +112,12 @@ def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
         "opened": ", ".join(found.opened) or "nothing around them",
         "notes": "; ".join(found.notes) or "none",
     }
+
+
+def _without(config: NetworkConfig) -> str:
+    """What a network without classes gives."""
+    bare = isinstance(config, SwinConfig) and not config.has_norm
+    return "stages" if bare else "stages or embedding"
 
 
 def _summary(dropped: tuple[str, ...]) -> str:

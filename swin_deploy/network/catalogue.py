@@ -83,10 +83,15 @@ def _unusual_parts(config: SwinConfig) -> dict[str, bool]:
     return {
         "no biases of query, key and value": not config.qkv_bias,
         "no position biases": not config.position_bias,
+        "GELU by tanh": config.activation == "gelu_tanh",
         "no norm of the patches": not config.patch_norm,
         "no norms in merges": not config.merge_norm,
         "biases in merges": config.merge_bias,
         "the last norm after the mean": config.fc_norm,
+        "no head, but the last norm": config.keeps_norm,
+        f"a head of {len(config.head_hidden) + 1} layers, {config.head_activation} between": (
+            config.head_hidden != ()
+        ),
     }
 
 

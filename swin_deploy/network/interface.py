@@ -12,9 +12,13 @@ from typing import Any, Literal
 
 from swin_deploy.core.errors import MOST_IMAGES, ConfigError
 
-Outputs = Literal["logits", "stages"]
-OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
-LOGITS: Outputs = "logits"  # also what that output is called in every file
+Outputs = Literal["logits", "stages", "embedding"]
+OUTPUTS: tuple[Outputs, ...] = ("logits", "stages", "embedding")
+STAGES: Outputs = "stages"
+# Also what these outputs are called in every file.
+LOGITS: Outputs = "logits"
+EMBEDDING: Outputs = "embedding"
+NO_EMBEDDING = "lacks the norm behind its last stage, so it gives no embedding"
 Io = Literal["fp32", "fp16", "uint8"]
 IOS: tuple[Io, ...] = ("fp32", "fp16", "uint8")
 # What logits mean: one choice among classes, labels that each hold or not, or plain numbers.

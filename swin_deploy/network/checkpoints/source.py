@@ -17,7 +17,7 @@ from swin_deploy.core.files import require_plain_file
 from swin_deploy.core.own_files import read_plain
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions
 from swin_deploy.network.interface import Head, Preprocessing, Size
-from swin_deploy.network.swin import MOST
+from swin_deploy.network.swin import MOST, Activation
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 INDEX = ".index.json"  # how the name of a list of shards ends
@@ -67,6 +67,7 @@ class Facts:
         windows_as_trained: As of ``Hints``.
         pretrained_window_sizes: Of Swin V2, per stage, in tokens; the coordinates of its position
             network are scaled by them. Empty where it was trained at its own window size.
+        activation: Of the MLPs.
         labels: Name of each class, by its index.
         head: What the outputs of its head mean; a choice where nothing says it.
         claims: Checked against the tensors once those are read.
@@ -78,6 +79,7 @@ class Facts:
     rules: tuple[tuple[str, str], ...] = ()
     windows_as_trained: bool = False
     pretrained_window_sizes: tuple[int, ...] = ()
+    activation: Activation | None = None
     labels: tuple[str, ...] = ()
     head: Head | None = None
     claims: tuple[Claim, ...] = ()
@@ -127,6 +129,7 @@ def with_hints(options: LoadOptions, source: Source) -> LoadOptions:
             window_size=facts.window_size,
             stage_windows=facts.stage_windows or None,
             rules=facts.rules or None,
+            activation=facts.activation,
             windows_as_trained=facts.windows_as_trained or None,
             pretrained_window_sizes=facts.pretrained_window_sizes if known else None,
         ),
