@@ -18,7 +18,6 @@ import pytest
 import torch
 from PIL import Image
 
-import cuda_shim
 import parity
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
 from swin_deploy.bundle.make import BundleRequest, make_bundle
@@ -38,7 +37,8 @@ from swin_deploy.runtime.build import build_bundle
 from swin_deploy.runtime.trust import open_bundle
 
 ROOT = Path(__file__).parent.parent
-shim, shim_path = cuda_shim.shim, cuda_shim.shim_path  # fixtures of several files
+# Of tests/support: fixtures of several files.
+pytest_plugins = ("bundles", "cuda_shim", "echoes", "toy_graphs")
 
 # Every form of block, at pocket size: shifted windows, a stage that is one window, two merges.
 POCKET = Variant(

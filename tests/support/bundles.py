@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import manifests
 
@@ -96,3 +99,44 @@ def flip(path: Path, at: int = -100) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(bytes(content))
+
+
+def quiet(text: str) -> None:
+    del text
+
+
+@pytest.fixture
+def unpacked_bundle(digits_archive: Path, tmp_path: Path) -> Path:
+    """Unpacked, nothing built."""
+    return unpack(digits_archive, tmp_path / "a bundle")
+
+
+@pytest.fixture
+def built_bundle(digits_folder: Path, tmp_path: Path) -> Path:
+    """Unpacked and built."""
+    return Path(shutil.copytree(digits_folder, tmp_path / "built"))
+
+
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture
+def nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that is asked to open an engine fails the test: all of it is checked before."""
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise AssertionError("an engine was opened")
+
+    monkeypatch.setattr("swin_deploy.engine.open.open_engine", refuse)
+
+
+def edit_by_hand(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    manifests.edit_record(path, edit, sealed=False)
+
+
+def link(path: Path) -> None:
+    """The same bytes, but elsewhere."""
+    bundle = next(folder for folder in path.parents if (folder / "swin.pyz").exists())
+    moved = bundle.parent / f"moved {path.name}"
+    path.rename(moved)
+    path.symlink_to(moved)
