@@ -38,7 +38,10 @@ from swin_deploy.runtime.trust import open_bundle
 
 ROOT = Path(__file__).parent.parent
 # Of tests/support: fixtures of several files.
-pytest_plugins = ("bundles", "cuda_shim", "echoes", "toy_graphs")
+pytest_plugins = (
+    *("bundles", "cuda_shim", "echoes", "gates", "masked_runs", "measured_runs"),
+    *("toy_graphs",),
+)
 
 # Every form of block, at pocket size: shifted windows, a stage that is one window, two merges.
 POCKET = Variant(
