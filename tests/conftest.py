@@ -39,8 +39,8 @@ from swin_deploy.runtime.trust import open_bundle
 ROOT = Path(__file__).parent.parent
 # Of tests/support: fixtures of several files.
 pytest_plugins = (
-    *("bundles", "cuda_shim", "echoes", "gates", "masked_runs", "measured_runs"),
-    *("toy_graphs",),
+    *("bundles", "cuda_shim", "echoes", "evaluations", "gates", "masked_runs"),
+    *("measured_runs", "sensitivities", "toy_graphs"),
 )
 
 # Every form of block, at pocket size: shifted windows, a stage that is one window, two merges.
@@ -355,7 +355,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     They take slow tests first and one by one, but for those that share an export and say so with
     the mark ``xdist_group``; then all others of a file at a time, whose fixtures are made once, or
-    with the file that the mark names, where the two must not run at once.
+    with the file that the mark names, where the two share fixtures or must not run at once.
     """
     if not config.getoption("--all"):
         nightly = [item for item in items if item.get_closest_marker("nightly")]
