@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent / "tests"
-FILES = ("timm", "torchvision", "hugging_face", "rebuilt")
+FILES = ("timm", "torchvision", "hugging_face", "rebuilt", "reimplementations")
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -20,12 +19,12 @@ from PIL import Image
 
 import parity
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
-from swin_deploy.bundle.make import BundleRequest, make_bundle
 from swin_deploy.engine.runners.cuda import device_problem
 from swin_deploy.network.catalogue import VARIANTS, Variant
 from swin_deploy.network.checkpoints.dialects import TIMM
 from swin_deploy.network.checkpoints.hub import bundled_weights
 from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.checkpoints.reimplementations import BERNIWAL, CSM_KR
 from swin_deploy.network.checkpoints.resolve import resolve_variant
 from swin_deploy.network.checkpoints.source import Source
 from swin_deploy.network.interface import BatchRange, Preprocessing
@@ -33,8 +32,6 @@ from swin_deploy.network.swin import Semantics, SwinConfig
 from swin_deploy.network.vit import VitConfig
 from swin_deploy.pipeline.request import ExportRequest, Int8Options, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
-from swin_deploy.runtime.build import build_bundle
-from swin_deploy.runtime.trust import open_bundle
 
 ROOT = Path(__file__).parent.parent
 # Of tests/support: fixtures of several files.
@@ -101,10 +98,30 @@ COSINE = replace(
     ),
 )
 PLAIN = replace(POCKET, config=replace(POCKET.config, name="plain", position_bias=False))
+# Parts and rules of re-implementations: without some norms, and merges that mix tokens.
+BARE = replace(
+    POCKET,
+    config=replace(
+        POCKET.config,
+        name="bare",
+        qkv_bias=False,
+        patch_norm=False,
+        merge_norm=False,
+        merge_bias=True,
+        fc_norm=True,
+        semantics=BERNIWAL.semantics,
+    ),
+)
+MIXED = replace(
+    POCKET, config=replace(POCKET.config, name="mixed", semantics=CSM_KR.semantics, merge_bias=True)
+)
 CIFAR = read_config(ROOT / "examples" / "cifar10_swin.toml")
 TRAINED = VARIANTS["swin_pocket"]
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-KINDS = {variant.name: variant for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN)} | PADDED
+KINDS = {
+    variant.name: variant
+    for variant in (POCKET, OBLONG, TRAINED, COSINE, PLAIN, BARE, MIXED, *PADDED.values())
+}
 # A Vision Transformer on a grid of 4x6 patches, with two kinds of landmark.
 POCKET_VIT = Variant(
     config=VitConfig(
@@ -271,23 +288,6 @@ def digits_run(photos: Path, trained_once: Callable[..., Path]) -> Path:
         targets=("cpu",),
         int8=Int8Options(calibration=photos, images=20),
     )
-
-
-@pytest.fixture(scope="session")
-def digits_archive(digits_run: Path) -> Path:
-    """What is shipped of it to a CPU in FP32."""
-    request = BundleRequest(run=digits_run, target="cpu", precisions=("fp32",))
-    return make_bundle(request, Silent().started).path
-
-
-@pytest.fixture(scope="session")
-def digits_folder(digits_archive: Path) -> Path:
-    """The same, unpacked and built by the libraries of the tests. Tests must not change it."""
-    folder = digits_archive.parent / "unpacked"
-    with zipfile.ZipFile(digits_archive) as archive:
-        archive.extractall(folder)
-    build_bundle(open_bundle(folder), ["fp32"], Silent().started)
-    return folder
 
 
 def pythons_3_10() -> list[str | Path]:

@@ -31,6 +31,7 @@ from swin_deploy.core.errors import ConfigError, present
 from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
 from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import (
     DEFAULT_PRECISIONS,
     IOS,
@@ -176,8 +177,6 @@ def export(
     config: Path | None,
     image: Size | None,
     weights: str | None,
-    window: int | None,
-    ema: bool,
     seed: int | None,
     out: Path | None,
     as_json: bool,
@@ -200,8 +199,10 @@ def export(
     and writes nothing. Run again, it repeats only the stages whose inputs changed.
     """
     network = resolve_network(variant, config, image if weights is None else None)
-    if weights is None and (window is not None or ema):
-        raise ConfigError("--window and --ema are for weights, and none are given", "--weights")
+    options = nested(options, load=LoadOptions)
+    load = load_options_of(network, image, options.pop("load"))
+    if weights is None and (given := load.written()):
+        raise ConfigError(f"{given[0]} is for weights, and none are given", "--weights")
     if weights is not None and seed is not None:
         raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
     if weights is None and network is None:
@@ -220,7 +221,6 @@ def export(
 
     said: dict[str, Any] = {"variant": network}
     if weights is not None:
-        load = load_options_of(network, image, window, ema)
         problems = missing_inputs(asked, None, out)
         source, said = fetch_network(weights, variant, network, load, problems)
         head = source.facts.head or asked.interface.head

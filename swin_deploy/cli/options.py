@@ -94,11 +94,24 @@ network_options = together(
 load_options = together(
     click.option(
         "--window",
+        "load_window",
         type=click.IntRange(min=1),
         metavar="N",
         help="Run with windows of N tokens; position biases are resized to that.",
     ),
-    click.option("--ema", is_flag=True, help="Take the moving average of the weights."),
+    click.option("--ema", "load_ema", is_flag=True, help="Take the moving average of the weights."),
+    click.option(
+        "--container",
+        "load_container",
+        metavar="NAME",
+        help="Take the tensors in this entry of the file, where several hold some.",
+    ),
+    click.option(
+        "--prefix",
+        "load_prefix",
+        metavar="PREFIX",
+        help="Take the network whose names begin with this, where the file holds several.",
+    ),
 )
 worker_options = together(
     click.option(
@@ -204,11 +217,9 @@ def resolve_network(
     return None if variant is None else find_variant(variant).with_image_size(image)
 
 
-def load_options_of(
-    network: Variant | None, image: Size | None, window: int | None, ema: bool
-) -> LoadOptions:
-    """How the user wants a checkpoint to be read."""
-    load = LoadOptions(image_size=image, window=window, ema=ema)
+def load_options_of(network: Variant | None, image: Size | None, said: LoadOptions) -> LoadOptions:
+    """How the user wants a checkpoint to be read: ``said`` by ``load_options``, and the rest."""
+    load = replace(said, image_size=image)
     if network is None:
         return load
     return replace(load, wanted=network.config, rules=network.rules, stated=network.stated)

@@ -26,6 +26,7 @@ from swin_deploy.cli.options import (
 )
 from swin_deploy.cli.types import FiniteType, FolderType
 from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Size
 from swin_deploy.pipeline.request import Int8Options, values_of
 
@@ -119,8 +120,6 @@ def qat(
     config: Path | None,
     weights: str,
     image: Size | None,
-    window: int | None,
-    ema: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -139,8 +138,9 @@ def qat(
     from swin_deploy.report.console import Progress
 
     network = resolve_network(variant, config)
-    asked = QatOptions(**nested(options, int8=Int8Options, training=Training))
-    load = load_options_of(network, image, window, ema)
+    records = nested(options, int8=Int8Options, training=Training, load=LoadOptions)
+    load = load_options_of(network, image, records.pop("load"))
+    asked = QatOptions(**records)
     _, said = fetch_network(weights, variant, network, load, asked.missing())
     from swin_deploy.pipeline.qat.session import run_qat
     from swin_deploy.report.measured_tables import qat_summary

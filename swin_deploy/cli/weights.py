@@ -16,6 +16,7 @@ from swin_deploy.cli.options import (
     json_option,
     load_options,
     load_options_of,
+    nested,
     network_options,
     print_json,
     resolve_network,
@@ -25,6 +26,7 @@ from swin_deploy.cli.options import (
 from swin_deploy.cli.types import REAL_FILE, FolderType
 from swin_deploy.core.errors import caught
 from swin_deploy.network.catalogue import summarise
+from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Size
 
 if TYPE_CHECKING:
@@ -43,9 +45,8 @@ def inspect(
     variant: str | None,
     config: Path | None,
     image: Size | None,
-    window: int | None,
-    ema: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Say what a checkpoint is: library, variant, classes, and the command that exports it.
 
@@ -58,7 +59,8 @@ def inspect(
     """
     from swin_deploy.report.console import show
 
-    load = load_options_of(resolve_network(variant, config), image, window, ema)
+    said = nested(options, load=LoadOptions)["load"]
+    load = load_options_of(resolve_network(variant, config), image, said)
     source, load = fetch_source(weights, variant, load)
     from swin_deploy.network.checkpoints.resolve import load_source
 
@@ -67,8 +69,7 @@ def inspect(
     command += ["--variant", variant] if variant else []
     command += ["--config", str(config)] if config else []
     command += ["--image", f"{image[0]}x{image[1]}"] if image else []
-    command += ["--window", str(window)] if window else []
-    command += ["--ema"] if ema else []
+    command += said.written()
     command += [] if found.config.num_classes else ["--outputs", "stages"]
     next_command = shlex.join(command)
     if as_json:
@@ -102,6 +103,7 @@ def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
         "image": f"{height}x{width}",
         "windows": summary.window + (f", pre-trained with {trained}" if trained else ""),
         "stages": f"depths {summary.depths}, heads {summary.heads}, {summary.channels} channels",
+        "parts": ", ".join(summary.parts) or "as in the papers",
         "semantics": ", ".join(f"{k} {v}" for k, v in summary.semantics.items()) or "no choices",
         "mapped": f"{len(found.tensors)} tensors, all that the network has",
         "missing": "nothing",  # or it would have been refused

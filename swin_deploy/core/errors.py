@@ -20,7 +20,7 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 
@@ -245,6 +245,15 @@ def nearest(name: str, names: Iterable[str], most: int = 3) -> list[str]:
     """What may have been meant: the names that are spelled most like it, or else all of them."""
     known = list(names)
     return difflib.get_close_matches(name, known, most, cutoff=0.4) or known
+
+
+_SHOWN = 5  # names in an error, of possibly hundreds
+
+
+def some(items: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
 
 
 MOST_IMAGES = 4096  # at a time

@@ -26,6 +26,7 @@ class Summary:
         heads: Per stage.
         pretrained_windows: Of Swin V2, where the positions were trained with other windows.
         semantics: What its library does where shapes leave a choice, by name.
+        parts: What a Swin has beyond its papers', or lacks of them.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Summary:
     heads: tuple[int, ...]
     pretrained_windows: tuple[int, ...] = ()
     semantics: dict[str, Any] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
 
 def family_of(config: NetworkConfig) -> str:
@@ -66,13 +68,26 @@ def summarise(config: NetworkConfig) -> Summary:
         )
     return Summary(
         kind=f"Swin V{config.version}",
-        window=str(config.window_size),
+        window=", ".join(f"{rows}x{columns}" for rows, columns in config.stage_windows)
+        or str(config.window_size),
         channels=config.embed_dim,
         depths=config.depths,
         heads=config.num_heads,
         pretrained_windows=config.pretrained_window_sizes,
         semantics=asdict(config.semantics),
+        parts=tuple(text for text, there in _unusual_parts(config).items() if there),
     )
+
+
+def _unusual_parts(config: SwinConfig) -> dict[str, bool]:
+    return {
+        "no biases of query, key and value": not config.qkv_bias,
+        "no position biases": not config.position_bias,
+        "no norm of the patches": not config.patch_norm,
+        "no norms in merges": not config.merge_norm,
+        "biases in merges": config.merge_bias,
+        "the last norm after the mean": config.fc_norm,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,9 @@ class Semantics:
             along ``both`` axes, or shift as everywhere (``never`` stops).
         merge_order: Of the channels that a merge concatenates, over (row, column) of the group:
             ``columns`` is (0, 0), (1, 0), (0, 1), (1, 1), ``rows`` is row-major, ``channels`` is
-            that of Unfold, the channel slowest and then row-major.
+            that of Unfold, the channel slowest and then row-major. ``channels_last`` is Unfold of
+            a map whose channels are the last axis, as if they were the first: every merged token
+            gets values of many tokens, and which ones depends on the size of the grid.
         mask_value: Added to the attention logits of tokens that only the roll brought together.
     """
 
@@ -42,7 +44,7 @@ class Semantics:
     padding: Literal["refuse", "before_roll", "after_roll"] = "refuse"
     small_grids: Literal["shrink_axis", "shrink_both", "pad", "refuse"] = "shrink_axis"
     stop_shift: Literal["axis", "both", "never"] = "axis"
-    merge_order: Literal["columns", "rows", "channels"] = "columns"
+    merge_order: Literal["columns", "rows", "channels", "channels_last"] = "columns"
     mask_value: float = -100.0
 
     def __post_init__(self) -> None:
@@ -66,6 +68,8 @@ class SwinConfig:
         depths: Blocks per stage. Odd-numbered blocks shift their windows.
         num_heads: Attention heads per stage.
         window_size: Side of an attention window, in tokens.
+        stage_windows: Windows of the stages, (rows, columns) in tokens, where they are not
+            ``window_size`` squares in all of them; their longest side is ``window_size`` then.
         mlp_ratio: Hidden channels of the MLP over its input channels.
         qkv_bias: Whether the query, key and value projection has a bias.
         num_classes: Width of the head; 0 for a backbone without one.
@@ -74,6 +78,11 @@ class SwinConfig:
         pretrained_window_sizes: V2 only, one per stage: the window that the position MLP was
             trained with, 0 for the present one.
         position_bias: V1 only: whether there is a table of position biases.
+        patch_norm: Whether the patch embedding ends with a norm.
+        merge_norm: Whether merges have a norm.
+        merge_bias: Whether the projection of a merge has a bias.
+        fc_norm: Whether the last norm is that of the mean over all tokens, as timm calls it, in
+            place of one of every token before the mean.
         stage_norms: The stages, from 0, whose feature maps have a norm of their own, as in
             backbones of detectors.
         semantics: What the library of the weights does where shapes leave a choice.
@@ -90,12 +99,17 @@ class SwinConfig:
     depths: tuple[int, ...] = (2, 2, 6, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
     window_size: int = 7
+    stage_windows: tuple[Size, ...] = ()
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
     num_classes: int = 1000
     version: Literal[1, 2] = 1
     pretrained_window_sizes: tuple[int, ...] = ()
     position_bias: bool = True
+    patch_norm: bool = True
+    merge_norm: bool = True
+    merge_bias: bool = False
+    fc_norm: bool = False
     stage_norms: tuple[int, ...] = ()
     semantics: Semantics = Semantics()
 
@@ -116,6 +130,7 @@ class SwinConfig:
                 f"{max(sizes)} as a size, or {sum(self.depths)} as the number of blocks, is more "
                 f"than any network has: up to {MOST}, and {MOST_BLOCKS}"
             )
+        self._check_windows()
         if len(self.depths) != len(self.num_heads):
             raise ConfigError(
                 f"depths has {len(self.depths)} stages and num_heads has {len(self.num_heads)}",
@@ -129,6 +144,28 @@ class SwinConfig:
                     f"num_heads[{stage}] = {heads} does not divide that stage's {channels} channels"
                 )
         self._check_version()
+
+    def _check_windows(self) -> None:
+        if not (windows := self.stage_windows):
+            return
+        sides = [side for window in windows for side in window]
+        if len(windows) != len(self.depths) or min(sides) < 1 or max(sides) != self.window_size:
+            raise ConfigError(
+                f"stage_windows = {[list(window) for window in windows]} beside window_size = "
+                f"{self.window_size} and {len(self.depths)} stages",
+                "one [rows, columns] per stage, and the longest side of all as window_size",
+            )
+        if self.semantics.small_grids == "shrink_both" and any(p != q for p, q in windows):
+            raise ConfigError(
+                "stage_windows with small_grids = shrink_both: that library has squares only",
+                "small_grids = shrink_axis, as in timm",
+            )
+
+    def base_window(self, stage: int) -> Size:
+        """The window of a stage, (rows, columns) in tokens, on a grid that is large enough."""
+        if self.stage_windows:
+            return self.stage_windows[stage]
+        return self.window_size, self.window_size
 
     def _check_version(self) -> None:
         if self.version not in (1, 2):
@@ -146,6 +183,13 @@ class SwinConfig:
             )
         if self.version == 2 and not self.position_bias:
             raise ConfigError("position_bias = false is for version 1")
+        if self.semantics.merge_order == "channels_last" and (
+            self.version == 2 or self.embed_dim % 2
+        ):
+            raise ConfigError(
+                "merge_order = channels_last is for version 1 and an even embed_dim: it takes "
+                "pairs of channels for pairs of columns"
+            )
 
 
 _MOST_TRIED = 4096  # sizes on either side, for a hint: more than lie between two of any real Swin
@@ -199,8 +243,8 @@ def stage_geometry(config: SwinConfig) -> tuple[StageGeometry, ...]:
     stages = []
     grid = patch_grid(config)
     for index, (depth, heads) in enumerate(zip(config.depths, config.num_heads, strict=True)):
-        window = _window(config, grid)
-        shift = _shift(config, grid)
+        window = _window(config, index, grid)
+        shift = _shift(config, index, grid)
         stages.append(StageGeometry(grid, window, shift, config.embed_dim << index, heads, depth))
         grid = (grid[0] + 1) // 2, (grid[1] + 1) // 2
     return tuple(stages)
@@ -231,24 +275,25 @@ def patch_grid(config: SwinConfig) -> Size:
     return -(-height // side), -(-width // side)
 
 
-def _window(config: SwinConfig, grid: Size) -> Size:
-    side, rule = config.window_size, config.semantics.small_grids
+def _window(config: SwinConfig, stage: int, grid: Size) -> Size:
+    (rows, columns), rule = config.base_window(stage), config.semantics.small_grids
     if rule == "shrink_axis":
-        return min(side, grid[0]), min(side, grid[1])
+        return min(rows, grid[0]), min(columns, grid[1])
     if rule == "shrink_both":
-        side = min(side, *grid)
-    return side, side
+        side = min(rows, *grid)
+        return side, side
+    return rows, columns
 
 
-def _shift(config: SwinConfig, grid: Size) -> Size:
-    rule = config.semantics.stop_shift
-    fits = [size <= config.window_size for size in grid]  # one window covers the grid
+def _shift(config: SwinConfig, stage: int, grid: Size) -> Size:
+    rule, window = config.semantics.stop_shift, config.base_window(stage)
+    # Where one window covers the grid.
+    fits = [size <= side for size, side in zip(grid, window, strict=True)]
     if rule == "both":
         fits = [any(fits)] * 2
     elif rule == "never":
         fits = [False] * 2
-    step = config.window_size // 2
-    return 0 if fits[0] else step, 0 if fits[1] else step
+    return 0 if fits[0] else window[0] // 2, 0 if fits[1] else window[1] // 2
 
 
 def _problem(config: SwinConfig, size: Size) -> str | None:
@@ -260,12 +305,13 @@ def _problem(config: SwinConfig, size: Size) -> str | None:
     if min(grid) == 0:
         return f"it is smaller than one patch of {side}"
     for stage in range(len(config.depths)):
-        if semantics.small_grids == "refuse" and min(grid) < config.window_size:
-            return (
-                f"stage {stage + 1} has {min(grid)} tokens along it, fewer than "
-                f"windows of {config.window_size} need"
-            )
-        for tokens, window in zip(grid, _window(config, grid), strict=True):
+        for tokens, side in zip(grid, config.base_window(stage), strict=True):
+            if semantics.small_grids == "refuse" and tokens < side:
+                return (
+                    f"stage {stage + 1} has {tokens} tokens along it, fewer than "
+                    f"windows of {side} need"
+                )
+        for tokens, window in zip(grid, _window(config, stage, grid), strict=True):
             if semantics.padding == "refuse" and tokens % window:
                 return (
                     f"stage {stage + 1} has {tokens} tokens along it, "
@@ -273,7 +319,10 @@ def _problem(config: SwinConfig, size: Size) -> str | None:
                 )
         if stage + 1 < len(config.depths):
             odd = [tokens for tokens in grid if tokens % 2]
-            if semantics.padding == "refuse" and odd:
+            mixes = semantics.merge_order == "channels_last"
+            if mixes and grid[0] != grid[1]:
+                return "merges that take channels for columns are defined for square grids only"
+            if (semantics.padding == "refuse" or mixes) and odd:
                 return f"stage {stage + 1} has {odd[0]} tokens along it, which merging cannot halve"
             grid = (grid[0] + 1) // 2, (grid[1] + 1) // 2
     return None
@@ -288,10 +337,14 @@ def _nearest_sizes(config: SwinConfig, pixels: int) -> str:
         for sizes in (range(pixels, max(0, pixels - reach), -1), range(pixels, pixels + reach + 1))
     )
     sizes = " or ".join(str(size) for size in (below, above) if size is not None)
-    windows = [
-        str(m)
-        for m in range(2, min(2 * config.window_size, _MOST_WINDOW) + 1)
-        if _problem(replace(config, window_size=m), (pixels, pixels)) is None
-    ]
+    windows = (
+        []
+        if config.stage_windows
+        else [
+            str(m)
+            for m in range(2, min(2 * config.window_size, _MOST_WINDOW) + 1)
+            if _problem(replace(config, window_size=m), (pixels, pixels)) is None
+        ]
+    )
     hint = f"image size {sizes}" if sizes else "another patch_size"
     return f"{hint} (or window_size {', '.join(windows)})" if windows else hint

@@ -257,16 +257,23 @@ def test_the_one_container_of_whatever_name(
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"generator": {"w": torch.ones(2)}, "discriminator": {"w": torch.ones(2)}},
-        {"optimizer": {"state": {0: {"avg": torch.ones(2)}}}},
-    ],
-)
-def test_no_one_container(tmp_path: Path, content: object, zipped: bool) -> None:
+def test_no_container(tmp_path: Path, zipped: bool) -> None:
+    content = {"optimizer": {"state": {0: {"avg": torch.ones(2)}}}}
     with pytest.raises(InputError, match="holds no tensors"):
         read_tensors(save(tmp_path / "x.pth", content, zipped))
+
+
+@BOTH
+def test_of_several_containers_one_is_to_be_named(tmp_path: Path, zipped: bool) -> None:
+    content = {"params": {"w": torch.zeros(2)}, "params_ema": {"w": torch.ones(2)}}
+    path = save(tmp_path / "x.pth", content, zipped)
+    with pytest.raises(InputError, match="params, params_ema") as caught:
+        read_tensors(path)
+    assert caught.value.hint == "--container params or --container params_ema"
+    assert read_tensors(path, container="params_ema").tensors["w"].all()
+    with pytest.raises(InputError, match="'teacher'") as caught:
+        read_tensors(path, container="teacher")
+    assert "--container params" in caught.value.hint
 
 
 @BOTH

@@ -55,16 +55,14 @@ def with_windows(tmp_path: Path, windows: Sequence[int]) -> Path:
     return save(tmp_path / "x.pth", tensors)
 
 
-@pytest.mark.parametrize("windows", [(4, 8, 4), (4, 4, 8), (8, 4, 4), (8, 6, 4)])
-@pytest.mark.parametrize("window", [None, 8])
-def test_windows_that_differ_by_stage_are_refused_whatever_is_asked(
-    tmp_path: Path, windows: tuple[int, ...], window: int | None
+@pytest.mark.parametrize("windows", [(4, 8, 4), (4, 4, 8), (8, 4, 4)])
+def test_windows_that_differ_by_stage_are_taken_as_they_are(
+    tmp_path: Path, windows: tuple[int, ...]
 ) -> None:
-    path = with_windows(tmp_path, windows)
-    options = LoadOptions(image_size=(64, 64), window=window)
-    with pytest.raises(InputError, match=", ".join(map(str, windows))) as caught:
-        load_checkpoint(path, options)
-    assert "--window" not in caught.value.hint
+    """A hint to give all stages one of them once led to another network."""
+    config = load_checkpoint(with_windows(tmp_path, windows), LoadOptions(image_size=(128, 128)))
+    assert isinstance(config.config, SwinConfig)
+    assert config.config.stage_windows == tuple((side, side) for side in windows)
 
 
 @pytest.mark.parametrize(("side", "windows"), [(64, (8, 8, 4)), (32, (8, 4, 2))])

@@ -158,8 +158,8 @@ def pretrained(**changes: Any) -> dict[str, Any]:
 
 TIMM_CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "network": ({"architecture": "resnet50"}, "architecture is 'resnet50', no Swin and no ViT"),
-    "pooling": ({"global_pool": "max"}, "global_pool is 'max', not 'avg'"),
-    "arguments": ({"model_args": {"always_partition": True}}, "model_args.always_partition is"),
+    "pooling": ({"global_pool": "max"}, "global_pool is 'max'"),
+    "arguments": ({"model_args": {"norm_layer": "rmsnorm"}}, "model_args.norm_layer is"),
     "window": ({"model_args": {"window_size": 7}}, "makes window_size 7, but the tensors have 4"),
     "classes": ({"num_classes": 6}, "num_classes makes num_classes 6, but the tensors have 5"),
     "crop mode": (pretrained(crop_mode="border"), "crop_mode is 'border', not center or squash"),

@@ -21,6 +21,7 @@ from swin_deploy.measure.evaluate.report import EvaluateRequest
 from swin_deploy.measure.scaling.report import ScalingRequest
 from swin_deploy.measure.sensitivity.report import SensitivityRequest
 from swin_deploy.measure.verify.report import VerifyRequest
+from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Interface
 from swin_deploy.pipeline.qat.request import QatOptions, Training
 from swin_deploy.pipeline.request import ExportOptions, Int8Options
@@ -232,9 +233,14 @@ def test_every_command_has_help_with_an_example(
         (
             "export",
             ExportOptions,
-            {"interface": Interface, "int8": Int8Options, "build": BuildOptions},
+            {
+                "interface": Interface,
+                "int8": Int8Options,
+                "build": BuildOptions,
+                "load": LoadOptions,
+            },
         ),
-        ("qat", QatOptions, {"int8": Int8Options, "training": Training}),
+        ("qat", QatOptions, {"int8": Int8Options, "training": Training, "load": LoadOptions}),
         ("scaling", ScalingRequest, {}),
         ("sensitivity", SensitivityRequest, {}),
         ("verify", VerifyRequest, {}),

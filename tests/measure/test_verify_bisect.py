@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from conftest import COSINE, PADDED, POCKET, POCKET_VIT
+from conftest import BARE, COSINE, MIXED, PADDED, POCKET, POCKET_VIT
 from swin_deploy.cli import main as cli
 from swin_deploy.graph.export import export_graph
 from swin_deploy.measure.verify.bisect import Bisection, bisect
@@ -172,8 +172,10 @@ def trace(variant: Variant, form: FormName, outputs: Outputs, batch: int, out: P
             "layers.2.enter",
         ),
         (POCKET_VIT, "packed", "logits", "blocks.3.mlp.fc1.bias", "blocks.3, fc1"),
+        (BARE, "slabs", "logits", "fc_norm.bias", "fc_norm"),
+        (MIXED, "packed", "logits", "layers.1.enter.reduction.bias", "layers.1.enter"),
     ],
-    ids=["slabs", "V2", "V2 maps", "V2 padded", "V1 padded", "ViT"],
+    ids=["slabs", "V2", "V2 maps", "V2 padded", "V1 padded", "ViT", "bare", "mixed"],
 )
 def test_every_kind_of_network_can_be_looked_into(
     tmp_path: Path, variant: Variant, form: FormName, outputs: Outputs, constant: str, expected: str

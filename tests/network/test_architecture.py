@@ -101,6 +101,18 @@ def test_a_size_of_which_each_side_works_alone_is_refused_as_a_whole() -> None:
     assert "square" in caught.value.hint
 
 
+MIXES = Semantics(merge_order="channels_last", padding="before_roll")
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [((224, 448), "square grids only"), ((220, 220), "55 tokens along it, which merging cannot")],
+)
+def test_merges_that_mix_tokens_take_even_squares(size: Size, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        stage_geometry(replace(TINY, image_size=size, semantics=MIXES))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -108,6 +120,8 @@ def test_a_size_of_which_each_side_works_alone_is_refused_as_a_whole() -> None:
         ({"version": 2, "pretrained_window_sizes": (12,)}, "not one number per stage"),
         ({"pretrained_window_sizes": (1, 1, 1, 1)}, "not one number per stage of a V2"),
         ({"version": 2, "position_bias": False}, "position_bias = false"),
+        ({"version": 2, "semantics": MIXES}, "channels_last is for version 1"),
+        ({"embed_dim": 33, "num_heads": (1,) * 4, "semantics": MIXES}, "and an even embed_dim"),
         ({"num_classes": -1}, "must not be negative"),
     ],
 )

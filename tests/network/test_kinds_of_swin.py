@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import COSINE, PADDED, PLAIN, Silent
+from conftest import BARE, COSINE, MIXED, PADDED, PLAIN, Silent
 from damage import COSINE_DAMAGES, PADDED_DAMAGES
 from swin_deploy.core.errors import VerificationError
 from swin_deploy.network.catalogue import Variant
@@ -15,7 +15,7 @@ from swin_deploy.network.interface import BatchRange, Outputs
 from swin_deploy.pipeline.request import ExportRequest
 from swin_deploy.pipeline.run import RunResult, run_export
 
-KINDS = {**PADDED, COSINE.name: COSINE, PLAIN.name: PLAIN}
+KINDS = PADDED | {variant.name: variant for variant in (COSINE, PLAIN, BARE, MIXED)}
 DAMAGED = [(COSINE, name, damage) for name, damage in COSINE_DAMAGES.items()] + [
     (variant, name, damage)
     for variant in (PADDED["padded-before-v1"], PADDED["padded-after-v2"])

@@ -101,7 +101,7 @@ def test_the_mask_parts_what_was_not_next_to_each_other(
 
 
 def test_merging_keeps_the_order_of_the_checkpoints() -> None:
-    merge = PatchMerging(1)
+    merge = PatchMerging(POCKET.config, 1)
     merge.norm, merge.reduction = nn.Identity(), nn.Identity()  # type: ignore[assignment]
     grid = torch.tensor([[[[0.0], [1.0]], [[2.0], [3.0]]]])  # rows (0, 1) and (2, 3)
     assert merge(grid).flatten().tolist() == [0, 2, 1, 3]

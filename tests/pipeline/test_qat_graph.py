@@ -14,7 +14,7 @@ from torch import nn
 
 import swin_deploy.pipeline.qat.graphs as proof
 import swin_deploy.pipeline.qat.network as network_module
-from conftest import OBLONG, POCKET
+from conftest import BARE, MIXED, OBLONG, POCKET
 from swin_deploy.core.errors import VerificationError
 from swin_deploy.graph.int8.observe import collect_statistics
 from swin_deploy.graph.int8.quantize import tensors_to_calibrate
@@ -46,7 +46,7 @@ VIT = replace(
         VARIANTS["vit_t_16"].config, depth=2, image_size=(32, 32), embed_dim=48, num_classes=7
     ),
 )
-NETWORKS = {"v1": POCKET, "oblong": OBLONG, "v2": V2, "vit": VIT}
+NETWORKS = {"v1": POCKET, "oblong": OBLONG, "v2": V2, "vit": VIT, "bare": BARE, "mixed": MIXED}
 KINDS = ("tensorrt", "onnxruntime")
 
 

@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 
 import manifests
+from conftest import Silent
+from swin_deploy.bundle.make import BundleRequest, make_bundle
+from swin_deploy.runtime.build import build_bundle
+from swin_deploy.runtime.trust import open_bundle
 
 Facts = dict[str, Any]
 
@@ -103,6 +107,23 @@ def flip(path: Path, at: int = -100) -> None:
 
 def quiet(text: str) -> None:
     del text
+
+
+@pytest.fixture(scope="session")
+def digits_archive(digits_run: Path) -> Path:
+    """What is shipped of it to a CPU in FP32."""
+    request = BundleRequest(run=digits_run, target="cpu", precisions=("fp32",))
+    return make_bundle(request, Silent().started).path
+
+
+@pytest.fixture(scope="session")
+def digits_folder(digits_archive: Path) -> Path:
+    """The same, unpacked and built by the libraries of the tests. Tests must not change it."""
+    folder = digits_archive.parent / "unpacked"
+    with zipfile.ZipFile(digits_archive) as archive:
+        archive.extractall(folder)
+    build_bundle(open_bundle(folder), ["fp32"], Silent().started)
+    return folder
 
 
 @pytest.fixture

@@ -103,7 +103,9 @@ class Case:
     @property
     def label(self) -> str:
         """The variant and what differs from it."""
-        changes = (f"{name.replace('_', ' ')} {value}" for name, value in self.changes)
+        changes = (
+            f"{name.replace('_', ' ')} {value}" for name, value in self.changes if name != "name"
+        )
         return ", ".join((self.variant, *changes))
 
     def __str__(self) -> str:

@@ -153,12 +153,13 @@ def find_points(graph: GraphMap, config: NetworkConfig) -> list[Point]:
             stage = f"stage {number + 1}"
             if number:
                 enter = f"layers.{number}.enter"
-                last = graph.last(f"{enter}.{'reduction' if config.version == 1 else 'norm'}")
-                points.append(_point(enter, "merge", stage, last))
+                ends = "norm" if config.version == 2 and config.merge_norm else "reduction"
+                points.append(_point(enter, "merge", stage, graph.last(f"{enter}.{ends}")))
             for block in range(depth):
                 name = f"layers.{number}.blocks.{block}"
                 points += _block(graph, name, stage, config.version, "attn.proj")
-    points.append(_point("norm", "norm", HEAD, graph.last("norm")))
+    for norm in ("norm", "fc_norm"):  # a network has one of them
+        points.append(_point(norm, "norm", HEAD, graph.last(norm)))
     points.append(_point("head", "head", HEAD, graph.last("head")))
     found = [point for point in points if point is not None]
     return sorted(found, key=lambda point: graph.position[point.node])

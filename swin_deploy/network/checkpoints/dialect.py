@@ -10,7 +10,8 @@ from typing import Literal
 from torch import Tensor
 
 from swin_deploy.network.catalogue import NetworkConfig
-from swin_deploy.network.interface import Preprocessing
+from swin_deploy.network.checkpoints.options import Hints
+from swin_deploy.network.interface import Preprocessing, Size
 from swin_deploy.network.swin import Semantics
 
 Tensors = dict[str, Tensor]
@@ -19,13 +20,18 @@ Tensors = dict[str, Tensor]
 # bias: where there is one, it is set to zero in every call.
 BUFFERS = re.compile(
     r"layers\.\d+\.blocks\.\d+\."
-    r"(attn_mask|attn\.(relative_position_index|relative_coords_table|k_bias))"
+    r"(attn_mask|attn\.(relative_position_index|relative_coords_table|k_bias"
+    r"|upper_lower_mask|left_right_mask))"
 )
+# Two masks, of the last row and of the last column of windows, in place of one for all windows:
+# the axes, row and column, along which each of them shifts.
+MASKED_AXES: dict[str, Size] = {"upper_lower_mask": (1, 0), "left_right_mask": (0, 1)}
 
 # Pieces of patterns and names that several dialects share.
 KIND = r"(?P<kind>weight|bias)"
 BLOCK = "layers.{stage}.blocks.{block}."
 TABLE = "relative_position_bias_table"
+SHARED_TABLE = "shared_position_bias_table"  # (rows, 1), until the number of heads is known
 MERGE = r"(?P<part>norm\.weight|norm\.bias|reduction\.weight)"
 MLP_OF_POSITIONS = r"(?P<part>0\.weight|0\.bias|2\.weight)"
 
@@ -38,11 +44,13 @@ class Rename:
         pattern: Of the whole key; may have the groups ``stage``, ``block``, ``part`` and ``kind``.
         name: Ours, with those groups in braces.
         stage: The library's number of the stage -> ours, counted from 0.
+        block: Its number of the block -> ours, counted from 0.
     """
 
     pattern: str
     name: str
     stage: Callable[[int], int] = int
+    block: Callable[[int], int] = int
 
     def __call__(self, key: str) -> str | None:
         """Our name for ``key``; None if it is of another kind."""
@@ -51,6 +59,8 @@ class Rename:
         groups = match.groupdict()
         if "stage" in groups:
             groups["stage"] = str(self.stage(int(groups["stage"])))
+        if "block" in groups:
+            groups["block"] = str(self.block(int(groups["block"])))
         return self.name.format(**groups)
 
 
@@ -70,6 +80,8 @@ class Dialect:
         family: The kind of network; picks what reads the architecture off the shapes.
         preprocessing: Of this library's weights; None for that of the variant.
         note: What its files leave open, for whoever loads one.
+        hints: What the library's code fixes, or takes where it is told nothing else, and no tensor
+            tells.
         windows_as_trained: Whether the library decides on the windows of a V2 when it is built,
             by its config's image size, whatever image comes.
     """
@@ -85,6 +97,7 @@ class Dialect:
     family: Literal["Swin", "ViT"] = "Swin"
     preprocessing: Callable[[NetworkConfig], Preprocessing] | None = None
     note: str = ""
+    hints: Hints = field(default_factory=Hints)
     windows_as_trained: bool = False
 
     def fits(self, names: Iterable[str]) -> bool:

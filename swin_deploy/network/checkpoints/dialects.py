@@ -23,6 +23,7 @@ from swin_deploy.network.checkpoints.dialect import (
     Rename,
     Tensors,
 )
+from swin_deploy.network.checkpoints.reimplementations import BERNIWAL, CSM_KR
 from swin_deploy.network.checkpoints.vit_dialects import VIT_DIALECTS
 from swin_deploy.network.swin import Semantics
 
@@ -48,6 +49,19 @@ def _join_qkv(tensors: Tensors) -> Tensors:
             joined[f"{stem}qkv.{kind}"] = torch.cat(rows)
         elif kind == "bias" and f"{stem}self.logit_scale" in tensors and value in joined:
             joined[f"{stem}q_bias"], joined[f"{stem}v_bias"] = joined.pop(query), joined.pop(value)
+    return joined
+
+
+def _join_backbone(tensors: Tensors) -> Tensors:
+    """As ``_join_qkv``, and MaskFormer's norms by the stage whose channels they have."""
+    joined = _join_qkv(tensors)
+    patches = [name for name in joined if name.endswith("patch_embeddings.projection.weight")]
+    for name in tensors:
+        match = re.fullmatch(r"hidden_states_norms\.\d+\.(weight|bias)", name)
+        if match is None or not patches:
+            continue
+        stage = (len(tensors[name]) // joined[patches[0]].shape[0]).bit_length()
+        joined[f"hidden_states_norms.stage{stage}.{match[1]}"] = joined.pop(name)
     return joined
 
 
@@ -100,7 +114,7 @@ HUGGING_FACE = Dialect(
 HUGGING_FACE_BACKBONE = Dialect(
     name="Hugging Face, backbone",
     mark=_HF_MARK,
-    prepare=_join_qkv,
+    prepare=_join_backbone,
     renames=(
         *_HF_RENAMES,
         Rename(
@@ -228,6 +242,12 @@ _AUTHORS = (
     *_BLOCKS,
     Rename(rf"layers\.(?P<stage>\d+)\.downsample\.{MERGE}", "layers.{stage}.downsample.{part}"),
     Rename(rf"head\.{KIND}", "head.{kind}"),
+    # Parts that the authors have not, in names of ours: files that were written here.
+    Rename(
+        r"layers\.(?P<stage>\d+)\.downsample\.reduction\.bias",
+        "layers.{stage}.downsample.reduction.bias",
+    ),
+    Rename(rf"fc_norm\.{KIND}", "fc_norm.{kind}"),
 )
 
 MICROSOFT = Dialect(
@@ -282,24 +302,9 @@ _REFUSED = (
         refusal="Swin V2 is supported from Microsoft, timm, torchvision and Hugging Face",
     ),
     Dialect(
-        name="csm-kr",
-        mark=r"features\.\d+\.\d+\.(w_msa|sw_msa)\..*",
-        refusal="its merging mixes rows with channels, so no standard Swin computes what it does",
-    ),
-    Dialect(
-        name="berniwal",
-        mark=r"stage\d\.patch_partition\..*",
-        refusal="its heads share one position table, and its last stage shifts",
-    ),
-    Dialect(
         name="Swin with absolute positions",
         mark=r"(.*\.)?(absolute_pos_embed|embeddings\.position_embeddings)",
         refusal="the releases that are supported add no position to the patches (ape=False)",
-    ),
-    Dialect(
-        name="quantised",
-        mark=r".*\.(zero_point|_packed_params\.dtype)",
-        refusal="its weights are integers; INT8 is made here, of the network before that",
     ),
     Dialect(
         name="masked image model",
@@ -313,6 +318,8 @@ DIALECTS: tuple[Dialect, ...] = (
     OPENMMLAB_BACKBONE,
     OPENMMLAB,
     TORCHVISION,
+    CSM_KR,
+    BERNIWAL,
     HUGGING_FACE,
     HUGGING_FACE_BACKBONE,
     MICROSOFT_BACKBONE,
@@ -322,7 +329,10 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 
 
+KNOWN = (*DIALECTS, *VIT_DIALECTS)
+
+
 def detect_dialect(names: Iterable[str]) -> Dialect | None:
     """The first dialect that the keys fit."""
     names = list(names)
-    return next((dialect for dialect in (*DIALECTS, *VIT_DIALECTS) if dialect.fits(names)), None)
+    return next((dialect for dialect in KNOWN if dialect.fits(names)), None)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from swin_deploy.core.errors import InputError, UnsafeError
+from swin_deploy.core.errors import InputError, UnsafeError, some
 from swin_deploy.core.own_files import open_plain
 from swin_deploy.core.records import reading
 from swin_deploy.network.catalogue import NetworkConfig
@@ -29,7 +29,6 @@ _FLOATS = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz),
 }
-_SHOWN = 5  # names in an error, of possibly hundreds
 
 
 def checked_values(path: Path, tensors: Tensors) -> tuple[Tensors, list[str]]:
@@ -89,12 +88,6 @@ def _plain(value: object) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-def some(items: Sequence[str]) -> str:
-    """The first few of them, and how many more there are."""
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
-
-
 # Containers in which checkpoints wrap their tensors, outermost first, and those of the exponential
 # moving average of the same weights, which many recipes evaluate.
 CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
@@ -133,12 +126,13 @@ class RawCheckpoint:
     strangers: tuple[str, ...] = ()
 
 
-def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
+def read_tensors(path: Path, ema: bool = False, container: str | None = None) -> RawCheckpoint:
     """All tensors of a checkpoint.
 
     Args:
         path: ``.safetensors``, a PyTorch archive, or a folder with one of ``FOLDER_FILES``.
         ema: Take the exponential moving average of the weights.
+        container: The entry to take, dots between nested ones; None where that is plain.
     """
     path = checkpoint_file(path)
     kind = "a complete safetensors file" if path.suffix == ".safetensors" else _ARCHIVE
@@ -147,13 +141,13 @@ def read_tensors(path: Path, ema: bool = False) -> RawCheckpoint:
             with open_plain(path) as stream:
                 if stream.read(4) == ZIP:
                     raise InputError(f"{path} is an archive of PyTorch", "the suffix .pth")
-            return _without_containers(path, load_file(path), ema, lambda value: value)
+            return _without_containers(path, load_file(path), ema, container, lambda value: value)
         archive = read_archive(path)
         strangers = tuple(name for name in archive.names if not _OURS.fullmatch(name))
         if any(_RUNS.fullmatch(name) for name in strangers):
             raise _unsafe(path, strangers)
         try:
-            found = _without_containers(path, archive.content, ema, archive.tensor)
+            found = _without_containers(path, archive.content, ema, container, archive.tensor)
         except _NoTensorsError as error:
             if strangers:
                 raise _unsafe(path, strangers) from error
@@ -175,17 +169,25 @@ def _unsafe(path: Path, names: Sequence[str]) -> UnsafeError:
 
 
 def _without_containers(
-    path: Path, content: object, ema: bool, tensor_of: Callable[[Any], Tensor | None]
+    path: Path,
+    content: object,
+    ema: bool,
+    container: str | None,
+    tensor_of: Callable[[Any], Tensor | None],
 ) -> RawCheckpoint:
     """The tensors in the innermost container."""
-    opened, left = [], ""
+    opened: list[str] = []
+    left = ""
     entries = _entries(content)
     containers = (*AVERAGES, *CONTAINERS) if ema else (*CONTAINERS, *AVERAGES)
 
     def inner(entries: Mapping[Any, Any]) -> str | None:
         found = _container_in(entries, containers)
-        return found or (None if ema else _only_tensors_in(entries, tensor_of))
+        return found or (None if ema else _only_tensors_in(path, entries, tensor_of))
 
+    if container is not None:
+        opened = [container] if container in (entries or {}) else container.split(".")
+        entries = _entered(path, entries, opened)
     while entries is not None and (name := inner(entries)) is not None:
         others = AVERAGES if name in CONTAINERS else CONTAINERS
         left = left or (_container_in(entries, others) or "")
@@ -258,8 +260,23 @@ def _entries_of_module(module: Inert) -> dict[str, Any]:
     return found
 
 
+def _entered(
+    path: Path, entries: Mapping[Any, Any] | None, names: Sequence[str]
+) -> Mapping[Any, Any] | None:
+    """What lies in the entry that the user named."""
+    for name in names:
+        holders = [key for key in entries or {} if isinstance(key, str)]
+        if entries is None or name not in entries:
+            raise InputError(
+                f"{path} has no entry {name!r:.60}, only {some(holders) or 'no names'}",
+                " or ".join(f"--container {key}" for key in holders[:3]) or "no --container",
+            )
+        entries = _entries(entries[name])
+    return entries
+
+
 def _only_tensors_in(
-    entries: Mapping[Any, Any], tensor_of: Callable[[Any], Tensor | None]
+    path: Path, entries: Mapping[Any, Any], tensor_of: Callable[[Any], Tensor | None]
 ) -> str | None:
     """Where none lie here: the one entry, of whatever name, with tensors named by text in it."""
     if any(_is_tensor(value, tensor_of) for value in entries.values()):
@@ -269,7 +286,12 @@ def _only_tensors_in(
         for name, value in entries.items()
         if isinstance(name, str) and _has_tensors(value, tensor_of)
     ]
-    return found[0] if len(found) == 1 else None
+    if len(found) > 1:
+        raise InputError(
+            f"{path} has tensors in {len(found)} entries: {some(found)}",
+            " or ".join(f"--container {name}" for name in found),
+        )
+    return found[0] if found else None
 
 
 def _is_tensor(value: object, tensor_of: Callable[[Any], Tensor | None]) -> bool:

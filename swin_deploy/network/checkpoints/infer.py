@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
 
 from swin_deploy.core.errors import InputError
 from swin_deploy.network.catalogue import VARIANTS, NetworkConfig
+from swin_deploy.network.checkpoints.dialect import SHARED_TABLE, TABLE
 from swin_deploy.network.checkpoints.options import Hints
+from swin_deploy.network.checkpoints.windows import read_windows, windows_of
 from swin_deploy.network.interface import Size
 from swin_deploy.network.swin import SwinConfig
 from swin_deploy.network.vit import VitConfig
 
 _BLOCK = "layers.{}.blocks.0."
-_TRAINED = ("window_size", "pretrained_window_sizes")  # what shapes of a V2 leave open
+_TRAINED = (
+    "window_size",
+    "stage_windows",
+    "pretrained_window_sizes",
+)  # what shapes of a V2 leave open
 _FREE = ("name", "image_size", "num_classes", "stage_norms", "semantics")  # not of the network
 
 
@@ -43,13 +48,18 @@ def infer_config(
             checkpoint is of another network than ``wanted``, or several networks would fit.
     """
     try:
-        known = _read_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        known = _read_shapes(shapes, hints.image_size or image_size, hints.stage_windows)
     except KeyError as error:
         raise InputError(f"the checkpoint lacks {error}, so it is no whole Swin") from error
     except (ValueError, IndexError) as error:
         raise InputError(f"the checkpoint has a tensor of another rank: {error}") from error
-    if "window_size" not in known and hints.window_size is not None:
-        known["window_size"] = hints.window_size
+    if "window_size" not in known and hints.stage_windows is not None:
+        known |= windows_of(hints.stage_windows)
+    elif "window_size" not in known and hints.window_size is not None:
+        known |= {"window_size": hints.window_size, "stage_windows": ()}
+    if "num_heads" not in known and wanted is None and hints.head_channels is not None:
+        known["num_heads"] = _usual_heads(known, hints.head_channels, notes)
     if known["version"] == 1:
         known["pretrained_window_sizes"] = ()
     elif hints.pretrained_window_sizes is not None:
@@ -66,8 +76,31 @@ def infer_config(
     return SwinConfig(name=name, image_size=image_size, **network)
 
 
-def _read_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The fields of the config that shapes tell."""
+def _usual_heads(known: Mapping[str, Any], head_channels: int, notes: list[str]) -> tuple[int, ...]:
+    """Heads of every stage by what the code of the library takes unless it is told otherwise."""
+    channels = [known["embed_dim"] << stage for stage in range(len(known["depths"]))]
+    if any(count % head_channels for count in channels):
+        raise InputError(
+            f"the tensors do not tell num_heads, and {channels[0]} channels make no heads of "
+            f"{head_channels}, as this library has them",
+            "--config FILE that describes the network",
+        )
+    heads = tuple(count // head_channels for count in channels)
+    notes.append(
+        f"the tensors do not tell num_heads, taken as {heads}: of {head_channels} channels, as "
+        "this library has them unless it is told otherwise; with others the same weights make "
+        "another network"
+    )
+    return heads
+
+
+def _read_shapes(
+    shapes: Mapping[str, tuple[int, ...]], image_size: Size | None, windows: Sequence[Size] | None
+) -> dict[str, Any]:
+    """The fields of the config that shapes tell.
+
+    ``image_size`` is that of the training, and ``windows`` what is said of those of each stage.
+    """
     embed_dim, in_channels, patch_size, _ = shapes["patch_embed.proj.weight"]
     depths = _count_blocks(shapes)
     known: dict[str, Any] = {
@@ -83,6 +116,7 @@ def _read_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     }
     if any(name.startswith("head.") for name in shapes):
         known["num_classes"] = shapes["head.weight"][0]
+    known |= _read_parts(shapes, len(depths))
     attentions = [f"{_BLOCK.format(stage)}attn." for stage in range(len(depths))]
     if f"{attentions[0]}logit_scale" in shapes:
         return known | {
@@ -94,10 +128,27 @@ def _read_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     known |= {"version": 1, "qkv_bias": f"{attentions[0]}qkv.bias" in shapes}
     known["position_bias"] = any(name.endswith("bias_table") for name in shapes)
     if known["position_bias"]:
-        tables = [shapes[f"{attn}relative_position_bias_table"] for attn in attentions]
-        known["num_heads"] = tuple(heads for _, heads in tables)
-        known["window_size"] = _largest_window([rows for rows, _ in tables])
+        shared = f"{attentions[0]}{SHARED_TABLE}" in shapes
+        tables = [shapes[f"{attn}{SHARED_TABLE if shared else TABLE}"] for attn in attentions]
+        if not shared:
+            known["num_heads"] = tuple(heads for _, heads in tables)
+        known |= read_windows([rows for rows, _ in tables], image_size, patch_size, windows)
     return known
+
+
+def _read_parts(shapes: Mapping[str, tuple[int, ...]], stages: int) -> dict[str, bool]:
+    """Norms and biases that a network has or has not, by their names; as usual without merges."""
+    parts = {
+        "patch_norm": any(name.startswith("patch_embed.norm.") for name in shapes),
+        "fc_norm": any(name.startswith("fc_norm.") for name in shapes),
+    }
+    if stages == 1:
+        return parts
+    merges = {name.partition(".downsample.")[2] for name in shapes}
+    return parts | {
+        "merge_norm": bool(merges & {"norm.weight", "norm.bias"}),
+        "merge_bias": "reduction.bias" in merges,
+    }
 
 
 def _count_blocks(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
@@ -110,29 +161,6 @@ def _count_blocks(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     if not last or sorted(last) != list(range(len(last))):
         raise InputError(f"the checkpoint has blocks in stages {sorted(last)} only")
     return tuple(last[stage] for stage in sorted(last))
-
-
-def _largest_window(rows: list[int]) -> int:
-    """Side of the largest square window among tables of (2 m - 1)^2 rows.
-
-    Where a grid is smaller than a window, the window and its table shrink, maybe along one axis.
-    """
-    sides = [math.isqrt(count) if math.isqrt(count) ** 2 == count else 0 for count in rows]
-    windows = [(side + 1) // 2 if side % 2 else None for side in sides]
-    known = [window for window in windows if window is not None]
-    if not known:
-        raise InputError(f"position bias tables of {rows} rows belong to no square window")
-    largest = max(known)
-    for here, after in pairwise(windows):
-        # A window that is smaller is a whole grid, and the next one is half of it.
-        halves = (None, here // 2, (here + 1) // 2) if here is not None else ()
-        if here not in (None, largest) and after not in halves:
-            raise InputError(
-                f"its windows are {', '.join(map(str, windows))} from stage to stage: one size for "
-                "all makes them at no image size, and networks with several are not supported",
-                "a network with one window size",
-            )
-    return largest
 
 
 def _fitting(known: Mapping[str, Any], wanted: SwinConfig | None) -> list[SwinConfig]:
@@ -191,9 +219,8 @@ def _agreed(
 
 def as_asked(config: SwinConfig, image_size: Size | None, window: int | None) -> SwinConfig:
     """The network that a checkpoint of ``config`` becomes for other sizes."""
-    return replace(
-        config, image_size=image_size or config.image_size, window_size=window or config.window_size
-    )
+    sized = replace(config, image_size=image_size or config.image_size)
+    return sized if window is None else replace(sized, window_size=window, stage_windows=())
 
 
 # Heads by (channels, blocks): tiny, small, base, large and huge of timm's vision_transformer.py.

@@ -6,26 +6,32 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swin_deploy.core.errors import ConfigError, InputError
+from swin_deploy.core.errors import ConfigError, InputError, some
 from swin_deploy.network.catalogue import NetworkConfig
-from swin_deploy.network.checkpoints.dialect import BUFFERS, TABLE, Dialect, Tensors, rename_key
-from swin_deploy.network.checkpoints.dialects import detect_dialect
+from swin_deploy.network.checkpoints.buffers import read_hints, require_standard
+from swin_deploy.network.checkpoints.dialect import (
+    BUFFERS,
+    SHARED_TABLE,
+    TABLE,
+    Dialect,
+    Tensors,
+    rename_key,
+)
 from swin_deploy.network.checkpoints.files import (
     checked_values,
     read_tensors,
     require_complete,
     require_stated,
-    some,
 )
 from swin_deploy.network.checkpoints.infer import as_asked, infer_config, infer_vit
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions
-from swin_deploy.network.interface import Preprocessing
-from swin_deploy.network.model.attention import relative_position_index
+from swin_deploy.network.checkpoints.roots import find_root
+from swin_deploy.network.interface import Preprocessing, Size
 from swin_deploy.network.swin import SwinConfig, stage_geometry
 from swin_deploy.network.vit import VitConfig
 
@@ -56,16 +62,17 @@ def resize_windows(
         return tensors, replace(config, pretrained_window_sizes=sizes), [note]
     resized = dict(tensors)
     changes: dict[str, int] = {}
+    windows = [geometry.window for geometry in stage_geometry(native)]
     for stage, geometry in enumerate(stage_geometry(config)):
         rows, columns = (2 * side - 1 for side in geometry.window)
         for block in range(geometry.depth):
             name = f"layers.{stage}.blocks.{block}.attn.{TABLE}"
             if name not in tensors or tensors[name].shape[0] == rows * columns:
                 continue
-            table, side = _square(name, tensors[name])
+            table, side = _as_image(name, tensors[name], windows[stage])
             bicubic = F.interpolate(table, size=(rows, columns), mode="bicubic")
             resized[name] = bicubic.flatten(2)[0].T.contiguous()
-            change = f"{side}x{side} to {rows}x{columns}"
+            change = f"{side[0]}x{side[1]} to {rows}x{columns}"
             changes[change] = changes.get(change, 0) + 1
     notes = [
         f"{count} position bias tables were resized from {change}, bicubic"
@@ -74,66 +81,27 @@ def resize_windows(
     return resized, config, notes
 
 
-def _square(name: str, table: Tensor) -> tuple[Tensor, int]:
-    """A table (rows, a) as an image (1, a, side, side)."""
+def share_tables(tensors: Tensors, config: SwinConfig) -> Tensors:
+    """Give every head a column of its own where one table is for all heads of a block."""
+    spread = dict(tensors)
+    for name in tensors:
+        if name.endswith(SHARED_TABLE):
+            heads = config.num_heads[int(name.split(".")[1])]
+            own = name.removesuffix(SHARED_TABLE) + TABLE
+            spread[own] = spread.pop(name).expand(-1, heads).contiguous()
+    return spread
+
+
+def _as_image(name: str, table: Tensor, window: Size) -> tuple[Tensor, Size]:
+    """A table (rows, a) as an image (1, a, height, width): of that window, or of a square one."""
     side = math.isqrt(table.shape[0])
-    if side**2 != table.shape[0]:
+    sizes = [(2 * window[0] - 1, 2 * window[1] - 1), (side, side)]
+    size = next((one for one in sizes if one[0] * one[1] == table.shape[0]), None)
+    if size is None:
         raise InputError(f"{name} has {table.shape[0]} rows: its window is not square")
-    return table.T.reshape(1, -1, side, side), side
+    return table.T.reshape(1, -1, *size), size
 
 
-_INDEX, _OFFSETS = "attn.relative_position_index", "attn.relative_coords_table"
-
-
-def read_hints(buffers: Mapping[str, Tensor], depths: int) -> Hints:
-    """Window and pre-training windows, as far as the buffers of the first blocks tell them.
-
-    Args:
-        buffers: In our names.
-        depths: Number of stages.
-    """
-    window = None
-    if (index := buffers.get(f"layers.0.blocks.0.{_INDEX}")) is not None:
-        window = math.isqrt(math.isqrt(index.numel()))
-    trained = []
-    for stage in range(depths):
-        table = buffers.get(f"layers.{stage}.blocks.0.{_OFFSETS}")
-        if table is None:
-            return Hints(window_size=window)
-        trained.append(_trained_window(table))
-    return Hints(window_size=window, pretrained_window_sizes=tuple(trained) if any(trained) else ())
-
-
-def _trained_window(table: Tensor) -> int:
-    """Pre-training window behind V2's offsets (1, 2p-1, 2q-1, 2); 0 if it is the window itself.
-
-    Their largest is log2(1 + 8 (p - 1) / (trained - 1)) / 3, which is 1.057 for the window itself.
-    """
-    reach = (table.shape[1] - 1) // 2  # p - 1
-    stretch = (2 ** (3 * table.abs().max().item()) - 1) / 8  # (p - 1) / (trained - 1)
-    trained = round(reach / stretch) + 1 if stretch else 0
-    return 0 if trained == reach + 1 else trained
-
-
-def require_standard(path: Path, buffers: Mapping[str, Tensor], config: SwinConfig) -> None:
-    """Check that saved buffers are what our network computes by itself."""
-    for name, value in buffers.items():
-        if name.endswith(_INDEX):
-            side = math.isqrt(math.isqrt(value.numel()))
-            expected = relative_position_index((side, side)).flatten()
-            if value.numel() == expected.numel() and not torch.equal(value.flatten(), expected):
-                raise InputError(f"{path}: {name} counts positions in another way than Swin does")
-        elif name.endswith("attn_mask"):
-            values = {*torch.unique(value).tolist()}
-            if not values <= {0.0, config.semantics.mask_value}:
-                raise InputError(
-                    f"{path}: {name} holds {sorted(values)[:3]}, but masks here are "
-                    f"{config.semantics.mask_value:g}",
-                    f"--config FILE with mask_value = {min(values):g} in [semantics]",
-                )
-
-
-PREFIXES = ("module.", "model.", "backbone.", "encoder.", "net.", "_orig_mod.")  # of wrappers
 _CLASSIFIER_HEAD = "head."
 
 
@@ -179,20 +147,15 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
         options: What the user says about it.
     """
     options = options or LoadOptions()
-    raw = read_tensors(path, options.ema)
+    raw = read_tensors(path, options.ema, options.container)
     try:
-        tensors, opened, dropped = _unwrap(raw.tensors)
+        root = find_root(raw.tensors, options.prefix)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.hint) from error
-    dialect = detect_dialect(tensors)
-    if dialect is None:
-        raise InputError(
-            f"{path} is of no known dialect; its keys begin with {some(sorted(tensors))}",
-            "weights of Microsoft, timm, torchvision, Hugging Face or OpenMMLab",
-        )
+    dialect = root.dialect
     if dialect.refusal:
         raise InputError(f"{path} is a {dialect.name} checkpoint: {dialect.refusal}")
-    renamed, buffers = _rename(path, dialect, tensors)
+    renamed, buffers = _rename(path, dialect, root.tensors)
     checked, notes = checked_values(path, renamed)
     if raw.left:
         notes.append(f"{raw.left} was left alone" + ("" if options.ema else "; --ema takes it"))
@@ -209,8 +172,8 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
         config=config,
         tensors=checked,
         dialect=dialect.name,
-        opened=(*raw.opened, *opened),
-        dropped=(*dropped, *buffers),
+        opened=(*raw.opened, *root.opened),
+        dropped=(*root.beside, *buffers),
         notes=(*notes, *([dialect.note] if dialect.note else [])),
         preprocessing=dialect.preprocessing(config) if dialect.preprocessing else None,
     )
@@ -242,6 +205,7 @@ def _swin_config(
         )
     _drop_unused_norm(tensors, notes)
     native = _native_config(path, dialect, tensors, buffers, options, notes)
+    tensors = share_tables(tensors, native)
     config = as_asked(native, options.image_size, options.window)
     if config.stage_norms:
         stages = ", ".join(str(stage + 1) for stage in config.stage_norms)
@@ -250,8 +214,9 @@ def _swin_config(
         tensors, config, changes = resize_windows(tensors, native, config)
         notes += changes
     require_standard(path, buffers, config)
-    if dialect.windows_as_trained and config.version == 2:
-        _require_trained_windows(path, dialect, native, config)
+    squares = dialect.windows_as_trained and config.version == 2
+    if squares or options.hints.windows_as_trained:
+        _require_trained_windows(path, dialect, native, config, squares)
     return config, tensors
 
 
@@ -266,11 +231,12 @@ def _native_config(
     wanted = options.wanted if isinstance(options.wanted, SwinConfig) else None
     stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
     try:
-        hints = _agreed(read_hints(buffers, len(stages)), options.hints)
+        hints = _agreed(read_hints(buffers, len(stages)), options.hints).or_else(dialect.hints)
         config = infer_config(tensors, hints, wanted, options.image_size, notes)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.hint) from error
-    semantics = dialect.semantics_of(config.version)
+    told: dict[str, Any] = dict(options.hints.rules or ())
+    semantics = replace(dialect.semantics_of(config.version), **told)
     if wanted is None:
         return replace(config, semantics=semantics)
     for rule in options.rules:
@@ -292,40 +258,15 @@ def _agreed(saved: Hints, said: Hints) -> Hints:
     return Hints(**merged)
 
 
-def _unwrap(tensors: Tensors) -> tuple[Tensors, list[str], list[str]]:
-    """Take off prefixes that all names share, and the other parts of a detector or segmenter.
-
-    Returns:
-        The tensors, the prefixes, and the names that were left out.
-    """
-    opened: list[str] = []
-    left: list[str] = []
-    while True:
-        common = [p for p in PREFIXES if all(name.startswith(p) for name in tensors)]
-        if common:
-            prefix = common[0]
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        elif any(name.startswith("backbone.") for name in tensors):
-            prefix = "backbone."
-            kept = {n: v for n, v in tensors.items() if n.startswith((prefix, _CLASSIFIER_HEAD))}
-            inside = [name.removeprefix(prefix) for name in kept if name.startswith(prefix)]
-            if twice := [name for name in inside if name in kept]:
-                raise InputError(
-                    f"it has two heads: {some(twice)} stand in {prefix[:-1]} and beside it",
-                    "a file with the one that is used",
-                )
-            left += [name for name in tensors if name not in kept]
-            tensors = {name.removeprefix(prefix): value for name, value in kept.items()}
-        else:
-            return tensors, opened, left
-        opened.append(prefix)
-
-
 def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, Tensors]:
     """Weights and buffers, in our names."""
     renamed: Tensors = {}
     unknown = []
-    for key, tensor in dialect.prepare(tensors).items():
+    try:
+        prepared = dialect.prepare(tensors)
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.hint) from error
+    for key, tensor in prepared.items():
         name = rename_key(dialect.renames, key)
         if name is None:
             unknown.append(key)
@@ -346,25 +287,31 @@ def _drop_unused_norm(tensors: Tensors, notes: list[str]) -> None:
     """A backbone without a head has no use for the norm before it."""
     if any(name.startswith(_CLASSIFIER_HEAD) for name in tensors):
         return
-    unused = [name for name in ("norm.weight", "norm.bias") if tensors.pop(name, None) is not None]
+    last = [f"{norm}.{kind}" for norm in ("norm", "fc_norm") for kind in ("weight", "bias")]
+    unused = [name for name in last if tensors.pop(name, None) is not None]
     more = "; its last norm is not used" if unused else ""
     notes.append(f"it has no head, so it gives feature maps only{more}")
 
 
 def _require_trained_windows(
-    path: Path, dialect: Dialect, native: SwinConfig, config: SwinConfig
+    path: Path, dialect: Dialect, native: SwinConfig, config: SwinConfig, squares: bool
 ) -> None:
     """Refuse sizes at which it matters that the library decides on windows at the trained size.
 
-    It also has one number only for both sides of a window.
+    Where ``squares``, it also has one number only for both sides of a window.
     """
-    trained = stage_geometry(replace(native, window_size=config.window_size))
+    trained = stage_geometry(as_asked(config, native.image_size, None))
     for number, (was, stage) in enumerate(zip(trained, stage_geometry(config), strict=True), 1):
-        if stage.window == was.window and stage.shift == was.shift and len({*stage.window}) == 1:
+        same = stage.window == was.window and stage.shift == was.shift
+        if same and not (squares and stage.window[0] != stage.window[1]):
             continue
         raise InputError(
             f"{path}: at stage {number} the grid is {stage.grid[0]}x{stage.grid[1]}, and a "
-            f"{dialect.name} network goes on with the windows of {was.window[0]}, shifted by "
-            f"{was.shift[0]}, that it took at {native.image_size[0]}x{native.image_size[1]}",
+            f"{dialect.name} network goes on with the windows of {_sides(was.window)}, shifted by "
+            f"{_sides(was.shift)}, that it took at {native.image_size[0]}x{native.image_size[1]}",
             "a size nearer to that, or a config.json whose image_size is the one to run at",
         )
+
+
+def _sides(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"

@@ -13,6 +13,7 @@ from swin_deploy.network.checkpoints.load import Checkpoint, load_checkpoint
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.checkpoints.source import DownloadListener, Facts, Source
 from swin_deploy.network.interface import Preprocessing, Size
+from swin_deploy.network.swin import SwinConfig
 
 _MEANINGS: dict[str | None, tuple[str, ...]] = {
     "independent": (
@@ -104,7 +105,9 @@ def require_agreement(facts: Facts, config: NetworkConfig, options: LoadOptions)
         about_size = claim.field == "image_size"
         if about_size and options.image_size is not None:
             continue
-        if claim.field == "window_size" and options.window is not None:
+        # The tables of each stage say their own.
+        own = isinstance(config, SwinConfig) and config.stage_windows != ()
+        if claim.field == "window_size" and (own or options.window is not None):
             continue
         if claim.field == "num_classes" and not config.num_classes:
             continue  # a backbone, whose config still counts the classes of its library's default

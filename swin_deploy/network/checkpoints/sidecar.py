@@ -15,13 +15,12 @@ from swin_deploy.network.checkpoints.source import (
     Facts,
     Side,
     Sidecar,
-    as_side,
     as_size,
     claims_of,
     make_preprocessing,
     read_as,
 )
-from swin_deploy.network.interface import Preprocessing
+from swin_deploy.network.interface import Preprocessing, Size
 
 # Values that timm takes where a file gives none.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -29,6 +28,10 @@ _CROP = 0.875
 
 # Architecture -> what its head reads: the mean of all tokens, or the class token.
 _POOLING = {r"swin(v2)?_": "avg", r"vit_(tiny|small|base)_patch16_\d+$": "token"}
+
+
+_DEPTHS = (2, 2, 6, 2)  # of timm's Swin unless it is told otherwise; here their number counts
+_PARTITION = (("small_grids", "pad"), ("stop_shift", "never"))
 
 
 class _Pretrained(Sidecar):
@@ -44,9 +47,13 @@ class _Pretrained(Sidecar):
 
 class _Arguments(Sidecar, extra="allow"):
     img_size: Side | tuple[Side, Side] | None = None
-    window_size: Side | tuple[Side, Side] | None = None
+    window_size: Side | tuple[Side | tuple[Side, Side], ...] | None = None
     pretrained_window_sizes: tuple[int, ...] = ()
     patch_size: Side = 4
+    global_pool: str | None = None
+    always_partition: bool = False  # windows are as they are, and shift, on any grid
+    strict_img_size: bool = True
+    dynamic_img_size: bool = False  # the same as not strict
     # Those that change nothing at inference, or that the shapes of the tensors say.
     mlp_ratio: float | None = None
     drop_rate: float | None = None
@@ -80,15 +87,27 @@ def read_timm(path: Path) -> tuple[Preprocessing, Facts]:
         raise InputError(f"{path}: architecture is {config.architecture!r}, no Swin and no ViT")
     for key, value in (arguments.model_extra or {}).items():
         raise InputError(f"{path}: model_args.{key} is {value!r}, which is not supported")
-    if config.global_pool not in (None, pooling):
-        raise InputError(f"{path}: global_pool is {config.global_pool!r}, not {pooling!r}")
+    for key, pool in (
+        ("global_pool", config.global_pool),
+        ("model_args.global_pool", arguments.global_pool),
+    ):
+        if pool not in (None, pooling):
+            raise InputError(
+                f"{path}: {key} is {pool!r}: the head of this network reads {pool or 'no mean'}, "
+                f"and only {pooling!r} is supported"
+            )
 
     size = None if pretrained.input_size is None else pretrained.input_size[1:]
     if arguments.img_size is not None:
         size = as_size(arguments.img_size)
     window, pretrained_windows = _windows(config.architecture)
-    if arguments.window_size is not None:
-        window = as_side(str(path), "model_args.window_size", arguments.window_size)
+    stages: tuple[Size, ...] = ()
+    if isinstance(arguments.window_size, int):
+        window = arguments.window_size
+    elif arguments.window_size is not None:
+        stages = _stage_windows(arguments.window_size, len(arguments.depths or _DEPTHS))
+        window = None if len({*stages}) > 1 or stages[0][0] != stages[0][1] else stages[0][0]
+        stages = () if window is not None else stages
     labels = config.label_names or pretrained.label_names
     classes = pretrained.num_classes if config.num_classes is None else config.num_classes
 
@@ -99,17 +118,27 @@ def read_timm(path: Path) -> tuple[Preprocessing, Facts]:
         ("input_size", "image_size"): size,
         ("input_size", "in_channels"): pretrained.input_size and pretrained.input_size[0],
     }
-    if window is not None and size is not None:
+    if window is not None and size is not None and not arguments.always_partition:
         # timm gives a grid that is smaller than the window a window of its own size.
         claims["architecture", "window_size"] = min(window, min(size) // arguments.patch_size)
     facts = Facts(
         image_size=size,
         window_size=window,
+        stage_windows=stages,
+        rules=_PARTITION if arguments.always_partition else (),
+        windows_as_trained=arguments.dynamic_img_size or not arguments.strict_img_size,
         pretrained_window_sizes=arguments.pretrained_window_sizes or pretrained_windows,
         labels=labels,
         claims=claims_of(str(path), claims),
     )
     return _preprocessing(path, pretrained), facts
+
+
+def _stage_windows(given: tuple[int | Size, ...], stages: int) -> tuple[Size, ...]:
+    """As timm takes it: two integers are (rows, columns) of all stages, else one for each."""
+    if len(given) == 2 and isinstance(given[0], int) and isinstance(given[1], int):
+        return ((given[0], given[1]),) * stages
+    return tuple(as_size(one) for one in given)
 
 
 def _windows(architecture: str) -> tuple[int | None, tuple[int, ...]]:
@@ -146,9 +175,26 @@ def _preprocessing(path: Path, pretrained: _Pretrained) -> Preprocessing:
     )
 
 
+_SWINS = ("swin", "swinv2", "donut-swin", "maskformer-swin")
+
+
+class _Part(Sidecar):
+    model_type: str | None = None
+
+
 class _Kind(Sidecar):
     model_type: str | None = None
     architecture: str | None = None
+    # Where larger networks of transformers say what their Swin is.
+    backbone_config: _Part | None = None
+    encoder: _Part | None = None
+
+    @property
+    def part(self) -> str | None:
+        """The entry about the Swin of a larger network; None if there is none."""
+        parts = {"backbone_config": self.backbone_config, "encoder": self.encoder}
+        swins = (k for k, v in parts.items() if v is not None and v.model_type in _SWINS)
+        return next(swins, None)
 
 
 def read_sidecars(
@@ -164,8 +210,18 @@ def read_sidecars(
     kind = _Kind() if config is None else read_as(_Kind, config)
     if config is not None and kind.architecture is not None:
         return read_timm(config)
-    if kind.model_type is not None and kind.model_type not in ("swin", "swinv2"):
-        raise InputError(f"{config}: model_type is {kind.model_type!r}, not swin or swinv2")
+    if kind.part is not None:
+        listener.note(
+            f"{config} is of a {kind.model_type}: its Swin is taken, with the mean and std of its "
+            "images; photos are squashed to the size of the graph"
+        )
+        return read_transformers(config, processor, kind.part)
+    if kind.model_type is not None and kind.model_type not in _SWINS:
+        raise InputError(
+            f"{config}: model_type is {kind.model_type!r}: neither {', '.join(_SWINS)} nor a "
+            "network with one of them as its backbone_config or encoder",
+            "a folder of a Swin, or of a network that has one in it",
+        )
     if config is not None and kind.model_type is None:
         listener.note(f"{config} says neither model_type nor architecture and is not used")
         config = None

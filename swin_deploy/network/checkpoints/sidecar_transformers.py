@@ -23,6 +23,9 @@ from swin_deploy.network.interface import CropMode, Head, Preprocessing, Size
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
 
 
+_IMAGENET_MEAN, _IMAGENET_STD = Preprocessing().mean, Preprocessing().std
+
+
 class _Config(Sidecar):
     image_size: Side | tuple[Side, Side] | None = None
     patch_size: Side | tuple[Side, Side] | None = None
@@ -93,11 +96,18 @@ _SHARED = {
 
 
 def read_transformers(
-    config_path: Path | None, processor_path: Path | None
+    config_path: Path | None, processor_path: Path | None, part: str | None = None
 ) -> tuple[Preprocessing | None, Facts]:
-    """What the files of transformers say; either may be missing."""
-    config = _Config() if config_path is None else read_as(_Config, config_path)
-    origin = str(config_path)
+    """What the files of transformers say; either may be missing.
+
+    Args:
+        config_path: ``config.json``.
+        processor_path: ``preprocessor_config.json``.
+        part: The entry of a larger network's config that is about its Swin, whose own classes mean
+            nothing, and whose processor makes images of any size.
+    """
+    config = _Config() if config_path is None else read_as(_Config, config_path, part)
+    origin = str(config_path) if part is None else f"{config_path}, {part}"
     for key, only in _FIXED.items():
         if (value := getattr(config, key)) != only:
             raise InputError(f"{origin}: {key} is {value!r}, and only {only!r} is supported")
@@ -109,13 +119,15 @@ def read_transformers(
     }
     if config.patch_size is not None:
         values["patch_size", "patch_size"] = as_side(origin, "patch_size", config.patch_size)
-    labels = _labels(origin, config.id2label or {})
+    labels = _labels(origin, config.id2label or {}) if part is None else ()
     values["id2label", "num_classes"] = len(labels) or None
     image_size = None if config.image_size is None else as_size(config.image_size)
     values["image_size", "image_size"] = image_size
     claims = claims_of(origin, values)
     preprocessing = None
-    if processor_path is not None:
+    if processor_path is not None and part is not None:
+        preprocessing = _read_colours(processor_path)
+    elif processor_path is not None:
         preprocessing, cropped = _read_processor(processor_path)
         image_size = image_size or cropped
         channels = len(preprocessing.mean)
@@ -128,7 +140,7 @@ def read_transformers(
         if any(config.pretrained_window_sizes)
         else (),
         labels=labels,
-        head=None if config_path is None else _HEADS[config.problem_type],
+        head=None if config_path is None or part is not None else _HEADS[config.problem_type],
         claims=claims,
     )
     return preprocessing, facts
@@ -139,6 +151,19 @@ def _labels(origin: str, names: dict[str, str]) -> tuple[str, ...]:
     if set(names) != {str(index) for index in range(len(names))}:
         raise InputError(f"{origin}: the keys of id2label are not the numbers from 0 on")
     return tuple(names[str(index)] for index in range(len(names)))
+
+
+def _read_colours(path: Path) -> Preprocessing:
+    """Mean and std of a processor that makes images of no fixed size; photos are squashed here."""
+    processor = read_as(_Processor, path)
+    values = {
+        "crop": 1.0,
+        "crop_mode": "squash",
+        "interpolation": _INTERPOLATION.get(processor.resample or 2, "bilinear"),
+        "mean": processor.image_mean or _IMAGENET_MEAN,
+        "std": processor.image_std or _IMAGENET_STD,
+    }
+    return make_preprocessing(str(path), values)
 
 
 def _read_processor(path: Path) -> tuple[Preprocessing, Size]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,9 @@ class Facts:
     Attributes:
         image_size: What it was trained for, (height, width) in pixels.
         window_size: Side of the windows, in tokens.
+        stage_windows: (rows, columns) of those of each stage, where they are not all that.
+        rules: As of ``Hints``.
+        windows_as_trained: As of ``Hints``.
         pretrained_window_sizes: Of Swin V2, per stage, in tokens; the coordinates of its position
             network are scaled by them. Empty where it was trained at its own window size.
         labels: Name of each class, by its index.
@@ -65,6 +69,9 @@ class Facts:
 
     image_size: Size | None = None
     window_size: int | None = None
+    stage_windows: tuple[Size, ...] = ()
+    rules: tuple[tuple[str, str], ...] = ()
+    windows_as_trained: bool = False
     pretrained_window_sizes: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
     head: Head | None = None
@@ -107,12 +114,15 @@ def with_hints(options: LoadOptions, source: Source) -> LoadOptions:
     """``options`` with what is said of the checkpoint where it lies."""
     facts = source.facts
     # Who says the window says the pre-training windows as well; without any they are the same.
-    known = facts.window_size is not None
+    known = facts.window_size is not None or facts.stage_windows != ()
     return replace(
         options,
         hints=Hints(
             image_size=facts.image_size,
             window_size=facts.window_size,
+            stage_windows=facts.stage_windows or None,
+            rules=facts.rules or None,
+            windows_as_trained=facts.windows_as_trained or None,
             pretrained_window_sizes=facts.pretrained_window_sizes if known else None,
         ),
     )
@@ -148,11 +158,14 @@ class Sidecar(BaseModel):
 T = TypeVar("T", bound=Sidecar)
 
 
-def read_as(kind: type[T], path: Path) -> T:
-    """The JSON object in ``path``."""
+def read_as(kind: type[T], path: Path, part: str | None = None) -> T:
+    """The JSON object in ``path``, or the one in its entry ``part``."""
     require_plain_file(path, "a JSON file")
+    content = read_plain(path)
     try:
-        return kind.model_validate_json(read_plain(path))
+        if part is not None:
+            content = json.dumps(json.loads(content)[part]).encode()
+        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         # What a value may be instead stands in there too, ``constrained-int`` for example.

@@ -92,7 +92,7 @@ class FrozenMerge(nn.Module):
     """Patch merging that gathers from one stage's order straight into the next one's.
 
     Args:
-        merge: The trained one.
+        merge: The trained one, of groups of four tokens.
         finer: The grid that it merges.
         here: The order of the stream that arrives.
         there: The order in which the coarser grid is wanted.
@@ -114,8 +114,8 @@ class FrozenMerge(nn.Module):
         self.register_buffer("present", keep, persistent=False)
         order = _group_channels(merge.order, finer.channels)
         self.norm = _norm_in_order(merge.norm, order) if merge.version == 1 else merge.norm
-        weight = merge.reduction.weight
-        self.reduction = linear(weight if order is None else weight[:, order], None)
+        weight, bias = merge.reduction.weight, merge.reduction.bias
+        self.reduction = linear(weight if order is None else weight[:, order], bias)
 
     def forward(self, stream: Stream) -> Stream:
         """The stream of the finer grid -> (slots, b, 2c), in the order of the coarser."""
@@ -132,6 +132,55 @@ class FrozenMerge(nn.Module):
         return x.reshape(self.slots, 4, -1, self.channels).transpose(1, 2)
 
 
+class FrozenMix(nn.Module):
+    """Merging in the order ``channels_last``: every merged token has values of many tokens.
+
+    The rows of the image and the pairs of columns and channels go into the channels, what is left
+    of columns and channels becomes the grid. One gather brings the tokens into an order in which
+    that is a reshape, a transpose and a reshape; a second one, where the coarser grid has several
+    windows, brings whole merged tokens into their order.
+
+    Args:
+        merge: The trained one, of V1.
+        finer: The grid that it merges; square, its sides even.
+        here: The order of the stream that arrives.
+        there: The order in which the coarser grid is wanted.
+    """
+
+    rows: Tensor
+    steps: Tensor | None
+
+    def __init__(
+        self, merge: PatchMerging, finer: StageGeometry, here: Tensor, there: Tensor
+    ) -> None:
+        super().__init__()
+        self.grid, self.channels = finer.grid, finer.channels
+        h, w = finer.grid
+        image = torch.arange(h * w).view(h, w // 2, 2).transpose(1, 2)  # (h, column of a pair, w/2)
+        self.register_buffer("rows", invert(here)[image.reshape(-1)], persistent=False)
+        moved = not torch.equal(there, torch.arange(len(there)))
+        self.register_buffer("steps", there.clamp(min=0) if moved else None, persistent=False)
+        self.norm, self.reduction = merge.norm, merge.reduction
+
+    def forward(self, stream: Stream) -> Stream:
+        """The stream of the finer grid -> (slots, b, 2c), in the order of the coarser."""
+        (h, w), c = self.grid, self.channels
+        x = stream.gather(self.rows).reshape(2 * h, w // 2, -1, c // 2, 2)
+        x = x.permute(0, 4, 1, 3, 2)  # (row and column, channel of a pair, w/2, c/2, b)
+        x = x.reshape(4 * c, h * w // 4, -1).permute(1, 2, 0)  # (slots, b, 4c)
+        if self.steps is not None:
+            x = x.index_select(0, self.steps)
+        return Stream(self.reduction(self.norm(x)))
+
+
+def frozen_merge(
+    merge: PatchMerging, finer: StageGeometry, here: Tensor, there: Tensor
+) -> FrozenMerge | FrozenMix:
+    """The export form of a merge; arguments as of the two."""
+    kind = FrozenMix if merge.order == "channels_last" else FrozenMerge
+    return kind(merge, finer, here, there)
+
+
 def _group_channels(order: str, c: int) -> Tensor | None:
     """Where each channel of a merged group stands in the checkpoint; None if just there.
 
@@ -145,8 +194,8 @@ def _group_channels(order: str, c: int) -> Tensor | None:
     return torch.arange(4 * c).view(c, 2, 2).permute(2, 1, 0).reshape(-1)
 
 
-def _norm_in_order(norm: nn.LayerNorm, order: Tensor | None) -> nn.LayerNorm:
-    if order is None:
+def _norm_in_order(norm: nn.Module, order: Tensor | None) -> nn.Module:
+    if order is None or not isinstance(norm, nn.LayerNorm):  # there is none, or nothing to move
         return norm
     copy = nn.LayerNorm(norm.normalized_shape, norm.eps)
     hold(copy, "weight", norm.weight[order])

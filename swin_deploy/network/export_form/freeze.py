@@ -25,9 +25,9 @@ from swin_deploy.network.export_form.attention import (
 )
 from swin_deploy.network.export_form.blocks import (
     FrozenBlock,
-    FrozenMerge,
     FrozenPatchEmbed,
     Stream,
+    frozen_merge,
 )
 from swin_deploy.network.export_form.slabs import SlabAttention, invert, steps_between, window_order
 from swin_deploy.network.model.build import Network
@@ -133,14 +133,14 @@ class FrozenSwin(nn.Module):
             merge = layers[index - 1].downsample if index else None
             if merge is not None:
                 there = window_order(grid, (0, 0), rolls_first)
-                enter = FrozenMerge(merge, geometry[index - 1], stages[-1].order, there)
+                enter = frozen_merge(merge, geometry[index - 1], stages[-1].order, there)
             norm = dict(model.stage_norms.items()).get(str(index))
             stages.append(FrozenStage(enter, layer, grid, rolls_first, norm, form))
         self.layers = nn.ModuleList(stages)
         tokens = invert(stages[-1].order) if geometry[-1].is_padded else None
         self.register_buffer("tokens", tokens, persistent=False)
         if model.config.num_classes:
-            self.norm, self.head = model.norm, model.head
+            self.norm, self.fc_norm, self.head = model.norm, model.fc_norm, model.head
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """The output of every stage, in image order as the eager network has it: (b, h, w, c)."""
@@ -160,7 +160,8 @@ class FrozenSwin(nn.Module):
         for layer in self.layers:
             stream = layer(stream)
         x = stream.gather(self.tokens)
-        return self.head(self.norm(x).mean(dim=0))  # type: ignore[no-any-return]
+        pooled = self.norm(x).mean(dim=0)  # (b, c)
+        return self.head(self.fc_norm(pooled))  # type: ignore[no-any-return]
 
 
 def freeze_swin(model: SwinTransformer, form: Form) -> FrozenSwin:

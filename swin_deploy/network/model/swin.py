@@ -24,7 +24,7 @@ from swin_deploy.network.swin import StageGeometry, SwinConfig, patch_grid, stag
 
 
 class PatchEmbed(nn.Module):
-    """A strided convolution over patches and a LayerNorm: (b, 3, H, W) -> (b, h, w, c)."""
+    """A strided convolution over patches, mostly with a norm: (b, 3, H, W) -> (b, h, w, c)."""
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(
             config.in_channels, config.embed_dim, config.patch_size, stride=config.patch_size
         )
-        self.norm = nn.LayerNorm(config.embed_dim)
+        self.norm = nn.LayerNorm(config.embed_dim) if config.patch_norm else nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:
         h, w = (size * self.patch for size in self.grid)
@@ -128,24 +128,22 @@ class PatchMerging(nn.Module):
     An odd side is padded with zeros. V1 normalises and then projects, V2 the other way round.
 
     Args:
+        config: The network.
         channels: c.
-        version: 1 or 2.
-        order: As ``Semantics.merge_order``.
     """
 
-    def __init__(self, channels: int, version: int = 1, order: str = "columns") -> None:
+    def __init__(self, config: SwinConfig, channels: int) -> None:
         super().__init__()
-        self.version, self.order = version, order
-        self.norm = nn.LayerNorm((4 if version == 1 else 2) * channels)
-        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+        self.version, self.order = config.version, config.semantics.merge_order
+        normal = (4 if config.version == 1 else 2) * channels
+        self.norm = nn.LayerNorm(normal) if config.merge_norm else nn.Identity()
+        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=config.merge_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        h, w, c = x.shape[1:]
+        h, w = x.shape[1:3]
         if h % 2 or w % 2:
             x = F.pad(x, (0, 0, 0, w % 2, 0, h % 2))
-        b, h, w, _ = x.shape
-        x = x.reshape(b, h // 2, 2, w // 2, 2, c)  # (b, h/2, row, w/2, column, c)
-        x = x.permute(0, 1, 3, *MERGE_AXES[self.order]).reshape(b, h // 2, w // 2, 4 * c)
+        x = join_groups(x, self.order)
         if self.version == 1:
             return self.reduction(self.norm(x))  # type: ignore[no-any-return]
         return self.norm(self.reduction(x))  # type: ignore[no-any-return]
@@ -153,6 +151,22 @@ class PatchMerging(nn.Module):
 
 # Merge order -> the axes (row 2, column 4, channel 5) of a group, slowest first.
 MERGE_AXES = {"columns": (4, 2, 5), "rows": (2, 4, 5), "channels": (5, 2, 4)}
+
+
+def join_groups(x: Tensor, order: str) -> Tensor:
+    """What a merge projects: (b, h, w, c) -> (b, h/2, w/2, 4c), h and w even.
+
+    Args:
+        x: A feature map.
+        order: As ``Semantics.merge_order``.
+    """
+    b, h, w, c = x.shape
+    if order == "channels_last":
+        # To an Unfold that expects (b, c, h, w) rows are channels, columns rows, channels columns.
+        x = x.reshape(b, h, w // 2, 2, c // 2, 2).permute(0, 1, 3, 5, 2, 4)
+        return x.reshape(b, 4 * c, h // 2, w // 2).permute(0, 2, 3, 1)
+    x = x.reshape(b, h // 2, 2, w // 2, 2, c)  # (b, h/2, row, w/2, column, c)
+    return x.permute(0, 1, 3, *MERGE_AXES[order]).reshape(b, h // 2, w // 2, 4 * c)
 
 
 class SwinStage(nn.Module):
@@ -164,11 +178,8 @@ class SwinStage(nn.Module):
             SwinBlock(config, stage, number, stage.shift if index % 2 else (0, 0))
             for index in range(stage.depth)
         )
-        self.downsample = (
-            PatchMerging(stage.channels, config.version, config.semantics.merge_order)
-            if number + 1 < len(config.depths)
-            else None
-        )
+        last = number + 1 == len(config.depths)
+        self.downsample = None if last else PatchMerging(config, stage.channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, h, w, c) -> (b, h, w, c): the blocks without the merge."""
@@ -195,8 +206,10 @@ class SwinTransformer(nn.Module):
             {str(stage): nn.LayerNorm(geometry[stage].channels) for stage in config.stage_norms}
         )
         if config.num_classes:
-            self.norm = nn.LayerNorm(geometry[-1].channels)
-            self.head = nn.Linear(geometry[-1].channels, config.num_classes)
+            channels = geometry[-1].channels
+            self.norm = nn.Identity() if config.fc_norm else nn.LayerNorm(channels)
+            self.fc_norm = nn.LayerNorm(channels) if config.fc_norm else nn.Identity()
+            self.head = nn.Linear(channels, config.num_classes)
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """The feature map of every stage, (b, h, w, c): before its merge, after its own norm."""
@@ -220,4 +233,5 @@ class SwinTransformer(nn.Module):
             x = layer(x)
             if layer.downsample is not None:
                 x = layer.downsample(x)
-        return self.head(self.norm(x).mean(dim=(1, 2)))  # type: ignore[no-any-return]
+        pooled = self.norm(x).mean(dim=(1, 2))  # (b, c)
+        return self.head(self.fc_norm(pooled))  # type: ignore[no-any-return]
