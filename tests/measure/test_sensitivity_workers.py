@@ -77,6 +77,7 @@ def test_two_processes_of_which_one_is_killed_measure_the_same(
     assert sum(text.startswith("a worker died of SIGKILL") for text in said) == 1
 
 
+@pytest.mark.nightly
 def test_ray_with_a_killed_worker_measures_the_same(
     request_of: Callable[..., SensitivityRequest], expected: bytes, tmp_path: Path
 ) -> None:

@@ -305,6 +305,7 @@ def test_photos_that_are_in_both_sets_are_said(few: Path) -> None:
     assert note.startswith("50 of 50 photos")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_what_coarse_scales_lose_is_recovered(digits: Path, tmp_path: Path) -> None:
     """On the held-out digits; 37.5 % and then 94.2 % were measured (README)."""
@@ -318,6 +319,7 @@ def test_what_coarse_scales_lose_is_recovered(digits: Path, tmp_path: Path) -> N
     assert accuracy["after"]["int8"]["top1"] > 0.85
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_step_of_a_full_size_network(
     tmp_path: Path, noise: Callable[[Variant, int], np.ndarray]
