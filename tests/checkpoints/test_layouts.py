@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from layouts import FLOOR_DB, Layout, every, parity_db
+from swin_deploy.cli import main as cli
 from swin_deploy.core.errors import InputError
 
 DOCS = Path(__file__).parents[2] / "docs" / "checkpoints.md"
@@ -84,3 +88,36 @@ def test_the_table_has_these_rows() -> None:
 def test_no_two_rows_are_the_same() -> None:
     assert Counter(map(str, LAYOUTS)).most_common(1)[0][1] == 1
     assert len(LAYOUTS) >= 60
+
+
+ACCEPTED = tuple(layout for layout in LAYOUTS if not layout.refusal)
+ALWAYS = ("timm 1.0.31, folder, V1", "transformers 5.24.0, `SwinBackbone`")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(
+            layout, id=str(layout), marks=() if str(layout) in ALWAYS else pytest.mark.nightly
+        )
+        for layout in ACCEPTED
+    ],
+)
+def test_the_next_command_of_inspect_works_as_printed(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the one engine that any machine can build, and a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    path = layout.make(tmp_path).path
+    size = layout.options.image_size
+    told = [] if size is None else ["--image", f"{size[0]}x{size[1]}"]
+    looked = CliRunner().invoke(
+        cli.main, ["inspect", str(path), *told, *layout.options.written(), "--json"]
+    )
+    assert looked.exit_code == 0, looked.output
+    program, *command = shlex.split(json.loads(looked.stdout)["next"])
+    assert program == "swin-deploy"
+    quick = ["--target", "cpu", "--precision", "fp32", "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(cli.main, [*command, *quick, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["verification"]["passed"]
