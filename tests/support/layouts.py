@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conftest import Silent
+from no_downloads import Downloads
 from swin_deploy.network.checkpoints.hub import resolve_source
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.checkpoints.resolve import load_source
@@ -67,15 +67,6 @@ class Layout:
 
     def __str__(self) -> str:
         return f"{self.writer}, {self.what}"
-
-
-class Downloads(Silent):
-    """Hears of downloads; there are none here."""
-
-    visible = False
-
-    def file(self, name: str, total: int | None) -> Any:
-        raise AssertionError(name)
 
 
 def parity_db(layout: Layout, folder: Path) -> float:
