@@ -165,7 +165,7 @@ FLOORS: dict[Compared, dict[Precision, float]] = {
     # (tests/graph/test_graph_simplify.py).
     "simplified": {"fp32": 110.0},
     # From one place that is rounded to the next, the network that was trained against its graph,
-    # both with FP32 around (tests/pipeline/test_qat.py).
+    # both with FP32 around (tests/pipeline/test_qat_graph.py).
     "place": {"fp32": 100.0},
     # What is lowest of the floors of INT8 that labelled images have let pass, see
     # ``int8_floor_db``: a choice. Zeros in place of all outputs are at 0 dB, where the noise is as

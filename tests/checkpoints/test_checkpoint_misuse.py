@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import POCKET, Silent
+from conftest import POCKET
+from no_downloads import Downloads
 from published import save_transformers
 from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.network.catalogue import VARIANTS
@@ -31,15 +32,6 @@ from swin_deploy.runtime.images import to_prediction
 from torch_files import save
 
 TABLE = "attn.relative_position_bias_table"
-
-
-class Downloads(Silent):
-    """Hears of downloads; there are none here."""
-
-    visible = False
-
-    def file(self, name: str, total: int | None) -> Any:
-        raise AssertionError(name)
 
 
 def tensors_of(config: SwinConfig) -> dict[str, Tensor]:

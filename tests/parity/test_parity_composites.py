@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import Silent
 from libraries import randomise
+from no_downloads import Downloads
 from swin_deploy.network.checkpoints.hub import resolve_source
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.checkpoints.resolve import load_source
@@ -33,15 +33,6 @@ SMALL: dict[str, Any] = {
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 TINY = {"encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
 HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-
-
-class Downloads(Silent):
-    """Hears of downloads; there are none here."""
-
-    visible = False
-
-    def file(self, name: str, total: int | None) -> Any:
-        raise AssertionError(name)
 
 
 def import_transformers() -> Any:

@@ -97,7 +97,8 @@ def find_root(tensors: Tensors, prefix: str | None = None) -> Root:
     if not fitting:
         raise _unknown(tensors)
     root = next(iter(fitting.values()))
-    if (kin := disguised(root.tensors)) is not None:
+    kin = kin_of(root.tensors) if root.dialect.refusal else disguised(root.tensors)
+    if kin is not None:
         raise InputError(f"it is {kin.what}", kin.hint)
     return root
 

@@ -20,6 +20,17 @@ from swin_deploy.network.interface import Head, Preprocessing, Size
 from swin_deploy.network.swin import MOST, Activation
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+# What is no checkpoint of PyTorch, and what to give instead.
+_OTHERS = {
+    ".pkl": ("a pickle, as detectron2 writes its NumPy arrays", "its tensors, with torch.save"),
+    ".onnx": ("a graph, which was exported already", "the checkpoint that it was made from"),
+    ".plan": ("an engine", "the checkpoint that it was made from"),
+    ".engine": ("an engine", "the checkpoint that it was made from"),
+    ".npz": ("an archive of NumPy", "its arrays as tensors, with safetensors or torch.save"),
+    ".h5": ("a file of Keras", "the weights of a PyTorch network"),
+    ".zip": ("an archive", "unzip, and the file or folder in it"),
+    ".gz": ("packed", "gunzip, and the file in it"),
+}
 INDEX = ".index.json"  # how the name of a list of shards ends
 # Of a Hugging Face folder, the first that there is.
 FOLDER_FILES = (
@@ -149,6 +160,9 @@ def checkpoint_file(path: Path) -> Path:
             raise InputError(f"{path} holds none of {', '.join(FOLDER_FILES)}")
         path = found[0]
     require_plain_file(path, "a checkpoint")
+    if path.suffix in _OTHERS:
+        what, hint = _OTHERS[path.suffix]
+        raise InputError(f"{path} is {what}, not a checkpoint", hint)
     if path.suffix not in SUFFIXES and not path.name.endswith(INDEX):
         raise InputError(f"{path} has the suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
     return path
