@@ -12,25 +12,31 @@ from head_networks import KNOWN, Beside, C, backbone, fill, normed, one, timm_he
 from layouts import Layout, Written, refused, saved
 from swin_deploy.network.checkpoints.options import LoadOptions
 
+WRITERS = {
+    "timm": "timm 1.0.31",
+    "torchvision": "torchvision 0.28.0",
+    "transformers": "transformers 5.24.0",
+}
 AT_64 = LoadOptions(image_size=(64, 64))
 
 
 def _loads(name: str) -> Layout:
     network, said, _ = KNOWN[name]
-    writer, _, what = name.partition(", ")
+    library, _, what = name.partition(", ")
 
     def make(folder: Path) -> Written:
         return saved(fill(network()).eval(), folder)
 
     options = replace(said, image_size=AT_64.image_size)
-    return Layout(writer=writer, what=f"head: {what}", make=make, options=options)
+    return Layout(writer=WRITERS[library], what=f"head: {what}", make=make, options=options)
 
 
 def _refused(what: str, network: Callable[[], nn.Module], refusal: str) -> Layout:
     def make(folder: Path) -> Written:
         return refused(folder, fill(network()).state_dict())
 
-    return Layout(writer="timm", what=f"head: {what}", make=make, options=AT_64, refusal=refusal)
+    writer = WRITERS["timm"]
+    return Layout(writer=writer, what=f"head: {what}", make=make, options=AT_64, refusal=refusal)
 
 
 def _layer_norm() -> nn.Module:
