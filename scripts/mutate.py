@@ -28,15 +28,26 @@ SURVIVORS = ROOT / "scripts" / "mutate_survivors.json"
 # Modules (patterns below swin_deploy) -> tests that have to notice, the quickest first.
 TARGETS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("network/judge.py", "measure/verify/comparison.py", "measure/verify/outputs.py"): (
-        *("test_judge", "test_metrics", "test_verify", "test_gate", "test_verify_command"),
+        *(
+            "test_judge",
+            "test_floors",
+            "test_metrics",
+            "test_verify",
+            "test_gate",
+            "test_gate_plans",
+        ),
+        *("test_gate_int8", "test_verify_command", "test_verify_bisect", "test_verify_saved"),
     ),
-    ("measure/verify/checks.py",): ("test_judge", "test_verify", "test_verify_command"),
+    ("measure/verify/checks.py",): (
+        *("test_judge", "test_floors", "test_verify", "test_verify_command"),
+        *("test_verify_bisect", "test_verify_saved"),
+    ),
     ("run/*.py", "core/own_files.py", "core/files.py"): (
         *("test_run", "test_publication", "test_links", "test_manifest_damage"),
         *("test_cli", "test_pipeline"),
     ),
     ("pipeline/gate.py", "measure/verify/conversions.py"): (
-        *("test_gate", "test_pipeline", "test_outputs"),
+        *("test_gate", "test_gate_plans", "test_gate_int8", "test_pipeline", "test_outputs"),
         *("test_interface", "test_rounding", "test_int8_pipeline"),
     ),
 }

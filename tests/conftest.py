@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -18,10 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-import cuda_shim
 import parity
 from mnist import find_mnist_5k, load_mnist_5k, split_held_out
-from swin_deploy.bundle.make import BundleRequest, make_bundle
 from swin_deploy.engine.runners.cuda import device_problem
 from swin_deploy.network.catalogue import VARIANTS, Variant
 from swin_deploy.network.checkpoints.dialects import TIMM
@@ -35,11 +32,13 @@ from swin_deploy.network.swin import Semantics, SwinConfig
 from swin_deploy.network.vit import VitConfig
 from swin_deploy.pipeline.request import ExportRequest, Int8Options, read_config
 from swin_deploy.pipeline.run import RunResult, run_export
-from swin_deploy.runtime.build import build_bundle
-from swin_deploy.runtime.trust import open_bundle
 
 ROOT = Path(__file__).parent.parent
-shim, shim_path = cuda_shim.shim, cuda_shim.shim_path  # fixtures of several files
+# Of tests/support: fixtures of several files.
+pytest_plugins = (
+    *("bundles", "cuda_shim", "echoes", "evaluations", "gates", "masked_runs"),
+    *("measured_runs", "sensitivities", "toy_graphs"),
+)
 
 # Every form of block, at pocket size: shifted windows, a stage that is one window, two merges.
 POCKET = Variant(
@@ -291,23 +290,6 @@ def digits_run(photos: Path, trained_once: Callable[..., Path]) -> Path:
     )
 
 
-@pytest.fixture(scope="session")
-def digits_archive(digits_run: Path) -> Path:
-    """What is shipped of it to a CPU in FP32."""
-    request = BundleRequest(run=digits_run, target="cpu", precisions=("fp32",))
-    return make_bundle(request, Silent().started).path
-
-
-@pytest.fixture(scope="session")
-def digits_folder(digits_archive: Path) -> Path:
-    """The same, unpacked and built by the libraries of the tests. Tests must not change it."""
-    folder = digits_archive.parent / "unpacked"
-    with zipfile.ZipFile(digits_archive) as archive:
-        archive.extractall(folder)
-    build_bundle(open_bundle(folder), ["fp32"], Silent().started)
-    return folder
-
-
 def pythons_3_10() -> list[str | Path]:
     """Those on the PATH and of pyenv, whose shim on the PATH may refuse to start."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -373,7 +355,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     They take slow tests first and one by one, but for those that share an export and say so with
     the mark ``xdist_group``; then all others of a file at a time, whose fixtures are made once, or
-    with the file that the mark names, where the two must not run at once.
+    with the file that the mark names, where the two share fixtures or must not run at once.
     """
     if not config.getoption("--all"):
         nightly = [item for item in items if item.get_closest_marker("nightly")]

@@ -32,7 +32,7 @@ from swin_deploy.data.samples import require_images
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import find_target
 from swin_deploy.measure.verify.conversions import require_conversions
-from swin_deploy.network.interface import Precision
+from swin_deploy.network.interface import EMBEDDING, LOGITS, STAGES, Outputs, Precision
 from swin_deploy.run.details import LABELS
 from swin_deploy.run.finished import Run, require_run
 from swin_deploy.runtime.trust import (
@@ -82,8 +82,8 @@ def write_guide(run: Run, target: Target, precisions: tuple[Precision, ...]) -> 
             weights=run.header.weights.source,
             random=random if run.random else "",
             never_run="" if (note := never_run_note(run, target)) is None else f"\n**{note}**\n",
-            predict=_PREDICT if run.outputs == "logits" else "",
-            call=_CLASSES if run.outputs == "logits" else _MAPS,
+            predict=_PREDICT if run.outputs == LOGITS else "",
+            call=_CALLS[run.outputs],
             version=swin_deploy.__version__,
         )
         .encode()
@@ -108,6 +108,10 @@ _CLASSES = """    prediction = engine(["photo.jpg", array_of_pixels])
     print(prediction.labels, prediction.scores)"""
 _MAPS = """    maps = engine.maps(["photo.jpg", array_of_pixels])
     print({name: array.shape for name, array in maps.items()})"""
+
+_EMBEDDINGS = """    vectors = engine.embeddings(["photo.jpg", array_of_pixels])
+    print(vectors.shape)"""
+_CALLS: dict[Outputs, str] = {LOGITS: _CLASSES, STAGES: _MAPS, EMBEDDING: _EMBEDDINGS}
 
 PROGRAM, GUIDE = "swin.pyz", "README.md"
 
@@ -178,9 +182,10 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
             f"the weights of {run.path} are random (seed {run.seed})",
             "export with --weights, or --allow-random-weights to try the way to the device",
         )
-    classes = run.config.num_classes if run.outputs == "logits" else 0
-    if run.labels and len(run.labels) != classes:
-        raise ConfigError(f"{len(run.labels)} labels, and the network has {classes} classes")
+    classes = run.config.num_classes if run.outputs == LOGITS else 0
+    labels = run.labels if classes else ()  # without classes there is nothing to name
+    if labels and len(labels) != classes:
+        raise ConfigError(f"{len(labels)} labels, and the network has {classes} classes")
     graphs = choose_graphs(run, target, request.precisions)
     name = f"{run.config.name}-{target.name}.zip"
     final = run.path.parent / name if request.out is None else request.out
@@ -195,7 +200,7 @@ def make_bundle(request: BundleRequest, started: Callable[[str], None]) -> Bundl
     if run.config.in_channels in PHOTO_CHANNELS:
         files |= make_photo(run)
     files |= {graph: run.file(graph) for graph in graphs.values()}
-    if run.labels:
+    if labels:
         files[LABELS] = run.file(LABELS)
     files[PROGRAM] = make_zipapp()
     files[GUIDE] = write_guide(run, target, tuple(graphs))

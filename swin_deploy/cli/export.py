@@ -35,15 +35,15 @@ from swin_deploy.graph.int8 import CALIBRATION_METHODS
 from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import (
-    ACTIVATIONS,
     DEFAULT_PRECISIONS,
     IOS,
     LOGITS,
+    OUTPUT_ACTIVATIONS,
     OUTPUTS,
     PRECISIONS,
     TASK_OF,
-    Activation,
     Interface,
+    OutputActivation,
     Size,
 )
 from swin_deploy.pipeline.request import (
@@ -67,7 +67,8 @@ if TYPE_CHECKING:
     type=click.Choice(OUTPUTS),
     default=LOGITS,
     show_default=True,
-    help="Classes, or one map per stage (b, c, h, w) for a detector.",
+    help="Classes; one map per stage (b, c, h, w) for a detector; or what the head reads, one "
+    "vector (b, c) after the last norm, for a search.",
 )
 @click.option(
     "--io",
@@ -81,7 +82,7 @@ if TYPE_CHECKING:
 @click.option(
     "--activation",
     "interface_activation",
-    type=click.Choice(ACTIVATIONS),
+    type=click.Choice(OUTPUT_ACTIVATIONS),
     help="Give probabilities in place of logits: softmax of single-label networks, sigmoid of "
     "multi-label ones. Default: none.",
 )
@@ -201,6 +202,7 @@ def export(
         swin-deploy export --variant swin_b --batch 1:16 --target rtx --images photos/
         swin-deploy export --weights finetuned.safetensors
         swin-deploy export --variant swin_s --outputs stages
+        swin-deploy export --weights finetuned.safetensors --outputs embedding
         swin-deploy export --variant swin_t --precision fp16,int8 --calibration photos/
         swin-deploy export --variant swin_t --io uint8 --activation softmax --topk 5
         swin-deploy export --variant swin_pocket --weights bundled
@@ -256,7 +258,7 @@ def export(
     tell(as_json, result.as_dict() | more, summary)
 
 
-def _activation(named: Activation | None, softmax: bool) -> Activation:
+def _activation(named: OutputActivation | None, softmax: bool) -> OutputActivation:
     """That of ``--activation`` and ``--softmax``, which may be given together if they agree."""
     if softmax and named not in (None, "softmax"):
         raise ConfigError(

@@ -36,6 +36,7 @@ from swin_deploy.network.checkpoints.meaning import AS_FOUND, Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import CROP_MODES, INTERPOLATIONS, TASKS, Size
 from swin_deploy.network.model import import_torch
+from swin_deploy.network.swin import HEAD_ACTIVATIONS
 from swin_deploy.pipeline.request import read_config
 
 if TYPE_CHECKING:
@@ -114,6 +115,19 @@ load_options = together(
         "load_prefix",
         metavar="PREFIX",
         help="Take the network whose names begin with this, where the file holds several.",
+    ),
+    click.option(
+        "--head",
+        "load_head",
+        metavar="NAME",
+        help="Take this module for the head, where several could be it; A,B for two in a row; or "
+        "none.",
+    ),
+    click.option(
+        "--head-activation",
+        "load_head_activation",
+        type=click.Choice(HEAD_ACTIVATIONS),
+        help="What stands between the linear layers of a head that has several.",
     ),
 )
 meaning_options = together(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def _lines(source: Source, found: Checkpoint, resolved: Resolved) -> dict[str, A
         "source": f"{origin['source']}: {place} {origin.get('revision', '')}".rstrip(),
         "dialect": found.dialect,
         "variant": f"{config.name} ({summary.kind})",
-        "classes": config.num_classes or "none: a backbone, for --outputs stages",
+        "classes": config.num_classes or f"none: a backbone, for --outputs {_without(config)}",
         "labels": _labels(resolved.labels),
         "outputs": describe_outputs(resolved.task, config.num_classes),
         "image": f"{height}x{width}, channels: {config.in_channels}",
@@ -128,7 +129,7 @@ def _lines(source: Source, found: Checkpoint, resolved: Resolved) -> dict[str, A
         "semantics": ", ".join(f"{k} {v}" for k, v in summary.semantics.items()) or "no choices",
         "mapped": f"{len(found.tensors)} tensors, all that the network has",
         "missing": "nothing",  # or it would have been refused
-        "dropped": _summary(found.dropped),
+        "dropped": _summary(found.dropped, found.opened),
         "opened": ", ".join(found.opened) or "nothing around them",
     }
 
@@ -155,13 +156,24 @@ def _labels(names: tuple[str, ...]) -> str:
     return f"{len(names)}: {', '.join(names[:_SHOWN])}{more}"
 
 
-def _summary(dropped: tuple[str, ...]) -> str:
-    """Buffers and foreign parts, counted by the last or the first piece of their names."""
+def _without(config: NetworkConfig) -> str:
+    """What a network without classes gives."""
+    bare = isinstance(config, SwinConfig) and not config.has_norm
+    return "stages" if bare else "stages or embedding"
+
+
+def _summary(dropped: tuple[str, ...], opened: tuple[str, ...]) -> str:
+    """Buffers counted by the last piece of their names, other parts by where they leave ours."""
     if not dropped:
         return "nothing"
+    prefix = next((one for one in opened if one.endswith(".")), "").split(".")
     counts: dict[str, int] = {}
     for name in dropped:
-        kind = name.rpartition(".")[2] if name.startswith("layers.") else name.partition(".")[0]
+        pieces = name.split(".")
+        pairs = zip(pieces, prefix, strict=False)
+        shared = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        ours = name.startswith("layers.")
+        kind = pieces[-1] if ours else ".".join(pieces[: shared + 1])
         counts[kind] = counts.get(kind, 0) + 1
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 

@@ -12,13 +12,10 @@ from swin_deploy.core.files import atomic_path
 from swin_deploy.core.process import run_in_child
 from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.graph.export import check_graph
+from swin_deploy.graph.simplifier import run_simplifier
 from swin_deploy.network.judge import FLOORS, FloatArray, difference, judge
 
 TIMEOUT_S = 900.0
-
-# These turn x @ w + b into Reshape, Gemm, Reshape. A Gemm is two-dimensional, so every matrix
-# product would be wrapped in reshapes, and the nodes would lose the names of their modules.
-SKIPPED = ("fuse_matmul_add_bias_into_gemm", "fuse_matmul_add_bias_into_gemm_batched")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ def simplify_graph(
     failure = ""
     with atomic_path(final) as scratch:
         try:
-            run_in_child(_simplify, log, TIMEOUT_S, source, scratch)
+            run_in_child(run_simplifier, log, TIMEOUT_S, source, scratch)
             check_graph(scratch)
             require_same_numbers(source, scratch, images)
         except (InputError, ResourceError, VerificationError) as error:
@@ -71,16 +68,6 @@ def simplify_graph(
 def count_nodes(path: Path) -> int:
     """Nodes of the main graph."""
     return len(onnx.load(path).graph.node)
-
-
-def _simplify(source: Path, final: Path) -> None:
-    import onnxsim
-
-    try:
-        model, _ = onnxsim.simplify(onnx.load(source), skipped_optimizers=list(SKIPPED))
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
-        raise InputError(f"onnxsim cannot simplify {source.name}: {error}") from error
-    onnx.save(model, final)
 
 
 def require_same_numbers(source: Path, simplified: Path, images: FloatArray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -83,10 +84,15 @@ def _unusual_parts(config: SwinConfig) -> dict[str, bool]:
     return {
         "no biases of query, key and value": not config.qkv_bias,
         "no position biases": not config.position_bias,
+        "GELU by tanh": config.activation == "gelu_tanh",
         "no norm of the patches": not config.patch_norm,
         "no norms in merges": not config.merge_norm,
         "biases in merges": config.merge_bias,
         "the last norm after the mean": config.fc_norm,
+        "no head, but the last norm": config.keeps_norm,
+        f"a head of {len(config.head_hidden) + 1} layers, {config.head_activation} between": (
+            config.head_hidden != ()
+        ),
     }
 
 
@@ -247,14 +253,50 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+_SIZES = {"tiny": "t", "small": "s", "base": "b", "large": "l"}
+# The same networks as timm, Hugging Face, the authors' files and torchvision call them.
+_NAMES = (
+    (
+        r"swin_(?P<size>tiny|small|base|large)_patch4_window(7|12)_(?P<side>224|384).*",
+        "swin_{size}_{side}",
+    ),
+    (
+        r"swinv2_(?P<size>tiny|small|base|large)_(patch4_)?window(?P<to>\d+to\d+)\D.*",
+        "swinv2_{size}_w{to}",
+    ),
+    (
+        r"swinv2_(?P<size>tiny|small|base|large)_(patch4_)?window(?P<window>\d+)\D.*",
+        "swinv2_{size}_w{window}",
+    ),
+    (r"swin_v2_(?P<size>[tsb])", "swinv2_{size}_w8"),
+)
+
+
+def as_called_here(name: str) -> str | None:
+    """The variant that another library calls ``name``; None if it is none."""
+    plain = name.rpartition("/")[2].rpartition(":")[2].lower().replace("-", "_")
+    for pattern, ours in _NAMES:
+        if match := re.fullmatch(pattern, plain):
+            groups = match.groupdict()
+            groups["size"] = _SIZES.get(groups["size"], groups["size"])
+            found = ours.format(**groups).removesuffix("_224")
+            return found if found in VARIANTS else None
+    return None
+
+
 def find_variant(name: str) -> Variant:
     """The variant called ``name``.
 
     Raises:
-        ConfigError: There is none; names the nearest ones.
+        ConfigError: There is none; names the one that another library calls so, or the nearest.
     """
     if name in VARIANTS:
         return VARIANTS[name]
+    if (ours := as_called_here(name)) is not None:
+        raise ConfigError(
+            f"the variant {name!r} is called {ours} here",
+            f"--variant {ours}",
+        )
     raise ConfigError(
         f"unknown variant {name!r}",
         f"{', '.join(nearest(name, VARIANTS))} (all: swin-deploy variants), or --config FILE",

@@ -12,18 +12,22 @@ from typing import Any, Literal
 
 from swin_deploy.core.errors import MOST_IMAGES, ConfigError
 
-Outputs = Literal["logits", "stages"]
-OUTPUTS: tuple[Outputs, ...] = ("logits", "stages")
-LOGITS: Outputs = "logits"  # also what that output is called in every file
+Outputs = Literal["logits", "stages", "embedding"]
+OUTPUTS: tuple[Outputs, ...] = ("logits", "stages", "embedding")
+STAGES: Outputs = "stages"
+# Also what these outputs are called in every file.
+LOGITS: Outputs = "logits"
+EMBEDDING: Outputs = "embedding"
+NO_EMBEDDING = "lacks the norm behind its last stage, so it gives no embedding"
 Io = Literal["fp32", "fp16", "uint8"]
 IOS: tuple[Io, ...] = ("fp32", "fp16", "uint8")
 # What logits mean: one class of all, labels that each hold or not, or plain numbers.
 Task = Literal["single-label", "multi-label", "regression"]
 TASKS: tuple[Task, ...] = ("single-label", "multi-label", "regression")
-Activation = Literal["none", "softmax", "sigmoid"]
-ACTIVATIONS: tuple[Activation, ...] = ("none", "softmax", "sigmoid")
+OutputActivation = Literal["none", "softmax", "sigmoid"]
+OUTPUT_ACTIVATIONS: tuple[OutputActivation, ...] = ("none", "softmax", "sigmoid")
 # What makes probabilities of logits, and the task that this is the meaning of.
-TASK_OF: dict[Activation, Task] = {"softmax": "single-label", "sigmoid": "multi-label"}
+TASK_OF: dict[OutputActivation, Task] = {"softmax": "single-label", "sigmoid": "multi-label"}
 _OUTPUTS_OF: dict[Task, str] = {
     "single-label": "classes of which one is right",
     "multi-label": "independent labels",
@@ -62,7 +66,7 @@ class Interface:
     """
 
     io: Io = "fp32"
-    activation: Activation = "none"
+    activation: OutputActivation = "none"
     topk: int | None = None
     task: Task = "single-label"
 
@@ -71,9 +75,9 @@ class Interface:
             raise ConfigError(f"io = {self.io!r} is none of {', '.join(IOS)}")
         if self.topk is not None and self.topk < 1:
             raise ConfigError(f"topk = {self.topk} must be at least 1")
-        if self.activation not in ACTIVATIONS:
+        if self.activation not in OUTPUT_ACTIVATIONS:
             raise ConfigError(
-                f"activation = {self.activation!r} is none of {', '.join(ACTIVATIONS)}"
+                f"activation = {self.activation!r} is none of {', '.join(OUTPUT_ACTIVATIONS)}"
             )
         if self.task not in TASKS:
             raise ConfigError(f"task = {self.task!r} is none of {', '.join(TASKS)}")

@@ -20,8 +20,8 @@ from swin_deploy.network.interface import (
     LOGITS,
     PROBABILITIES,
     SCORES,
-    Activation,
     Interface,
+    OutputActivation,
     Precision,
 )
 
@@ -101,14 +101,14 @@ def sigmoid(logits: FloatArray) -> NDArray[np.float64]:
     return (halved + 1) / 2
 
 
-_ACTIVATIONS: dict[Activation, Callable[[FloatArray], NDArray[Any]]] = {
+_ACTIVATIONS: dict[OutputActivation, Callable[[FloatArray], NDArray[Any]]] = {
     "none": lambda logits: logits,
     "softmax": softmax,
     "sigmoid": sigmoid,
 }
 
 
-def activated(logits: FloatArray, activation: Activation) -> NDArray[Any]:
+def activated(logits: FloatArray, activation: OutputActivation) -> NDArray[Any]:
     """What an activation makes of logits (b, classes): probabilities in float64, or the same."""
     return _ACTIVATIONS[activation](logits)
 
@@ -184,7 +184,7 @@ FLOORS: dict[Compared, dict[Precision, float]] = {
     # (tests/graph/test_graph_simplify.py).
     "simplified": {"fp32": 110.0},
     # From one place that is rounded to the next, the network that was trained against its graph,
-    # both with FP32 around (tests/pipeline/test_qat.py).
+    # both with FP32 around (tests/pipeline/test_qat_graph.py).
     "place": {"fp32": 100.0},
     # What is lowest of the floors of INT8 that labelled images have let pass, see
     # ``int8_floor_db``: a choice. Zeros in place of all outputs are at 0 dB, where the noise is as

@@ -14,6 +14,10 @@ from swin_deploy.network.interface import Size, require_architecture
 
 MOST = 1 << 24  # of any size: beyond, trying to build it or to find a better one takes for ever
 MOST_BLOCKS = 1000
+Activation = Literal["gelu", "gelu_tanh"]
+ACTIVATIONS: tuple[Activation, ...] = ("gelu", "gelu_tanh")
+HeadActivation = Literal["none", "relu", "gelu", "tanh", "silu"]
+HEAD_ACTIVATIONS: tuple[HeadActivation, ...] = ("none", "relu", "gelu", "tanh", "silu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +75,13 @@ class SwinConfig:
         stage_windows: Windows of the stages, (rows, columns) in tokens, where they are not
             ``window_size`` squares in all of them; their longest side is ``window_size`` then.
         mlp_ratio: Hidden channels of the MLP over its input channels.
+        activation: Of the MLPs: exact GELU, or its approximation by tanh.
         qkv_bias: Whether the query, key and value projection has a bias.
         num_classes: Width of the head; 0 for a backbone without one.
+        head_hidden: Channels between the linear layers of a head that has several, in their order.
+        head_activation: The function between those.
+        keeps_norm: Without classes: whether the last norm is there all the same, so that the
+            network gives embeddings. With classes it always is.
         version: 1 (Liu et al. 2021) or 2 (Liu et al. 2022: norms after the residual branches,
             cosine attention, a position bias computed by a small MLP).
         pretrained_window_sizes: V2 only, one per stage: the window that the position MLP was
@@ -101,8 +110,12 @@ class SwinConfig:
     window_size: int = 7
     stage_windows: tuple[Size, ...] = ()
     mlp_ratio: float = 4.0
+    activation: Activation = "gelu"
     qkv_bias: bool = True
     num_classes: int = 1000
+    head_hidden: tuple[int, ...] = ()
+    head_activation: HeadActivation = "none"
+    keeps_norm: bool = False
     version: Literal[1, 2] = 1
     pretrained_window_sizes: tuple[int, ...] = ()
     position_bias: bool = True
@@ -123,13 +136,18 @@ class SwinConfig:
                 raise ConfigError(f"{field} = {list(values)} needs values of at least 1")
         sizes = (
             *(self.patch_size, self.in_channels, self.embed_dim, self.window_size),
-            *(self.num_classes, *self.image_size, *self.num_heads),
+            *(self.num_classes, *self.head_hidden, *self.image_size, *self.num_heads),
         )
         if max(sizes) > MOST or sum(self.depths) > MOST_BLOCKS:
             raise ConfigError(
                 f"{max(sizes)} as a size, or {sum(self.depths)} as the number of blocks, is more "
                 f"than any network has: up to {MOST}, and {MOST_BLOCKS}"
             )
+        if self.activation not in ACTIVATIONS:
+            raise ConfigError(
+                f"activation = {self.activation!r} is none of {', '.join(ACTIVATIONS)}"
+            )
+        self._check_head()
         self._check_windows()
         if len(self.depths) != len(self.num_heads):
             raise ConfigError(
@@ -144,6 +162,28 @@ class SwinConfig:
                     f"num_heads[{stage}] = {heads} does not divide that stage's {channels} channels"
                 )
         self._check_version()
+
+    def _check_head(self) -> None:
+        if self.head_activation not in HEAD_ACTIVATIONS:
+            raise ConfigError(
+                f"head_activation = {self.head_activation!r} is none of "
+                f"{', '.join(HEAD_ACTIVATIONS)}"
+            )
+        if self.head_hidden and (min(self.head_hidden) < 1 or not self.num_classes):
+            raise ConfigError(
+                f"head_hidden = {list(self.head_hidden)} needs values of at least 1, and classes"
+            )
+        if self.keeps_norm and self.num_classes:
+            raise ConfigError(
+                f"keeps_norm = true is of a network without classes, and num_classes = "
+                f"{self.num_classes}",
+                "num_classes = 0, or no keeps_norm",
+            )
+        if self.head_activation != "none" and not self.head_hidden:
+            raise ConfigError(
+                f"head_activation = {self.head_activation} is of a head of several layers",
+                "head_hidden, or no head_activation",
+            )
 
     def _check_windows(self) -> None:
         if not (windows := self.stage_windows):
@@ -160,6 +200,11 @@ class SwinConfig:
                 "stage_windows with small_grids = shrink_both: that library has squares only",
                 "small_grids = shrink_axis, as in timm",
             )
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether there is a norm behind the last stage."""
+        return self.num_classes > 0 or self.keeps_norm
 
     def base_window(self, stage: int) -> Size:
         """The window of a stage, (rows, columns) in tokens, on a grid that is large enough."""

@@ -29,10 +29,13 @@ from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import (
     AS_EXPORTED,
     DEFAULT_PRECISIONS,
+    EMBEDDING,
     HALF_PRECISIONS,
     LOGITS,
+    NO_EMBEDDING,
     ONE_IMAGE,
     OUTPUTS,
+    STAGES,
     BatchRange,
     Interface,
     Outputs,
@@ -157,7 +160,8 @@ class ExportOptions(Checked):
     def _int8_problems(self) -> Iterator[SwinDeployError]:
         calibrated, wanted = self.int8.calibration is not None, "int8" in self.precisions
         if self.int8.labelled is not None and self.outputs != LOGITS:
-            yield ConfigError("maps of stages have no classes to judge on", "no --labelled")
+            what = "maps of stages have" if self.outputs == STAGES else "an embedding has"
+            yield ConfigError(f"{what} no classes to judge on", "no --labelled")
         elif self.int8.labelled is not None and self.interface.task != "single-label":
             yield ConfigError(
                 "--labelled judges by the one class that is right, and this network is "
@@ -207,6 +211,8 @@ class ExportRequest(ExportOptions):
             yield ConfigError(
                 f"{config.name} has no head, so it gives no logits", "--outputs stages"
             )
+        elif self.outputs == EMBEDDING and isinstance(config, SwinConfig) and not config.has_norm:
+            yield ConfigError(f"{config.name} {NO_EMBEDDING}", "--outputs stages")
         elif topk is not None and topk > config.num_classes:
             yield ConfigError(
                 f"--topk {topk}: {config.name} has {config.num_classes} classes",
@@ -218,7 +224,7 @@ class ExportRequest(ExportOptions):
                 "it sees",
                 "--activation sigmoid for the probability of one label, or none",
             )
-        if self.outputs != LOGITS and isinstance(config, VitConfig):
+        if self.outputs == STAGES and isinstance(config, VitConfig):
             yield ConfigError(
                 f"{config.name} has no stages whose maps it could give", "--outputs logits"
             )

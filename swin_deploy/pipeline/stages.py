@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swin_deploy.core.errors import present
-from swin_deploy.core.files import sha256, write_json
+from swin_deploy.core.files import write_json
 from swin_deploy.data.images import PhotoFolder
 from swin_deploy.data.labelled import LabelledSet
 from swin_deploy.data.samples import CalibrationSet
 from swin_deploy.engine.open import why_not_here
+from swin_deploy.network.checkpoints.shards import checkpoint_sha256
 from swin_deploy.network.checkpoints.source import checkpoint_file
 from swin_deploy.network.interface import HALF_PRECISIONS, Batches, new_seed
 from swin_deploy.network.swin import SwinConfig
@@ -108,7 +109,7 @@ def plan_stages(
                 outputs=(*loaded, *([LABELS] if request.labels else [])),
                 spec=network
                 | {
-                    "checkpoint": sha256(weights),
+                    "checkpoint": checkpoint_sha256(weights),
                     "load": asdict(request.load),
                     "labels": request.labels,
                 },
@@ -245,7 +246,7 @@ def _load_weights(context: RunContext) -> dict[str, Any]:
         write_json(context.folder.scratch(LABELS), context.request.labels)
     return {
         "file": checkpoint_file(weights).name,
-        "sha256": sha256(checkpoint_file(weights)),
+        "sha256": checkpoint_sha256(checkpoint_file(weights)),
         "dialect": checkpoint.dialect,
         "tensors": len(checkpoint.tensors),
         "dropped": len(checkpoint.dropped),

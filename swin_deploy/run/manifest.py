@@ -25,7 +25,16 @@ from swin_deploy.core.files import (
 )
 from swin_deploy.core.records import decode, load_json
 from swin_deploy.network.catalogue import NetworkConfig, family_of
-from swin_deploy.network.interface import LOGITS, BatchRange, Interface, Outputs, Preprocessing
+from swin_deploy.network.interface import (
+    EMBEDDING,
+    LOGITS,
+    NO_EMBEDDING,
+    BatchRange,
+    Interface,
+    Outputs,
+    Preprocessing,
+)
+from swin_deploy.network.swin import SwinConfig
 from swin_deploy.run.details import INT8_GRAPHS, MANIFEST, Details, Int8Details, decode_details
 from swin_deploy.run.versions import require_listed
 
@@ -119,6 +128,9 @@ class Header:
             raise ConfigError(f"preprocessing.mean has {means} values for {channels} channels")
         if self.outputs == LOGITS and not self.variant.num_classes:
             raise ConfigError("outputs = 'logits', and variant.num_classes = 0: it has no head")
+        bare = isinstance(self.variant, SwinConfig) and not self.variant.has_norm
+        if self.outputs == EMBEDDING and bare:
+            raise ConfigError(f"outputs = 'embedding', and the variant {NO_EMBEDDING}")
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object."""

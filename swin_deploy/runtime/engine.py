@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swin_deploy.core.errors import ConfigError, present, raise_all, wrong_counts
-from swin_deploy.network.interface import LOGITS
+from swin_deploy.network.interface import EMBEDDING, LOGITS, STAGES
 from swin_deploy.network.judge import FloatArray
 from swin_deploy.runtime.images import Prediction, list_images, prepare_images, to_prediction
 
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from typing import Self
 
     from swin_deploy.engine.runners.base import Runner
-    from swin_deploy.network.interface import Precision
+    from swin_deploy.network.interface import Outputs, Precision
     from swin_deploy.runtime.trust import UnpackedBundle
 
 
+# What people call it, and how it is asked for.
+_GIVEN: dict[Outputs, tuple[str, str]] = {
+    LOGITS: ("classes", "engine(images)"),
+    STAGES: ("maps", "SwinEngine.maps"),
+    EMBEDDING: ("embeddings", "SwinEngine.embeddings"),
+}
+
+
 class SwinEngine:
-    """Classifies images, or gives the maps of a backbone. Made by ``load``; close it after use.
+    """Classifies images, or gives embeddings or maps of them. Made by ``load``; close it after use.
 
     Calls from several threads at once share its workers; one that finds none free waits.
 
@@ -131,10 +139,9 @@ class SwinEngine:
 
         Raises:
             InputError: An image cannot be read, or is of a kind or shape that is none of these.
-            ConfigError: The network gives maps: see ``maps``.
+            ConfigError: The network gives maps or embeddings: see ``maps`` and ``embeddings``.
         """
-        if self.shipped.outputs != LOGITS:
-            raise ConfigError(f"{self.name} gives maps and no classes", "SwinEngine.maps")
+        self._require(LOGITS)
         if k is not None and k < 1:
             raise ConfigError(f"k = {k}", "at least 1")
         items, names = list_images(images)
@@ -149,11 +156,27 @@ class SwinEngine:
             images: As ``__call__`` takes them.
 
         Raises:
-            ConfigError: The network gives classes.
+            ConfigError: The network gives classes or embeddings.
         """
-        if self.shipped.outputs == LOGITS:
-            raise ConfigError(f"{self.name} gives classes and no maps", "engine(images)")
+        self._require(STAGES)
         return self.outputs(list_images(images)[0])
+
+    def embeddings(self, images: Any) -> FloatArray:
+        """What a head would read, (b, c) float32, not normalised to any length.
+
+        Args:
+            images: As ``__call__`` takes them.
+
+        Raises:
+            ConfigError: The network gives classes or maps.
+        """
+        self._require(EMBEDDING)
+        return self.outputs(list_images(images)[0])[EMBEDDING]
+
+    def _require(self, outputs: Outputs) -> None:
+        if (given := self.shipped.outputs) != outputs:
+            (what, call), (other, _) = _GIVEN[given], _GIVEN[outputs]
+            raise ConfigError(f"{self.name} gives {what} and no {other}", call)
 
     def prepare(self, images: Any) -> FloatArray:
         """What the network sees of images: (b, channels, H, W) float32, normalised."""

@@ -103,7 +103,7 @@ class Contents:
         weights: Where they come from.
         image_size: (height, width), in pixels.
         batch: Batch sizes that engines are built for.
-        outputs: "logits" or "stages".
+        outputs: As of ``interface.OUTPUTS``.
         interface: What the graphs take and give.
         preprocessing: Of photos.
         classes: How many; 0 of a backbone.

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import POCKET, Silent
+from conftest import POCKET
+from no_downloads import Downloads
 from published import save_transformers
 from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.network.catalogue import VARIANTS
@@ -31,15 +32,6 @@ from swin_deploy.runtime.images import to_prediction
 from torch_files import save
 
 TABLE = "attn.relative_position_bias_table"
-
-
-class Downloads(Silent):
-    """Hears of downloads; there are none here."""
-
-    visible = False
-
-    def file(self, name: str, total: int | None) -> Any:
-        raise AssertionError(name)
 
 
 def tensors_of(config: SwinConfig) -> dict[str, Tensor]:
@@ -82,8 +74,14 @@ def test_two_heads_in_one_file(tmp_path: Path, outer_first: bool) -> None:
         f"head.{kind}": torch.randn(*shape) for kind, shape in (("weight", (3, 64)), ("bias", (3,)))
     }
     path = save(tmp_path / "x.pth", outer | inner if outer_first else inner | outer)
-    with pytest.raises(InputError, match=r"two heads: .*head\.weight.* in backbone and beside it"):
+    with pytest.raises(
+        InputError, match=r"backbone\.head \(7 outputs\), head \(3 outputs\)"
+    ) as caught:
         load_checkpoint(path)
+    assert caught.value.hint == "--head backbone.head or --head head"
+    for name, classes in (("backbone.head", 7), ("head", 3)):
+        options = LoadOptions(image_size=(64, 64), head=name)
+        assert load_checkpoint(path, options).config.num_classes == classes
 
 
 def test_one_head_beside_a_backbone_is_its_head(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
 from conftest import ROOT
 from local_hub import COMMIT, Hub
 from published import save_timm, save_transformers
+from small_timm import small_timm
 from swin_deploy.cli import main as cli
 from swin_deploy.core.errors import ConfigError
 from swin_deploy.network.checkpoints.hub import resolve_source
@@ -125,6 +127,21 @@ def test_a_repository_is_exported_and_its_origin_recorded(
     assert len(json.loads(again.stdout)["current"]) == len(manifest["stages"])
 
 
+def test_a_repository_in_shards_comes_whole(run: Run, hub: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    hub.folders["owner/shards"] = folder
+    huggingface_hub.save_torch_state_dict(small_timm().state_dict(), folder, max_shard_size="200KB")
+    shards = sorted(path.name for path in folder.glob("*-of-*"))
+    assert len(shards) > 2
+    told = ("--weights", "hf:owner/shards", "--image", "64", "--target", "cpu")
+    done = run("export", *told, "--precision", "fp32", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert sorted(name for name in hub.downloaded if name in shards) == shards
+    (folder / shards[1]).unlink()
+    assert run("inspect", "hf:owner/shards", "--image", "64").returncode == 0  # of the cache
+
+
 def test_the_cache_serves_when_the_network_is_gone(run: Run, hub: Hub) -> None:
     """Also what a repository does not have is known: this one has no second JSON file."""
     first = inspected(run("inspect", "timm:tiny", "--json"))
@@ -169,7 +186,7 @@ def test_without_network_and_cache_it_says_what_is_missing(
         ("timm:none", 3, "there is no repository timm/none on the hub"),
         ("hf:owner/tiny-swin@v9", 3, "the repository owner/tiny-swin has no revision v9"),
         (f"timm:tiny@{'f' * 40}", 3, f"the repository timm/tiny has no revision {'f' * 40}"),
-        ("hf:owner/empty", 3, "owner/empty holds neither model.safetensors nor pytorch_model.bin"),
+        ("hf:owner/empty", 3, "owner/empty holds none of model.safetensors"),
         ("hf:owner/gated", 9, "the repository owner/gated is gated"),
     ],
 )

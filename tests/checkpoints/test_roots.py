@@ -165,3 +165,19 @@ def test_a_real_resnet_of_timm_is_told(tmp_path: Path) -> None:
 
 def test_the_size_is_what_was_asked(tmp_path: Path) -> None:
     assert read(tmp_path, small_timm().state_dict()).config.image_size == SMALL["img_size"]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("x.pkl", "detectron2"),
+        ("x.onnx", "a graph"),
+        ("x.plan", "an engine"),
+        ("x.npz", "NumPy"),
+        ("x.h5", "Keras"),
+    ],
+)
+def test_other_kinds_of_files_are_told_by_their_names(tmp_path: Path, name: str, what: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=what):
+        load_checkpoint(tmp_path / name)

@@ -11,6 +11,7 @@ import pytest
 
 from swin_deploy.bundle.make import BundleRequest
 from swin_deploy.cli import main as cli
+from swin_deploy.cli import weights
 from swin_deploy.core.files import package_version
 from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.runners.cuda import device_problem
@@ -270,3 +271,11 @@ def test_what_a_command_hands_on_are_fields_of_its_request(
     handed_on = {parameter.name for parameter in command.params} - own
     assert handed_on
     assert handed_on <= known
+
+
+def test_parts_that_are_dropped_are_counted_by_where_they_leave_the_network() -> None:
+    names = ("a.b.decoder.x", "a.b.decoder.y", "a.neck.z", "loss.w", "layers.0.blocks.1.attn_mask")
+    assert weights._summary(names, ("state_dict", "a.b.net.")) == (
+        "2 a.b.decoder, 1 a.neck, 1 loss, 1 attn_mask"
+    )
+    assert weights._summary((), ()) == "nothing"

@@ -49,6 +49,7 @@ def test_large_ones_compile_as_recorded(case: Case) -> None:
     assert subject.listing.fused_attentions == sum(summarise(EVERY[case.network].config).depths)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_maps_of_the_stages_cost_no_kernel_more_than_the_head(tmp_path: Path) -> None:
     """Three transpositions take the place of the head's three kernels; the rest fuses."""
@@ -71,7 +72,11 @@ def test_the_tiny_network_is_within_its_budget(export_once: Export) -> None:
 @pytest.mark.xdist_group(group_of("swin_t", "1"))
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("target", "kernels"), [("rtx-20", 108), ("rtx-30", 95), ("rtx-40", 95), ("rtx-50", 95)]
+    ("target", "kernels"),
+    [
+        ("rtx-20", 108),
+        *(pytest.param(f"rtx-{series}", 95, marks=pytest.mark.nightly) for series in (30, 40, 50)),
+    ],
 )
 def test_every_series_of_gpus_fuses_every_attention(
     target: str, kernels: int, export_once: Export, tmp_path: Path

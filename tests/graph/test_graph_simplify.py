@@ -79,7 +79,7 @@ def test_a_bad_simplifier_leaves_the_graph_as_exported(
     images: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(simplify, "_simplify", stub)
+    monkeypatch.setattr(simplify, "run_simplifier", stub)
     monkeypatch.setattr(simplify, "TIMEOUT_S", 12.0 if stub is hang else 30.0)
     source, final = pocket_run.path / "model.raw.onnx", tmp_path / "model.onnx"
     result = simplify_graph(source, final, images, tmp_path / "log")
@@ -97,7 +97,7 @@ def test_a_bad_simplifier_leaves_the_graph_as_exported(
 def test_a_simplifier_that_writes_junk_never_replaces_anything(
     pocket_run: RunResult, tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simplify, "_simplify", write_junk)
+    monkeypatch.setattr(simplify, "run_simplifier", write_junk)
     source, final = pocket_run.path / "model.raw.onnx", tmp_path / "model.onnx"
     result = simplify_graph(source, final, images, tmp_path / "log")
     assert "not a valid ONNX model" in result.failure

@@ -22,17 +22,10 @@ from swin_deploy.measure.sensitivity.measure import PlaceWorker
 from swin_deploy.measure.sensitivity.report import SensitivityRequest
 from swin_deploy.measure.sensitivity.run import measure_sensitivity
 from swin_deploy.measure.sensitivity.subject import Measured, Subject, open_run_graph
-from swin_deploy.network.interface import BatchRange
 from swin_deploy.run.finished import Run
 
 # Two Ray clusters at once are more than a small machine bears.
 pytestmark = pytest.mark.xdist_group("test_evaluate")
-
-
-@pytest.fixture(scope="module")
-def trained(trained_once: Callable[..., Path]) -> Path:
-    """A run of the trained network. Tests must not change it."""
-    return trained_once(batch=BatchRange(low=1, high=16), targets=("cpu",))
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +41,12 @@ def digits(held_out: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def request_of(trained: Path, digits: Path, tmp_path: Path) -> Callable[..., SensitivityRequest]:
+def request_of(
+    trained_run: Path, digits: Path, tmp_path: Path
+) -> Callable[..., SensitivityRequest]:
     def make(**changes: Any) -> SensitivityRequest:
         request = SensitivityRequest(
-            run=trained, calibration=digits, labelled=digits, out=tmp_path / "report.json"
+            run=trained_run, calibration=digits, labelled=digits, out=tmp_path / "report.json"
         )
         return replace(request, **changes)
 
@@ -59,10 +54,10 @@ def request_of(trained: Path, digits: Path, tmp_path: Path) -> Callable[..., Sen
 
 
 @pytest.fixture(scope="module")
-def expected(trained: Path, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def expected(trained_run: Path, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The report of one process."""
     out = tmp_path_factory.mktemp("expected") / "report.json"
-    measure(SensitivityRequest(run=trained, calibration=digits, labelled=digits, out=out))
+    measure(SensitivityRequest(run=trained_run, calibration=digits, labelled=digits, out=out))
     return out.read_bytes()
 
 
@@ -82,6 +77,7 @@ def test_two_processes_of_which_one_is_killed_measure_the_same(
     assert sum(text.startswith("a worker died of SIGKILL") for text in said) == 1
 
 
+@pytest.mark.nightly
 def test_ray_with_a_killed_worker_measures_the_same(
     request_of: Callable[..., SensitivityRequest], expected: bytes, tmp_path: Path
 ) -> None:
@@ -106,9 +102,9 @@ def test_other_threads_are_another_measurement(
     assert any(text.endswith("is of another threads: measuring again") for text in said)
 
 
-def open_subject(trained: Path, folder: Path) -> Subject:
+def open_subject(trained_run: Path, folder: Path) -> Subject:
     """With a copy of the graph that tests may change."""
-    subject = open_run_graph(trained, folder)
+    subject = open_run_graph(trained_run, folder)
     path = Path(shutil.copy(subject.recorded.path, folder))
     return replace(subject, recorded=replace(subject.recorded, path=path))
 
@@ -129,9 +125,9 @@ def worker_of(measured: Measured) -> PlaceWorker:
 
 @pytest.mark.parametrize("kind", ["photo", "array"])
 def test_a_worker_with_other_images_is_refused(
-    kind: str, trained: Path, digits: Path, tmp_path: Path
+    kind: str, trained_run: Path, digits: Path, tmp_path: Path
 ) -> None:
-    subject = open_subject(trained, tmp_path)
+    subject = open_subject(trained_run, tmp_path)
     if kind == "photo":
         data = Path(shutil.copytree(digits, tmp_path / "digits"))
         measured = Measured(subject, find_labelled(data, 10))
@@ -152,9 +148,9 @@ def test_a_worker_with_other_images_is_refused(
 
 
 def test_a_worker_with_another_graph_is_refused(
-    trained: Path, digits: Path, tmp_path: Path
+    trained_run: Path, digits: Path, tmp_path: Path
 ) -> None:
-    subject = open_subject(trained, tmp_path)
+    subject = open_subject(trained_run, tmp_path)
     measured = Measured(subject, find_labelled(digits, 10))
     worker = worker_of(measured)
     with worker:
@@ -166,14 +162,14 @@ def test_a_worker_with_another_graph_is_refused(
 
 
 def test_what_is_measured_are_the_bytes_that_were_recorded(
-    trained: Path, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_run: Path, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though another graph lies there as soon as the check is done; and a worker has its own."""
-    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
     swap_after_check(monkeypatch)
     subject = open_run_graph(run, tmp_path)
     (run / "model.onnx").write_bytes(b"another network")
-    expected = (trained / "model.onnx").read_bytes()
+    expected = (trained_run / "model.onnx").read_bytes()
     assert subject.graph.read_bytes() == expected
     kept = subject.recorded.also[-1]
     kept.parent.mkdir(parents=True)

@@ -274,7 +274,7 @@ def kill_in_child(folder: Path, module: str, name: str, then: str, first: str = 
 
 def test_a_child_of_export_ends_with_it(config: str, tmp_path: Path) -> None:
     then = EXPORT.format(out=str(tmp_path / "run"), config=config)
-    kill_in_child(tmp_path, "swin_deploy.graph.simplify", "_simplify", then)
+    kill_in_child(tmp_path, "swin_deploy.graph.simplifier", "run_simplifier", then)
 
 
 def test_a_compiler_s_child_ends_with_who_asked_for_it(tmp_path: Path) -> None:

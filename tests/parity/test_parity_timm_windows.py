@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import Silent
 from libraries import randomise
+from no_downloads import Downloads
 from small_timm import SMALL, small_timm
 from swin_deploy.core.errors import InputError
 from swin_deploy.network.checkpoints.hub import resolve_source
@@ -33,15 +33,6 @@ FLOOR_DB, FORM_DB, DAMAGED_DB = 110.0, 100.0, 40.0
 S3 = (4, 4, 8)
 FOUR: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
 FOUR_V2 = FOUR | {"window_size": 4}
-
-
-class Downloads(Silent):
-    """Hears of downloads; there are none here."""
-
-    visible = False
-
-    def file(self, name: str, total: int | None) -> Any:
-        raise AssertionError(name)
 
 
 def network_of(name: str) -> tuple[nn.Module, dict[str, Any]]:

@@ -196,7 +196,7 @@ def misplace_stage1(source: Path, final: Path) -> None:
 def test_a_simplifier_that_spoils_one_output_is_seen(
     stages_run: RunResult, tmp_path: Path, noise: Noise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simplify, "_simplify", misplace_stage1)
+    monkeypatch.setattr(simplify, "run_simplifier", misplace_stage1)
     source, final = stages_run.path / "model.raw.onnx", tmp_path / "model.onnx"
     result = simplify_graph(source, final, noise(POCKET, 2), tmp_path / "log")
     assert "onnxsim changed stage1: SQNR" in result.failure

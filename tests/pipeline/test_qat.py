@@ -1,4 +1,4 @@
-"""Fine-tuning for INT8: the graph computes what was trained, and nothing is ever half there."""
+"""Fine-tuning for INT8, from photos to the report: nothing is ever half there."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import nn
 
-import swin_deploy.pipeline.qat.graphs as proof
-import swin_deploy.pipeline.qat.network as network_module
 import swin_deploy.pipeline.qat.session as run_module
-from conftest import BARE, MIXED, OBLONG, POCKET, ROOT, Silent
+from conftest import POCKET, Silent
 from swin_deploy.cli.main import run as run_command
 from swin_deploy.core.errors import (
     BusyError,
@@ -30,241 +27,19 @@ from swin_deploy.core.errors import (
     InputError,
     VerificationError,
 )
-from swin_deploy.graph.int8.observe import collect_statistics
-from swin_deploy.graph.int8.quantize import tensors_to_calibrate
-from swin_deploy.graph.int8.thresholds import LARGEST, SMALLEST_SCALE
 from swin_deploy.network.catalogue import VARIANTS, Variant
 from swin_deploy.network.checkpoints.hub import bundled_weights
 from swin_deploy.network.checkpoints.load import load_checkpoint
 from swin_deploy.network.checkpoints.options import LoadOptions
-from swin_deploy.network.export_form import FormName
-from swin_deploy.network.export_form.freeze import freeze, frozen_tensors
-from swin_deploy.network.interface import BatchRange
 from swin_deploy.network.judge import FLOORS
 from swin_deploy.network.model.build import build_model
-from swin_deploy.network.model.swin import SwinTransformer
 from swin_deploy.pipeline.qat.folder import open_folder, restore_state, save_state
 from swin_deploy.pipeline.qat.graphs import GraphMaker
-from swin_deploy.pipeline.qat.network import (
-    Activation,
-    RoundedNetwork,
-    Sites,
-    find_sites,
-    round_activation,
-    round_bias,
-    round_weight,
-    weight_scale,
-)
+from swin_deploy.pipeline.qat.network import RoundedNetwork, find_sites
 from swin_deploy.pipeline.qat.request import QatRequest, Training
 from swin_deploy.pipeline.qat.session import run_qat
 from swin_deploy.pipeline.qat.train import Trainer, find_labelled_photos, make_optimizer, shuffled
 from swin_deploy.pipeline.request import Int8Options
-
-V2 = replace(POCKET, config=replace(POCKET.config, name="pocket_v2", version=2))
-VIT = replace(
-    VARIANTS["vit_t_16"],
-    config=replace(
-        VARIANTS["vit_t_16"].config, depth=2, image_size=(32, 32), embed_dim=48, num_classes=7
-    ),
-)
-NETWORKS = {"v1": POCKET, "oblong": OBLONG, "v2": V2, "vit": VIT, "bare": BARE, "mixed": MIXED}
-KINDS = ("tensorrt", "onnxruntime")
-
-
-@pytest.mark.parametrize("form", ["slabs", "packed"])
-@pytest.mark.parametrize("variant", NETWORKS.values(), ids=NETWORKS.keys())
-def test_gradients_through_the_export_form_are_those_of_the_eager_network(
-    variant: Variant, form: FormName, noise: Callable[[Variant, int], np.ndarray]
-) -> None:
-    model, images = build_model(variant.config), torch.from_numpy(noise(variant, 2))
-    frozen = freeze(build_model(variant.config), form)
-    model.requires_grad_(True)
-    tensors = frozen_tensors(model, form)
-    torch.func.functional_call(frozen, tensors, (images,)).square().sum().backward()
-    found = {name: p.grad for name, p in model.named_parameters()}
-    model.zero_grad()
-    model(images).square().sum().backward()
-    for name, parameter in model.named_parameters():
-        gradient, expected = found[name], parameter.grad
-        assert gradient is not None
-        assert expected is not None
-        assert (gradient - expected).norm() <= 1e-3 * expected.norm() + 1e-4, name
-
-
-def test_freezing_still_shares_and_still_trains_nothing() -> None:
-    model = build_model(POCKET.config)
-    frozen = freeze(model, "slabs")
-    assert not any(p.requires_grad for p in frozen.parameters())
-    assert isinstance(model, SwinTransformer)
-    norms = {id(module) for module in model.modules() if isinstance(module, nn.LayerNorm)}
-    assert any(id(module) in norms for module in frozen.modules())
-
-
-def make(
-    variant: Variant,
-    kind: str,
-    folder: Path,
-    noise: Callable[[Variant, int], np.ndarray],
-    also: tuple[Any, ...] = (),
-    batch: BatchRange = BatchRange(),  # noqa: B008 - it is frozen
-) -> tuple[GraphMaker, nn.Module, Path, dict[str, float], np.ndarray]:
-    """A network with random weights, its FP32 graph, and thresholds from noise."""
-    request = QatRequest(
-        variant=variant,
-        weights=folder,
-        data=folder,
-        out=folder,
-        kind=kind,
-        batch=batch,
-        int8=Int8Options(calibration=folder, also=also),
-    )
-    maker = GraphMaker(request, folder / "log", lambda text: None)
-    model, graph, images = build_model(variant.config), folder / "graph.onnx", noise(variant, 3)
-    maker.export(model, graph)
-    tensors = tensors_to_calibrate(graph, maker.recipe, 1)
-    found = collect_statistics(graph, tensors, lambda: [images], None, {})
-    return maker, model, graph, {n: s.threshold("percentile") for n, s in found.items()}, images
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("variant", NETWORKS.values(), ids=NETWORKS.keys())
-def test_the_graph_is_what_is_trained(
-    variant: Variant, kind: str, tmp_path: Path, noise: Callable[[Variant, int], np.ndarray]
-) -> None:
-    maker, model, graph, thresholds, images = make(
-        variant, kind, tmp_path, noise, ("embed", "head")
-    )
-    agreement = proof.require_same_places(maker, model, graph, thresholds, images)  # type: ignore[arg-type]
-    assert agreement.place_db > 115
-    assert agreement.place_db >= FLOORS["place"]["fp32"]
-
-
-def test_the_graph_of_a_dynamic_batch_is_what_is_trained(
-    tmp_path: Path, noise: Callable[[Variant, int], np.ndarray]
-) -> None:
-    """Where query, key and value are apart."""
-    wide = BatchRange(low=1, high=4)
-    maker, model, graph, thresholds, images = make(POCKET, "tensorrt", tmp_path, noise, batch=wide)
-    sites = find_sites(graph, maker.recipe, 4, ())
-    names = {site.module.rpartition(".")[2] for site in sites.activations}
-    assert {"at_query", "at_key", "at_value", "at_weights"} <= names
-    assert "at_slabs" not in names
-    proof.require_same_places(maker, model, graph, thresholds, images)  # type: ignore[arg-type]
-
-
-def forget_an_activation(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = network_module._on_output
-    calls = iter(range(1000))
-    monkeypatch.setattr(
-        network_module,
-        "_on_output",
-        lambda rounding: hook(rounding if next(calls) else lambda x: x),
-    )
-
-
-def forget_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_module, "round_weight", lambda weight, scale: weight)
-
-
-def forget_the_biases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_module, "round_bias", lambda bias, steps: bias)
-
-
-def round_after_the_fact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scale before it is brought to FP16."""
-    monkeypatch.setattr(
-        network_module,
-        "weight_scale",
-        lambda weight, smallest: (
-            weight.detach().abs().amax(dim=(0, 1, 2) if weight.ndim == 3 else 1, keepdim=True)
-            / LARGEST
-        ),
-    )
-
-
-def cut_off_at_127(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        network_module, "round_activation", lambda x, scale: round_weight(x, torch.tensor(scale))
-    )
-
-
-DAMAGE = {
-    "weights": ("tensorrt", forget_the_weights),
-    "an attention's": ("tensorrt", forget_an_activation),
-    "scales of weights": ("tensorrt", round_after_the_fact),
-    "biases": ("onnxruntime", forget_the_biases),
-    "negative end": ("tensorrt", cut_off_at_127),
-}
-
-
-@pytest.mark.parametrize(("kind", "damage"), DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_difference_is_seen(
-    kind: str,
-    damage: Callable[[pytest.MonkeyPatch], None],
-    tmp_path: Path,
-    noise: Callable[[Variant, int], np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    maker, model, graph, thresholds, images = make(POCKET, kind, tmp_path, noise)
-    thresholds = {name: 0.5 * value for name, value in thresholds.items()}  # so that some are cut
-    proof.require_same_places(maker, model, graph, thresholds, images)  # type: ignore[arg-type]
-    damage(monkeypatch)
-    with pytest.raises(VerificationError, match="not what was trained"):
-        proof.require_same_places(maker, model, graph, thresholds, images)  # type: ignore[arg-type]
-
-
-def test_a_place_that_only_the_graph_has_is_seen(
-    tmp_path: Path, noise: Callable[[Variant, int], np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    maker, model, graph, thresholds, images = make(POCKET, "tensorrt", tmp_path, noise)
-
-    def fewer(*arguments: Any) -> Sites:
-        sites = find_sites(*arguments)
-        return replace(sites, activations=sites.activations[1:])
-
-    monkeypatch.setattr(proof, "find_sites", fewer)
-    with pytest.raises(VerificationError, match="activations, the training"):
-        proof.require_same_places(maker, model, graph, thresholds, images)  # type: ignore[arg-type]
-
-
-def test_sites_of_a_slab_attention(
-    tmp_path: Path, noise: Callable[[Variant, int], np.ndarray]
-) -> None:
-    maker, _, graph, _, _ = make(POCKET, "tensorrt", tmp_path, noise)
-    sites = find_sites(graph, maker.recipe, 1, ())
-    block = "layers.0.blocks.0.attn"
-    of_it = {(s.module, s.side) for s in sites.activations if s.module.startswith(block)}
-    assert of_it == {
-        (block, "input"),
-        (f"{block}.at_slabs", "output"),
-        (f"{block}.at_weights", "output"),
-        (f"{block}.proj", "input"),
-    }
-    assert block in {site.module for site in sites.weights}
-    kept = find_sites(graph, maker.recipe, 1, (block, f"{block}.*"))
-    assert not [s for s in kept.activations if s.module.startswith(block)]
-    assert isinstance(sites.activations[0], Activation)
-
-
-def test_rounding_cuts_off_and_has_straight_gradients() -> None:
-    x = torch.tensor([-200.0, -128.0, -0.6, 0.4, 2.5, 126.6, 300.0], requires_grad=True)
-    rounded = round_activation(x, 1.0)
-    rounded.sum().backward()  # type: ignore[no-untyped-call]
-    assert rounded.tolist() == [-128, -128, -1, 0, 2, 127, 127]
-    assert x.grad is not None
-    assert x.grad.tolist() == [0, 1, 1, 1, 1, 1, 0]
-
-
-def test_scales_of_weights_are_one_a_row_or_one_for_all_slabs() -> None:
-    rows = torch.tensor([[0.5, -127.0], [12.7, 1.0], [0.0, 0.0]])
-    scale = weight_scale(rows, SMALLEST_SCALE["fp16"])
-    assert scale.shape == (3, 1)
-    assert scale[0] == 1.0
-    assert 0.1 <= scale[1] < 0.1001  # up to the next number of FP16
-    assert scale[2] == SMALLEST_SCALE["fp16"]
-    assert round_weight(rows, scale)[0].tolist() == [0, -127]
-    assert weight_scale(torch.ones(3, 2, 2), 1e-9).shape == (1, 1, 1)
-    assert round_bias(torch.tensor([0.26]), torch.tensor([0.1])).item() == pytest.approx(0.3)
 
 
 def test_only_matrices_decay() -> None:
@@ -454,7 +229,7 @@ def test_an_interrupt_leaves_nothing_but_the_epoch_and_the_next_run_goes_on(
 
 def test_a_loss_that_is_no_number_stops_the_run(few: Path, tmp_path: Path) -> None:
     request = request_of(few, tmp_path / "out", rate=1e30)
-    with pytest.raises(VerificationError, match=r"the loss is (nan|inf) in step \d of 4 of epoch"):
+    with pytest.raises(VerificationError, match=r"(nan|inf) in step \d of 4"):
         run_qat(request, Silent())
     assert not [p for p in request.out.iterdir() if p.suffix in (".onnx", ".json", ".safetensors")]
     assert not list(request.out.rglob("epoch.safetensors"))
@@ -463,7 +238,7 @@ def test_a_loss_that_is_no_number_stops_the_run(few: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "qat.json"])
 def test_files_of_others_are_left_alone(few: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(FileAccessError, match=f"{name} exists, and no fine-tuning made it"):
+    with pytest.raises(FileAccessError, match=name):
         run_qat(request_of(few, tmp_path), Silent())
     assert (tmp_path / name).read_text() == "mine"
     assert not (tmp_path / ".staging").exists()
@@ -493,7 +268,7 @@ def test_photos_come_in_the_order_asked_for_and_none_is_left_out(few: Path, tmp_
     damaged = tmp_path / "photos"
     (damaged / "3").mkdir(parents=True)
     (damaged / "3" / "a.png").write_bytes(b"no photo")
-    with pytest.raises(InputError, match="cannot be read as a photo"):
+    with pytest.raises(InputError, match=r"a\.png"):
         list(find_labelled_photos(damaged, VARIANTS["swin_pocket"]).read([0], 2))
 
 
@@ -530,6 +305,7 @@ def test_photos_that_are_in_both_sets_are_said(few: Path) -> None:
     assert note.startswith("50 of 50 photos")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_what_coarse_scales_lose_is_recovered(digits: Path, tmp_path: Path) -> None:
     """On the held-out digits; 37.5 % and then 94.2 % were measured (README)."""
@@ -543,6 +319,7 @@ def test_what_coarse_scales_lose_is_recovered(digits: Path, tmp_path: Path) -> N
     assert accuracy["after"]["int8"]["top1"] > 0.85
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_step_of_a_full_size_network(
     tmp_path: Path, noise: Callable[[Variant, int], np.ndarray]
@@ -568,24 +345,3 @@ def test_a_step_of_a_full_size_network(
         n for n, p in trainer.network.model.named_parameters() if not torch.equal(p, before[n])
     ]
     assert changed == list(before)
-
-
-@pytest.mark.slow
-@pytest.mark.nightly
-def test_the_script_prints_a_row_per_network() -> None:
-    script = ROOT / "scripts" / "show_qat.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "--epochs", "1", "--digits", "100"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=600,
-    )
-    rows = [line for line in done.stdout.splitlines() if "of 100" in line]
-    assert [row.split("  ")[0] for row in rows] == [
-        "FP32",
-        "INT8, usual, calibrated",
-        "INT8, usual, fine-tuned",
-        "INT8, coarse, calibrated",
-        "INT8, coarse, fine-tuned",
-    ]

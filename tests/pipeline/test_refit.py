@@ -135,12 +135,12 @@ PIXELS = {"image_processor_type": "ViTImageProcessor", "size": 64, "image_mean":
 @pytest.mark.parametrize(
     ("config", "processor", "words"),
     [
-        ({"problem_type": "multi_label_classification"}, {}, ["head independent, not choice"]),
+        ({"problem_type": "multi_label_classification"}, {}, ["task multi-label, not single-label"]),
         ({}, PIXELS, ["preprocessing.mean (0.1307, 0.1307, 0.1307), not (0.485, 0.456, 0.406)"]),
         ({"depths": [2, 2, 6]}, {}, ["depths", "2, 2, 6", "2, 2, 2"]),
         ({"id2label": {"0": "a", "1": "b"}}, {}, ["num_classes", "2", "7"]),
     ],
-    ids=["head", "preprocessing", "network", "classes"],
+    ids=["task", "preprocessing", "network", "classes"],
 )
 def test_what_is_said_beside_new_weights_is_of_the_engine_or_they_are_refused(
     plan: Path,
@@ -166,7 +166,7 @@ def test_what_is_said_beside_new_weights_is_of_the_engine_or_they_are_refused(
 def test_what_is_said_beside_new_weights_is_kept(plan: Path, checkpoint: Path) -> None:
     """An engine takes images of its own size, whatever size the weights are from."""
     found, names = find_refittable(plan), tuple("abcdefg")
-    facts = Facts(image_size=(96, 96), window_size=4, labels=names, head="choice")
+    facts = Facts(image_size=(96, 96), window_size=4, labels=names, task="single-label")
     source = replace(local(checkpoint), facts=facts, preprocessing=found.run.preprocessing)
     asked = refit_request(found, source, None, None)
     assert asked.load.hints == Hints(image_size=(96, 96), window_size=4, pretrained_window_sizes=())

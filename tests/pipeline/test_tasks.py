@@ -23,7 +23,7 @@ from swin_deploy.cli import main as cli
 from swin_deploy.core.errors import ConfigError, VerificationError
 from swin_deploy.engine.runners.ends import expose_logits
 from swin_deploy.graph.export import read_ends
-from swin_deploy.network.interface import Activation, Interface, Task, describe_outputs
+from swin_deploy.network.interface import Interface, OutputActivation, Task, describe_outputs
 from swin_deploy.network.judge import sigmoid
 from swin_deploy.run.finished import require_run
 from swin_deploy.runtime.build import build_bundle
@@ -250,7 +250,7 @@ def test_best_logits_of_labels_become_probabilities() -> None:
     ("activation", "task"),
     [("softmax", "multi-label"), ("sigmoid", "single-label"), ("sigmoid", "regression")],
 )
-def test_an_activation_has_one_meaning(activation: Activation, task: Task) -> None:
+def test_an_activation_has_one_meaning(activation: OutputActivation, task: Task) -> None:
     with pytest.raises(ConfigError, match=f"and the outputs of this network are .*--task {task}"):
         Interface(activation=activation, task=task)
 

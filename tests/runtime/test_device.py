@@ -29,54 +29,46 @@ from swin_deploy.runtime.main import describe, summary_lines
 from swin_deploy.runtime.trust import open_bundle
 
 
-@pytest.fixture
-def folder(digits_archive: Path, tmp_path: Path) -> Path:
-    """Unpacked, nothing built."""
-    return unpack(digits_archive, tmp_path / "bundle")
-
-
-@pytest.fixture
-def built(digits_folder: Path, tmp_path: Path) -> Path:
-    """Unpacked and built."""
-    return Path(shutil.copytree(digits_folder, tmp_path / "built"))
-
-
-def test_a_device_without_pillow_builds_and_measures(folder: Path, device_python: Path) -> None:
+def test_a_device_without_pillow_builds_and_measures(
+    unpacked_bundle: Path, device_python: Path
+) -> None:
     """Arrays are compared as ever; only what reads a photo asks for it."""
-    (folder.parent / "x.png").write_bytes(b"")
-    done = swin_pyz(device_python, folder, "build", without=("PIL",))
+    (unpacked_bundle.parent / "x.png").write_bytes(b"")
+    done = swin_pyz(device_python, unpacked_bundle, "build", without=("PIL",))
     assert done.returncode == 0, done.stderr
     assert "note: Pillow is not here, so photos were not compared\n" in done.stderr
     assert done.stdout.count("  ok") == 9  # 1 to 4 images, twice each, and extremes
-    done = swin_pyz(device_python, folder, "bench", "--seconds", "0.1", without=("PIL",))
+    done = swin_pyz(device_python, unpacked_bundle, "bench", "--seconds", "0.1", without=("PIL",))
     assert done.returncode == 0, done.stderr
-    done = swin_pyz(device_python, folder, "predict", "x.png", without=("PIL",))
+    done = swin_pyz(device_python, unpacked_bundle, "predict", "x.png", without=("PIL",))
     assert done.returncode == 4
     assert done.stderr.startswith("error[E_ENVIRONMENT]: photos are read with Pillow")
     assert "sudo apt install python3-pil" in done.stderr
-    done = swin_pyz(device_python, folder, "build")
+    done = swin_pyz(device_python, unpacked_bundle, "build")
     assert done.returncode == 0
     assert "Pillow is not here" not in done.stderr
 
 
-def test_a_device_without_numpy_can_ask_what_it_has(built: Path) -> None:
+def test_a_device_without_numpy_can_ask_what_it_has(built_bundle: Path) -> None:
     nothing = ("numpy", "PIL", "onnxruntime")
-    done = swin_pyz(sys.executable, built, "info", without=nothing)
+    done = swin_pyz(sys.executable, built_bundle, "info", without=nothing)
     assert done.returncode == 0, done.stderr
     for command in ("build", "bench", "predict x.png"):
-        done = swin_pyz(sys.executable, built, *command.split(), without=nothing)
+        done = swin_pyz(sys.executable, built_bundle, *command.split(), without=nothing)
         assert done.returncode == 4
         assert done.stderr.startswith("error[E_ENVIRONMENT]: numpy is not here")
         assert "pip install numpy, or sudo apt install python3-numpy" in done.stderr
 
 
-def test_a_photo_that_is_not_there_is_one_line(built: Path, photos: Path) -> None:
-    done = swin_pyz(sys.executable, built, "predict", "missing.jpg")
+def test_a_photo_that_is_not_there_is_one_line(built_bundle: Path, photos: Path) -> None:
+    done = swin_pyz(sys.executable, built_bundle, "predict", "missing.jpg")
     assert done.returncode == 3
     hint = "; try: files that exist"
     assert done.stderr == f"error[E_INPUT]: missing.jpg does not exist{hint}\n"
     photo = str(next(iter(sorted(photos.glob("mnist_*.png")))))
-    done = swin_pyz(sys.executable, built, "predict", "missing.jpg", photo, "--format", "jsonl")
+    done = swin_pyz(
+        sys.executable, built_bundle, "predict", "missing.jpg", photo, "--format", "jsonl"
+    )
     assert done.returncode == 3
     assert json.loads(done.stdout)["photo"] == photo
     assert done.stderr.splitlines() == [
@@ -85,14 +77,14 @@ def test_a_photo_that_is_not_there_is_one_line(built: Path, photos: Path) -> Non
     ]
 
 
-def test_hints_name_options_that_there_are(built: Path, photos: Path) -> None:
+def test_hints_name_options_that_there_are(built_bundle: Path, photos: Path) -> None:
     photo = str(next(photos.glob("mnist_*.png")))
-    done = swin_pyz(sys.executable, built, "predict", photo, "--annotate", "/proc/x")
+    done = swin_pyz(sys.executable, built_bundle, "predict", photo, "--annotate", "/proc/x")
     assert done.returncode == 9
     assert done.stderr.startswith("error[E_ACCESS]: cannot write in /proc/x: ")
     assert done.stderr.endswith("; try: --annotate with a folder that you own\n")
     assert done.stdout == ""
-    read_only = replace(open_bundle(built), folder=Path("/proc"))
+    read_only = replace(open_bundle(built_bundle), folder=Path("/proc"))
     with pytest.raises(
         FileAccessError, match="; try: a copy of the bundle in a folder that you own"
     ):
@@ -103,9 +95,9 @@ def test_hints_name_options_that_there_are(built: Path, photos: Path) -> None:
         assert "--" not in error.hint
 
 
-def test_another_version_names_the_python_and_the_folder(built: Path) -> None:
+def test_another_version_names_the_python_and_the_folder(built_bundle: Path) -> None:
     """In words that a shell takes, wherever they are typed."""
-    folder = built.rename(built.with_name("my bundle"))
+    folder = built_bundle.rename(built_bundle.with_name("my bundle"))
     edit_record(folder, lambda entry: entry["built_for"].update(version="99.1"))
     done = swin_pyz(sys.executable, folder, "predict", str(folder / "reference" / "photo.png"))
     assert done.returncode == 4
@@ -115,18 +107,18 @@ def test_another_version_names_the_python_and_the_folder(built: Path) -> None:
     assert swin_pyz(sys.executable, folder, "bench", "--seconds", "0.1").returncode == 0
 
 
-def test_the_program_refuses_what_the_command_refuses(built: Path) -> None:
+def test_the_program_refuses_what_the_command_refuses(built_bundle: Path) -> None:
     for option in (("--threads", "0"), ("--threads", "-1"), ("--top", "0")):
-        done = swin_pyz(sys.executable, built, "predict", "x.png", *option)
-        assert done.returncode == cli.run(["predict", str(built), "x.png", *option]) == 2
+        done = swin_pyz(sys.executable, built_bundle, "predict", "x.png", *option)
+        assert done.returncode == cli.run(["predict", str(built_bundle), "x.png", *option]) == 2
         assert f"argument {option[0]}" in done.stderr
-    done = swin_pyz(sys.executable, built, "--version")
+    done = swin_pyz(sys.executable, built_bundle, "--version")
     assert (done.returncode, done.stdout) == (0, "swin-deploy 0.1.0\n")
-    assert "``" not in swin_pyz(sys.executable, built, "--help").stdout
+    assert "``" not in swin_pyz(sys.executable, built_bundle, "--help").stdout
 
 
-def test_info_is_for_people(built: Path, pocket_run: RunResult, tmp_path: Path) -> None:
-    lines = swin_pyz(sys.executable, built, "info").stdout.splitlines()
+def test_info_is_for_people(built_bundle: Path, pocket_run: RunResult, tmp_path: Path) -> None:
+    lines = swin_pyz(sys.executable, built_bundle, "info").stdout.splitlines()
     facts = {name: value.strip() for name, _, value in (line.partition(" ") for line in lines)}
     assert facts["network"] == "swin_pocket for cpu, made by swin-deploy 0.1.0"
     assert facts["weights"].startswith("source file")
@@ -134,9 +126,9 @@ def test_info_is_for_people(built: Path, pocket_run: RunResult, tmp_path: Path) 
     assert facts["precision"].startswith("fp32: logits at least ")
     assert facts["labels"] == "10"
     assert facts["signed"] == "no"
-    assert facts["sha256"].startswith(sha256(built / "bundle.json"))
+    assert facts["sha256"].startswith(sha256(built_bundle / "bundle.json"))
     assert facts["engine"].startswith("fp32: onnxruntime 1.")
-    done = swin_pyz(sys.executable, built, "info", "--json")
+    done = swin_pyz(sys.executable, built_bundle, "info", "--json")
     assert json.loads(done.stdout)["weights"]["source"] == "file"
     request = BundleRequest(
         run=pocket_run.path, target="cpu", out=tmp_path / "x.zip", allow_random=True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,24 @@ def test_a_graph_that_computes_something_else_is_not_timed() -> None:
 def test_the_document_has_every_row() -> None:
     for row in NETWORKS:
         assert f"| {row.label} | {row.batch} | INT8 |" in DOC, str(row)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_the_script_prints_a_row_per_network() -> None:
+    script = ROOT / "scripts" / "show_qat.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--epochs", "1", "--digits", "100"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    rows = [line for line in done.stdout.splitlines() if "of 100" in line]
+    assert [row.split("  ")[0] for row in rows] == [
+        "FP32",
+        "INT8, usual, calibrated",
+        "INT8, usual, fine-tuned",
+        "INT8, coarse, calibrated",
+        "INT8, coarse, fine-tuned",
+    ]

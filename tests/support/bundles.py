@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import manifests
+from conftest import Silent
+from swin_deploy.bundle.make import BundleRequest, make_bundle
+from swin_deploy.runtime.build import build_bundle
+from swin_deploy.runtime.trust import open_bundle
 
 Facts = dict[str, Any]
 
@@ -96,3 +103,61 @@ def flip(path: Path, at: int = -100) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(bytes(content))
+
+
+def quiet(text: str) -> None:
+    del text
+
+
+@pytest.fixture(scope="session")
+def digits_archive(digits_run: Path) -> Path:
+    """What is shipped of it to a CPU in FP32."""
+    request = BundleRequest(run=digits_run, target="cpu", precisions=("fp32",))
+    return make_bundle(request, Silent().started).path
+
+
+@pytest.fixture(scope="session")
+def digits_folder(digits_archive: Path) -> Path:
+    """The same, unpacked and built by the libraries of the tests. Tests must not change it."""
+    folder = digits_archive.parent / "unpacked"
+    with zipfile.ZipFile(digits_archive) as archive:
+        archive.extractall(folder)
+    build_bundle(open_bundle(folder), ["fp32"], Silent().started)
+    return folder
+
+
+@pytest.fixture
+def unpacked_bundle(digits_archive: Path, tmp_path: Path) -> Path:
+    """Unpacked, nothing built."""
+    return unpack(digits_archive, tmp_path / "a bundle")
+
+
+@pytest.fixture
+def built_bundle(digits_folder: Path, tmp_path: Path) -> Path:
+    """Unpacked and built."""
+    return Path(shutil.copytree(digits_folder, tmp_path / "built"))
+
+
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture
+def nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that is asked to open an engine fails the test: all of it is checked before."""
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise AssertionError("an engine was opened")
+
+    monkeypatch.setattr("swin_deploy.engine.open.open_engine", refuse)
+
+
+def edit_by_hand(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    manifests.edit_record(path, edit, sealed=False)
+
+
+def link(path: Path) -> None:
+    """The same bytes, but elsewhere."""
+    bundle = next(folder for folder in path.parents if (folder / "swin.pyz").exists())
+    moved = bundle.parent / f"moved {path.name}"
+    path.rename(moved)
+    path.symlink_to(moved)

@@ -63,20 +63,20 @@ class Case:
 
 CASES = (
     Case("swin_t", "1", quick=True),
-    Case("swin_t", "16", whole_run=False),
+    Case("swin_t", "16", nightly=True, whole_run=False),
     Case("swin_t", "1:16"),
     Case("swin_s", "1", nightly=True),
     Case("swin_b_384", "1", nightly=True, whole_run=False),
     Case("cifar10_swin", "1", quick=True),
     Case("swinv2_t_w8", "1"),
     Case("swinv2_s_w16", "1", nightly=True, whole_run=False),
-    Case("swin_t, padded after the roll", "1"),
+    Case("swin_t, padded after the roll", "1", nightly=True),
     Case("swinv2_t_w8, padded after the roll", "1", nightly=True),
     Case("vit_t_16", "1"),
     Case("vit_b_16", "1", nightly=True, whole_run=False),
     Case("swin_b", "16", nightly=True, whole_run=False),
     Case("swin_b_384", "8", nightly=True, whole_run=False),
-    Case("swinv2_t_w8", "16", whole_run=False),
+    Case("swinv2_t_w8", "16", nightly=True, whole_run=False),
     Case("swinv2_s_w16", "8", nightly=True, whole_run=False),
 )
 

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
+from cpu_torchvision import import_torchvision
 from swin_deploy.network.model.swin import SwinTransformer
 from swin_deploy.network.swin import SwinConfig
 
 
 def import_timm() -> Any:
-    """Import timm beside a CPU build of torch.
+    """Import timm beside a CPU build of torch, which its own import of torchvision cannot do."""
+    import_torchvision()
+    import timm
+    import timm.models.swin_transformer
 
-    timm imports torchvision, whose compiled operators exist for CUDA builds only; their fake
-    kernels cannot be registered without them, and models need neither.
-    """
-    register = torch.library.register_fake
-
-    def skip_torchvision(name: Any, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        if str(name).startswith("torchvision::"):
-            return lambda function: function
-        return register(name, *args, **kwargs)
-
-    torch.library.register_fake = skip_torchvision
-    try:
-        import timm
-        import timm.models.swin_transformer
-    finally:
-        torch.library.register_fake = register
     return timm
 
 

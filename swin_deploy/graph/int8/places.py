@@ -32,7 +32,7 @@ _KINDS: tuple[tuple[GemmKind, re.Pattern[str]], ...] = (
     ("fc2", re.compile(r"(.*\.)?fc2")),
     ("merge", re.compile(r"(.*\.)?reduction")),
     ("embed", re.compile(r"(.*\.)?(enter|patch_embed)\.proj")),
-    ("head", re.compile(r"(.*\.)?head")),
+    ("head", re.compile(r"(.*\.)?head(\.\d+)?")),
 )
 GEMM_KINDS: tuple[GemmKind, ...] = tuple(kind for kind, _ in _KINDS)
 _BLOCK = re.compile(r"(?:.*\.)?blocks\.\d+")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,15 @@ from swin_deploy.engine.runners.tensorrt import TensorRtRunner
 from swin_deploy.engine.target import Target
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.network.catalogue import NetworkConfig, Variant
-from swin_deploy.network.interface import AS_EXPORTED, LOGITS, Interface, Outputs, Precision
+from swin_deploy.network.interface import (
+    AS_EXPORTED,
+    EMBEDDING,
+    LOGITS,
+    STAGES,
+    Interface,
+    Outputs,
+    Precision,
+)
 from swin_deploy.run.details import PRECISION_OF, SIMPLE
 from swin_deploy.run.finished import Run, find_subject
 
@@ -184,6 +193,13 @@ def _add_graph(subject: Subject, run: Run, name: str, threads: int | None, provi
     subject.targets.append(TARGETS["cpu"])
 
 
+def _outputs_of(names: Iterable[str]) -> Outputs:
+    """What a graph from elsewhere gives, by the names of its outputs."""
+    if "stage1" in names:
+        return STAGES
+    return EMBEDDING if [*names] == [EMBEDDING] else LOGITS
+
+
 def _foreign(path: Path, threads: int | None, variant: Variant, provider: str) -> Subject:
     from swin_deploy.graph.export import check_graph, read_outputs
     from swin_deploy.graph.interface import read_image_input
@@ -195,7 +211,7 @@ def _foreign(path: Path, threads: int | None, variant: Variant, provider: str) -
     require_runs(runner, (variant.config.in_channels, *variant.config.image_size))
     return Subject(
         variant.config,
-        outputs="stages" if "stage1" in read_outputs(path) else LOGITS,
+        outputs=_outputs_of(read_outputs(path)),
         interface=Interface(io=taken.io),
         images=taken,
         known=False,

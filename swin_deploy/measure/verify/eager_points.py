@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from swin_deploy.measure.verify.points import Point
 from swin_deploy.network.export_form.slabs import PADDED, merge_groups, window_order
-from swin_deploy.network.interface import LOGITS, Outputs
+from swin_deploy.network.interface import STAGES, Outputs
 from swin_deploy.network.judge import FloatArray
-from swin_deploy.network.model.build import Network
+from swin_deploy.network.model.build import Network, with_outputs
 from swin_deploy.network.swin import StageGeometry, SwinConfig, stage_geometry
 
 # A tensor in the layout of the graph, and which of its elements hold a token: (slots, 1, 1) bool.
@@ -50,10 +50,7 @@ def trace_eager(
     try:
         with torch.inference_mode():
             tensor = torch.from_numpy(images)
-            if outputs == LOGITS:
-                model(tensor)
-            else:
-                model.stages(tensor)  # type: ignore[operator]
+            with_outputs(model, outputs, model.config.name)(tensor)
     finally:
         for hook in hooks:
             hook.remove()
@@ -159,7 +156,7 @@ class _Orders:
         if block + 1 < self.config.depths[stage]:
             return self.of_block(stage, block + 1)
         if stage == last:  # read by the head, or by the last map, which is in image order
-            if self.outputs != LOGITS:
+            if self.outputs == STAGES:
                 return torch.arange(self.geometry[stage].tokens)
             return self._leaving(stage)
         return merge_groups(self.geometry[stage].grid, self.of_block(stage + 1, 0)).T

@@ -22,7 +22,8 @@ from swin_deploy.network.checkpoints.dialect import Tensors
 from swin_deploy.network.checkpoints.labels import names_beside
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.checkpoints.pickles import Inert, pairs_of
-from swin_deploy.network.checkpoints.source import checkpoint_file
+from swin_deploy.network.checkpoints.shards import read_index, require_promised
+from swin_deploy.network.checkpoints.source import INDEX, checkpoint_file
 from swin_deploy.network.model.build import find_misfits, make_network
 from swin_deploy.network.swin import SwinConfig
 
@@ -138,6 +139,8 @@ def read_tensors(path: Path, ema: bool = False, container: str | None = None) ->
         container: The entry to take, dots between nested ones; None where that is plain.
     """
     path = checkpoint_file(path)
+    if path.name.endswith(INDEX):
+        return _joined(path)
     kind = "a complete safetensors file" if path.suffix == ".safetensors" else _ARCHIVE
     with reading(path, kind, "download it again"):
         if path.suffix == ".safetensors":
@@ -159,6 +162,18 @@ def read_tensors(path: Path, ema: bool = False, container: str | None = None) ->
         if held > max(_MOST_SHARED * len(archive.file), _MOST_BYTES):
             raise InputError(f"{path} makes {held} bytes of tensors of {len(archive.file)}")
         return replace(found, strangers=strangers)
+
+
+def _joined(index: Path) -> RawCheckpoint:
+    """The tensors of all shards, which have no containers."""
+    tensors: dict[str, Tensor] = {}
+    strangers: dict[str, None] = {}
+    for shard, promised in read_index(index).items():
+        part = read_tensors(shard)
+        require_promised(index, promised, shard, part.tensors)
+        tensors |= part.tensors
+        strangers |= dict.fromkeys(part.strangers)
+    return RawCheckpoint(tensors, (), "", tuple(strangers))
 
 
 class _NoTensorsError(InputError):

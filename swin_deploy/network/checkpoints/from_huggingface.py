@@ -31,10 +31,17 @@ from swin_deploy.core.errors import (
     UnsafeError,
 )
 from swin_deploy.core.files import sha256
+from swin_deploy.network.checkpoints.shards import shards_of
 from swin_deploy.network.checkpoints.sidecar import is_timm, read_sidecars
-from swin_deploy.network.checkpoints.source import CONFIG, PROCESSOR, DownloadListener, Source
+from swin_deploy.network.checkpoints.source import (
+    CONFIG,
+    FOLDER_FILES,
+    INDEX,
+    PROCESSOR,
+    DownloadListener,
+    Source,
+)
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that there is
 _TIMEOUT_S = 10
 _NO_ANSWER = (LocalEntryNotFoundError, httpx2.HTTPError, httpx2.InvalidURL)
 _ELSEWHERE = "download it on a machine that can, and give --weights the folder"
@@ -59,15 +66,22 @@ def fetch_huggingface(
         # timm says all in one file, and a cache that it filled does not know of another.
         one_file = config is not None and is_timm(config)
         processor = None if one_file else _fetch(repository, commit, PROCESSOR, bars)
-        for name in _WEIGHTS:
+        for name in FOLDER_FILES:
             if (weights := _fetch(repository, commit, name, bars)) is not None:
                 break
         else:
             raise InputError(
-                f"the repository {what} holds neither {' nor '.join(_WEIGHTS)}",
+                f"the repository {what} holds none of {', '.join(FOLDER_FILES)}",
                 "another repository, or convert its checkpoint to one of them",
             )
-    _require_recorded(weights)
+        files = [weights]
+        if name.endswith(INDEX):
+            for shard in shards_of(weights):
+                if (file := _fetch(repository, commit, shard, bars)) is None:
+                    raise InputError(f"the repository {what} lacks {shard}, which {name} names")
+                files.append(file)
+    for file in files:
+        _require_recorded(file)
     preprocessing, facts = read_sidecars(config, processor, listener)
     return Source(
         path=weights,

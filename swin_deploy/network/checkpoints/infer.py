@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -19,12 +20,17 @@ from swin_deploy.network.swin import SwinConfig
 from swin_deploy.network.vit import VitConfig
 
 _BLOCK = "layers.{}.blocks.0."
+_LAYER = r"head\.(\d+)\.weight"  # of a head of several
 _TRAINED = (
     "window_size",
     "stage_windows",
     "pretrained_window_sizes",
 )  # what shapes of a V2 leave open
-_FREE = ("name", "image_size", "num_classes", "stage_norms", "semantics")  # not of the network
+# Not of the network that has a name.
+_FREE = (
+    *("name", "image_size", "num_classes", "head_hidden", "head_activation", "keeps_norm"),
+    *("stage_norms", "semantics", "activation"),
+)
 
 
 def infer_config(
@@ -115,7 +121,9 @@ def _read_shapes(
         ),
     }
     if any(name.startswith("head.") for name in shapes):
-        known["num_classes"] = shapes["head.weight"][0]
+        known |= _read_head(shapes)
+    else:
+        known["keeps_norm"] = bool({"norm.weight", "fc_norm.weight"} & shapes.keys())
     known |= _read_parts(shapes, len(depths))
     attentions = [f"{_BLOCK.format(stage)}attn." for stage in range(len(depths))]
     if f"{attentions[0]}logit_scale" in shapes:
@@ -134,6 +142,15 @@ def _read_shapes(
             known["num_heads"] = tuple(heads for _, heads in tables)
         known |= read_windows([rows for rows, _ in tables], image_size, patch_size, windows)
     return known
+
+
+def _read_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Classes, and the channels between the layers where there are several."""
+    rows = {m[1]: shape[0] for n, shape in shapes.items() if (m := re.fullmatch(_LAYER, n))}
+    if not rows:
+        return {"num_classes": shapes["head.weight"][0]}
+    *hidden, classes = (rows[number] for number in sorted(rows, key=int))
+    return {"num_classes": classes, "head_hidden": tuple(hidden)}
 
 
 def _read_parts(shapes: Mapping[str, tuple[int, ...]], stages: int) -> dict[str, bool]:

@@ -20,7 +20,6 @@ from swin_deploy.network.checkpoints.dialect import (
     TABLE,
     Dialect,
     Tensors,
-    rename_key,
 )
 from swin_deploy.network.checkpoints.files import (
     checked_values,
@@ -30,6 +29,7 @@ from swin_deploy.network.checkpoints.files import (
 )
 from swin_deploy.network.checkpoints.infer import as_asked, infer_config, infer_vit
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions
+from swin_deploy.network.checkpoints.renaming import about, add_head, rename
 from swin_deploy.network.checkpoints.roots import find_root
 from swin_deploy.network.interface import Preprocessing, Size
 from swin_deploy.network.swin import SwinConfig, stage_geometry
@@ -151,15 +151,16 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
     """
     options = options or LoadOptions()
     raw = read_tensors(path, options.ema, options.container)
-    try:
+    with about(path):
         root = find_root(raw.tensors, options.prefix)
-    except InputError as error:
-        raise InputError(f"{path}: {error.problem}", error.hint) from error
     dialect = root.dialect
     if dialect.refusal:
         raise InputError(f"{path} is a {dialect.name} checkpoint: {dialect.refusal}")
-    renamed, buffers = _rename(path, dialect, root.tensors)
-    checked, notes = checked_values(path, renamed)
+    renamed = rename(path, root, options)
+    buffers = {n: value for n, value in renamed.tensors.items() if BUFFERS.fullmatch(n)}
+    weights = {n: value for n, value in renamed.tensors.items() if n not in buffers}
+    checked, notes = checked_values(path, weights)
+    notes += renamed.notes
     if raw.left:
         notes.append(f"{raw.left} was left alone" + ("" if options.ema else "; --ema takes it"))
     if raw.strangers:
@@ -168,7 +169,9 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
     if dialect.family == "ViT":
         config = _vit_config(path, checked, options)
     else:
+        activation = add_head(path, renamed, checked, options, notes)
         config, checked = _swin_config(path, dialect, checked, buffers, options, notes)
+        config = replace(config, head_activation=activation)
     require_complete(path, config, checked)
     require_stated(path, config, options)
     labels = _own_labels(raw.labels, config, notes)
@@ -177,7 +180,7 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
         tensors=checked,
         dialect=dialect.name,
         opened=(*raw.opened, *root.opened),
-        dropped=(*root.beside, *buffers),
+        dropped=(*renamed.dropped, *buffers),
         notes=(*notes, *([dialect.note] if dialect.note else [])),
         preprocessing=dialect.preprocessing(config) if dialect.preprocessing else None,
         labels=labels,
@@ -204,10 +207,8 @@ def _vit_config(path: Path, tensors: Tensors, options: LoadOptions) -> VitConfig
     if options.window is not None:
         raise ConfigError(f"{path} is a ViT, which has no windows", "leave --window out")
     size = options.image_size or options.hints.image_size
-    try:
+    with about(path):
         return infer_vit(tensors, size, options.wanted)
-    except InputError as error:
-        raise InputError(f"{path}: {error.problem}", error.hint) from error
 
 
 def _swin_config(
@@ -224,7 +225,7 @@ def _swin_config(
             f"{path} is no {options.wanted.name}: it has the parts of a Swin",
             "no --variant, to take what the checkpoint says",
         )
-    _drop_unused_norm(tensors, notes)
+    _without_head(tensors, options.wanted, notes)
     native = _native_config(path, dialect, tensors, buffers, options, notes)
     tensors = share_tables(tensors, native)
     config = as_asked(native, options.image_size, options.window)
@@ -251,11 +252,13 @@ def _native_config(
 ) -> SwinConfig:
     wanted = options.wanted if isinstance(options.wanted, SwinConfig) else None
     stages = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
-    try:
+    with about(path):
         hints = _agreed(read_hints(buffers, len(stages)), options.hints).or_else(dialect.hints)
         config = infer_config(tensors, hints, wanted, options.image_size, notes)
-    except InputError as error:
-        raise InputError(f"{path}: {error.problem}", error.hint) from error
+    usual = "gelu" if wanted is None else wanted.activation
+    config = replace(config, activation=hints.activation or usual)
+    if hints.activation not in (None, "gelu"):
+        notes.append(f"its MLPs have {hints.activation}, as comes with the weights")
     told: dict[str, Any] = dict(options.hints.rules or ())
     semantics = replace(dialect.semantics_of(config.version), **told)
     if wanted is None:
@@ -279,39 +282,18 @@ def _agreed(saved: Hints, said: Hints) -> Hints:
     return Hints(**merged)
 
 
-def _rename(path: Path, dialect: Dialect, tensors: Tensors) -> tuple[Tensors, Tensors]:
-    """Weights and buffers, in our names."""
-    renamed: Tensors = {}
-    unknown = []
-    try:
-        prepared = dialect.prepare(tensors)
-    except InputError as error:
-        raise InputError(f"{path}: {error.problem}", error.hint) from error
-    for key, tensor in prepared.items():
-        name = rename_key(dialect.renames, key)
-        if name is None:
-            unknown.append(key)
-        elif name in renamed:
-            raise InputError(f"{path}: two tensors are both {name}, one of them {key}")
-        else:
-            renamed[name] = tensor
-    if unknown:
-        raise InputError(
-            f"{path} has {len(unknown)} tensors that no {dialect.family} of {dialect.name} has: "
-            f"{some(unknown)}"
-        )
-    buffers = {name: value for name, value in renamed.items() if BUFFERS.fullmatch(name)}
-    return {name: value for name, value in renamed.items() if name not in buffers}, buffers
-
-
-def _drop_unused_norm(tensors: Tensors, notes: list[str]) -> None:
-    """A backbone without a head has no use for the norm before it."""
+def _without_head(tensors: Tensors, wanted: NetworkConfig | None, notes: list[str]) -> None:
+    """What a network gives that has no head; the norm before it goes where it is not wanted."""
     if any(name.startswith(_CLASSIFIER_HEAD) for name in tensors):
         return
     last = [f"{norm}.{kind}" for norm in ("norm", "fc_norm") for kind in ("weight", "bias")]
-    unused = [name for name in last if tensors.pop(name, None) is not None]
-    more = "; its last norm is not used" if unused else ""
-    notes.append(f"it has no head, so it gives feature maps only{more}")
+    bare = isinstance(wanted, SwinConfig) and not wanted.has_norm  # as runs of earlier versions are
+    there = [name for name in last if name in tensors]
+    for name in there if bare else ():
+        del tensors[name]
+    gives = "feature maps, or embeddings" if there and not bare else "feature maps only"
+    more = "; its last norm is not used" if there and bare else ""
+    notes.append(f"it has no head, so it gives {gives}{more}")
 
 
 def _require_trained_windows(

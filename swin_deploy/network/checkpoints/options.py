@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from swin_deploy.network.catalogue import NetworkConfig
 from swin_deploy.network.interface import Size
+from swin_deploy.network.swin import Activation, HeadActivation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Hints:
         windows_as_trained: Whether the library goes on with the windows of ``image_size`` whatever
             image comes.
         head_channels: Channels of every attention head.
+        activation: Of the MLPs.
     """
 
     image_size: Size | None = None
@@ -30,6 +32,7 @@ class Hints:
     rules: tuple[tuple[str, str], ...] | None = None
     windows_as_trained: bool | None = None
     head_channels: int | None = None
+    activation: Activation | None = None
 
     def or_else(self, other: Hints) -> Hints:
         """These, and what ``other`` says where these say nothing."""
@@ -49,6 +52,10 @@ class LoadOptions:
         container: Name of the entry of the file whose tensors are taken, dots between nested ones;
             None for the only one, or the one that is known by its name.
         prefix: Of the names of the network's tensors; None where only one network is in the file.
+        head: Name of the module that is its head, commas between several in a row, or ``none``;
+            None where only one fits.
+        head_activation: The function between the linear layers of its head; None where there is
+            one layer, or nothing between them.
         wanted: The network that the checkpoint has to be; None for what its tensors say.
         hints: What is said of it where it lies.
         rules: The fields of the semantics of ``wanted`` that go before those of its library.
@@ -60,6 +67,8 @@ class LoadOptions:
     ema: bool = False
     container: str | None = None
     prefix: str | None = None
+    head: str | None = None
+    head_activation: HeadActivation | None = None
     wanted: NetworkConfig | None = None
     hints: Hints = Hints()
     rules: tuple[str, ...] = ()
@@ -69,5 +78,12 @@ class LoadOptions:
         """The options of the command line that say how a file is read, as they are written."""
         words = [] if self.window is None else ["--window", str(self.window)]
         words += ["--ema"] if self.ema else []
-        words += [] if self.container is None else ["--container", self.container]
-        return words + ([] if self.prefix is None else ["--prefix", self.prefix])
+        named = {
+            "--container": self.container,
+            "--prefix": self.prefix,
+            "--head": self.head,
+            "--head-activation": self.head_activation,
+        }
+        for option, value in named.items():
+            words += [] if value is None else [option, value]
+        return words

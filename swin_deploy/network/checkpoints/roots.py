@@ -49,14 +49,16 @@ class Root:
         tensors: By the names that its library gives them.
         dialect: Of those names.
         marks: Of wrappers, that stood in the middle of names.
-        beside: Names of all other tensors, whole.
+        beside: All other tensors, by whole names.
+        whole: Names as in ``tensors`` -> as they stand in the file, without the marks.
     """
 
     prefix: str
     tensors: Tensors
     dialect: Dialect
     marks: tuple[str, ...]
-    beside: tuple[str, ...]
+    beside: Tensors
+    whole: dict[str, str]
 
     @property
     def opened(self) -> tuple[str, ...]:
@@ -95,7 +97,8 @@ def find_root(tensors: Tensors, prefix: str | None = None) -> Root:
     if not fitting:
         raise _unknown(tensors)
     root = next(iter(fitting.values()))
-    if (kin := disguised(root.tensors)) is not None:
+    kin = kin_of(root.tensors) if root.dialect.refusal else disguised(root.tensors)
+    if kin is not None:
         raise InputError(f"it is {kin.what}", kin.hint)
     return root
 
@@ -150,30 +153,26 @@ def _shared(names: Iterable[str]) -> list[str]:
 
 def _root_at(tensors: Tensors, prefix: str, marks: tuple[str, ...]) -> Root | None:
     """The network at a prefix; None if no library that is known names its tensors so."""
-    own: Tensors = {}
-    taken = set()
-    for name, tensor in tensors.items():
-        short = name.removeprefix(prefix)
-        if name.startswith(prefix) and _OWN.match(short):
-            own[_FLAT.sub(r"\1.\2.", short)] = tensor
-            taken.add(name)
+    whole = {
+        _FLAT.sub(r"\1.\2.", name.removeprefix(prefix)): name
+        for name in tensors
+        if name.startswith(prefix) and _OWN.match(name.removeprefix(prefix))
+    }
     for level, part in _BESIDE.items():
         outer = prefix.removesuffix(level)
         if outer == prefix:
             continue
         others = {n.removeprefix(outer): n for n in tensors if n.startswith(outer + part)}
-        if twice := [short for short in others if short in own]:
-            raise InputError(
-                f"it has two heads: {some(twice)} stand in {prefix[:-1]} and beside it",
-                "a file with the one that is used",
-            )
-        own |= {short: tensors[name] for short, name in others.items()}
-        taken |= {*others.values()}
-    dialect = detect_dialect(own)
+        if not others.keys() & whole.keys():  # else they are one head of two, see ``heads``
+            whole |= others
+    dialect = detect_dialect(whole)
     if dialect is None:
         return None
-    beside = tuple(name for name in tensors if name not in taken)
-    return Root(prefix=prefix, tensors=own, dialect=dialect, marks=marks, beside=beside)
+    own, taken = {short: tensors[name] for short, name in whole.items()}, {*whole.values()}
+    beside = {name: tensor for name, tensor in tensors.items() if name not in taken}
+    return Root(
+        prefix=prefix, tensors=own, dialect=dialect, marks=marks, beside=beside, whole=whole
+    )
 
 
 def _unknown(tensors: Tensors) -> InputError:

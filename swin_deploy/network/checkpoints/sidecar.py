@@ -21,6 +21,7 @@ from swin_deploy.network.checkpoints.source import (
     read_as,
 )
 from swin_deploy.network.interface import CROP_MODES, INTERPOLATIONS, Preprocessing, Size
+from swin_deploy.network.swin import ACTIVATIONS
 
 # Values that timm takes where a file gives none.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -52,6 +53,7 @@ class _Arguments(Sidecar, extra="allow"):
     patch_size: Side = 4
     global_pool: str | None = None
     always_partition: bool = False  # windows are as they are, and shift, on any grid
+    act_layer: str | None = None
     strict_img_size: bool = True
     dynamic_img_size: bool = False  # the same as not strict
     # Those that change nothing at inference, or that the shapes of the tensors say.
@@ -87,6 +89,12 @@ def read_timm(path: Path) -> tuple[Preprocessing, Facts]:
         raise InputError(f"{path}: architecture is {config.architecture!r}, no Swin and no ViT")
     for key, value in (arguments.model_extra or {}).items():
         raise InputError(f"{path}: model_args.{key} is {value!r}, which is not supported")
+    v2 = config.architecture.startswith("swinv2_")  # timm's others have GELU alone
+    if arguments.act_layer not in (None, *(ACTIVATIONS if v2 else ())):
+        raise InputError(
+            f"{path}: model_args.act_layer is {arguments.act_layer!r}, and only "
+            f"{' and '.join(ACTIVATIONS) if v2 else 'none'} is supported for this network",
+        )
     for key, pool in (
         ("global_pool", config.global_pool),
         ("model_args.global_pool", arguments.global_pool),
@@ -127,6 +135,7 @@ def read_timm(path: Path) -> tuple[Preprocessing, Facts]:
         stage_windows=stages,
         rules=_PARTITION if arguments.always_partition else (),
         windows_as_trained=arguments.dynamic_img_size or not arguments.strict_img_size,
+        activation=next((a for a in ACTIVATIONS if a == arguments.act_layer), None),
         pretrained_window_sizes=arguments.pretrained_window_sizes or pretrained_windows,
         labels=labels,
         claims=claims_of(str(path), claims),

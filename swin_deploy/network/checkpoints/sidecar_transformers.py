@@ -19,6 +19,7 @@ from swin_deploy.network.checkpoints.source import (
     read_as,
 )
 from swin_deploy.network.interface import CropMode, Preprocessing, Size, Task
+from swin_deploy.network.swin import Activation
 
 _INTERPOLATION = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
 
@@ -88,7 +89,12 @@ _TASKS: dict[str, Task] = {
     "regression": "regression",
 }
 # What the networks built here have, whatever the file says.
-_FIXED = {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "use_absolute_embeddings": False}
+_FIXED = {"layer_norm_eps": 1e-5, "use_absolute_embeddings": False}
+_TANH = ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate")
+_ACTIVATIONS: dict[str, Activation] = {
+    **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
+    **dict.fromkeys((*_TANH, "gelu_tanh"), "gelu_tanh"),
+}
 # Key -> the field of ``SwinConfig`` that the tensors say too.
 _SHARED = {
     "num_channels": "in_channels",
@@ -116,6 +122,11 @@ def read_transformers(
     for key, only in _FIXED.items():
         if (value := getattr(config, key)) != only:
             raise InputError(f"{origin}: {key} is {value!r}, and only {only!r} is supported")
+    if config.hidden_act not in _ACTIVATIONS:
+        raise InputError(
+            f"{origin}: hidden_act is {config.hidden_act!r}, and only 'gelu' and its approximation "
+            f"by tanh ({', '.join(_TANH)}) are supported"
+        )
     if config.problem_type is not None and config.problem_type not in _TASKS:
         known = ", ".join(_TASKS)
         raise InputError(f"{origin}: problem_type is {config.problem_type!r}, none of {known}")
@@ -145,6 +156,7 @@ def read_transformers(
         pretrained_window_sizes=config.pretrained_window_sizes
         if any(config.pretrained_window_sizes)
         else (),
+        activation=None if config_path is None else _ACTIVATIONS[config.hidden_act],
         labels=labels,
         task=None if part is not None else _TASKS.get(config.problem_type or ""),
         claims=claims,

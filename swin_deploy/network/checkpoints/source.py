@@ -17,10 +17,26 @@ from swin_deploy.core.files import require_plain_file
 from swin_deploy.core.own_files import read_plain
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions
 from swin_deploy.network.interface import Preprocessing, Size, Task
-from swin_deploy.network.swin import MOST
+from swin_deploy.network.swin import MOST, Activation
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
-FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
+# What is no checkpoint of PyTorch, and what to give instead.
+_OTHERS = {
+    ".pkl": ("a pickle, as detectron2 writes its NumPy arrays", "its tensors, with torch.save"),
+    ".onnx": ("a graph, which was exported already", "the checkpoint that it was made from"),
+    ".plan": ("an engine", "the checkpoint that it was made from"),
+    ".engine": ("an engine", "the checkpoint that it was made from"),
+    ".npz": ("an archive of NumPy", "its arrays as tensors, with safetensors or torch.save"),
+    ".h5": ("a file of Keras", "the weights of a PyTorch network"),
+    ".zip": ("an archive", "unzip, and the file or folder in it"),
+    ".gz": ("packed", "gunzip, and the file in it"),
+}
+INDEX = ".index.json"  # how the name of a list of shards ends
+# Of a Hugging Face folder, the first that there is.
+FOLDER_FILES = (
+    *("model.safetensors", "pytorch_model.bin"),
+    *(f"model.safetensors{INDEX}", f"pytorch_model.bin{INDEX}"),
+)
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"  # beside them
 
 
@@ -62,6 +78,7 @@ class Facts:
         windows_as_trained: As of ``Hints``.
         pretrained_window_sizes: Of Swin V2, per stage, in tokens; the coordinates of its position
             network are scaled by them. Empty where it was trained at its own window size.
+        activation: Of the MLPs.
         labels: Name of each class, by its index.
         task: What the outputs of its head mean.
         claims: Checked against the tensors once those are read.
@@ -73,6 +90,7 @@ class Facts:
     rules: tuple[tuple[str, str], ...] = ()
     windows_as_trained: bool = False
     pretrained_window_sizes: tuple[int, ...] = ()
+    activation: Activation | None = None
     labels: tuple[str, ...] = ()
     task: Task | None = None
     claims: tuple[Claim, ...] = ()
@@ -122,6 +140,7 @@ def with_hints(options: LoadOptions, source: Source) -> LoadOptions:
             window_size=facts.window_size,
             stage_windows=facts.stage_windows or None,
             rules=facts.rules or None,
+            activation=facts.activation,
             windows_as_trained=facts.windows_as_trained or None,
             pretrained_window_sizes=facts.pretrained_window_sizes if known else None,
         ),
@@ -132,7 +151,8 @@ def checkpoint_file(path: Path) -> Path:
     """The file itself, of a file or a folder, which may be a checkpoint as far as a look tells.
 
     Args:
-        path: A file with one of ``SUFFIXES``, or a folder with one of ``FOLDER_FILES``.
+        path: A file with one of ``SUFFIXES``, the index of several, or a folder with one of
+            ``FOLDER_FILES``.
     """
     if path.is_dir():
         found = [path / name for name in FOLDER_FILES if (path / name).is_file()]
@@ -140,7 +160,10 @@ def checkpoint_file(path: Path) -> Path:
             raise InputError(f"{path} holds none of {', '.join(FOLDER_FILES)}")
         path = found[0]
     require_plain_file(path, "a checkpoint")
-    if path.suffix not in SUFFIXES:
+    if path.suffix in _OTHERS:
+        what, hint = _OTHERS[path.suffix]
+        raise InputError(f"{path} is {what}, not a checkpoint", hint)
+    if path.suffix not in SUFFIXES and not path.name.endswith(INDEX):
         raise InputError(f"{path} has the suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
     return path
 

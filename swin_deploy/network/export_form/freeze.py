@@ -139,8 +139,10 @@ class FrozenSwin(nn.Module):
         self.layers = nn.ModuleList(stages)
         tokens = invert(stages[-1].order) if geometry[-1].is_padded else None
         self.register_buffer("tokens", tokens, persistent=False)
+        if model.config.has_norm:
+            self.norm, self.fc_norm = model.norm, model.fc_norm
         if model.config.num_classes:
-            self.norm, self.fc_norm, self.head = model.norm, model.fc_norm, model.head
+            self.head = model.head
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """The output of every stage, in image order as the eager network has it: (b, h, w, c)."""
@@ -155,13 +157,17 @@ class FrozenSwin(nn.Module):
         """Values on the way that the eager network has too: ``stages``, by name."""
         return {f"stage {n}": x for n, x in enumerate(self.stages(image), start=1)}
 
-    def forward(self, image: Tensor) -> Tensor:
+    def embedding(self, image: Tensor) -> Tensor:
+        """What the head reads: (b, c)."""
         stream: Any = image
         for layer in self.layers:
             stream = layer(stream)
         x = stream.gather(self.tokens)
         pooled = self.norm(x).mean(dim=0)  # (b, c)
-        return self.head(self.fc_norm(pooled))  # type: ignore[no-any-return]
+        return self.fc_norm(pooled)  # type: ignore[no-any-return]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.embedding(image))  # type: ignore[no-any-return]
 
 
 def freeze_swin(model: SwinTransformer, form: Form) -> FrozenSwin:
@@ -276,11 +282,15 @@ class FrozenVit(nn.Module):
                 found[f"block {number}"] = x.transpose(0, 1)
         return found | {"class token": x}
 
-    def forward(self, image: Tensor) -> Tensor:
+    def embedding(self, image: Tensor) -> Tensor:
+        """What the head reads: (b, c)."""
         x = self.patch_embed(image)
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))  # type: ignore[no-any-return]
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.embedding(image))  # type: ignore[no-any-return]
 
 
 FrozenNetwork = FrozenSwin | FrozenVit

@@ -16,7 +16,7 @@ from swin_deploy.core.errors import ConfigError, InputError, ResourceError
 from swin_deploy.core.files import Recorded, read_bytes
 from swin_deploy.core.records import reading
 from swin_deploy.network.catalogue import NetworkConfig
-from swin_deploy.network.interface import LOGITS, Outputs
+from swin_deploy.network.interface import EMBEDDING, LOGITS, NO_EMBEDDING, Outputs
 from swin_deploy.network.model.swin import SwinTransformer
 from swin_deploy.network.model.vit import VisionTransformer
 from swin_deploy.network.vit import VitConfig
@@ -174,6 +174,32 @@ class StageMaps(nn.Module):
         return tuple(x.permute(0, 3, 1, 2).contiguous() for x in maps)
 
 
+class Pooled(Protocol):
+    """A network with a norm behind its last stage, in any form."""
+
+    def embedding(self, image: Tensor) -> Tensor:
+        """What its head reads: (b, c)."""
+        ...
+
+
+class Embedding(nn.Module):
+    """A network without its head: what a head would read, as searches compare it.
+
+    Attributes:
+        names: Of the output.
+    """
+
+    names = (str(EMBEDDING),)
+
+    def __init__(self, backbone: Pooled) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(b, channels, H, W) -> (b, c)."""
+        return self.backbone.embedding(image)
+
+
 def with_outputs(network: nn.Module, outputs: Outputs, name: str) -> nn.Module:
     """``network`` as the module that gives these outputs, in eval mode; it shares all weights.
 
@@ -184,6 +210,10 @@ def with_outputs(network: nn.Module, outputs: Outputs, name: str) -> nn.Module:
     """
     if outputs == LOGITS:
         return network
+    if outputs == EMBEDDING:
+        if not hasattr(network, "norm"):
+            raise ConfigError(f"{name} {NO_EMBEDDING}", "--outputs stages")
+        return Embedding(cast(Pooled, network)).eval()
     if not hasattr(network, "stages"):
         raise ConfigError(f"{name} has no stages whose maps it could give", "--outputs logits")
     return StageMaps(cast(Backbone, network)).eval()
@@ -191,4 +221,4 @@ def with_outputs(network: nn.Module, outputs: Outputs, name: str) -> nn.Module:
 
 def output_names(network: nn.Module) -> tuple[str, ...]:
     """What the outputs of a module from ``with_outputs`` are called, in their order."""
-    return network.names if isinstance(network, StageMaps) else (LOGITS,)
+    return network.names if isinstance(network, StageMaps | Embedding) else (LOGITS,)

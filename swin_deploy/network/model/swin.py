@@ -5,6 +5,7 @@ Parameter names are those of the authors' own release, so that their checkpoints
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -20,7 +21,13 @@ from swin_deploy.network.model.attention import (
     shift_mask,
     split_windows,
 )
-from swin_deploy.network.swin import StageGeometry, SwinConfig, patch_grid, stage_geometry
+from swin_deploy.network.swin import (
+    Activation,
+    StageGeometry,
+    SwinConfig,
+    patch_grid,
+    stage_geometry,
+)
 
 
 class PatchEmbed(nn.Module):
@@ -44,15 +51,22 @@ class PatchEmbed(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Linear, exact GELU, linear: (..., c) -> (..., c)."""
+    """Linear, GELU, linear: (..., c) -> (..., c).
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    Args:
+        channels: c.
+        hidden: Channels between the two.
+        activation: As of ``SwinConfig``.
+    """
+
+    def __init__(self, channels: int, hidden: int, activation: Activation = "gelu") -> None:
         super().__init__()
+        self.approximate = "tanh" if activation == "gelu_tanh" else "none"
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+        return self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))  # type: ignore[no-any-return]
 
 
 class SwinBlock(nn.Module):
@@ -83,7 +97,7 @@ class SwinBlock(nn.Module):
             trained = (config.pretrained_window_sizes or (0,) * len(config.depths))[index]
             self.attn = CosineWindowAttention(c, heads, window, config.qkv_bias, trained)
         self.norm2 = nn.LayerNorm(c)
-        self.mlp = Mlp(c, int(c * config.mlp_ratio))
+        self.mlp = Mlp(c, int(c * config.mlp_ratio), config.activation)
         mask = None
         if any(shift):
             mask = shift_mask(stage.padded, window, shift, config.semantics.mask_value)
@@ -188,10 +202,28 @@ class SwinStage(nn.Module):
         return x
 
 
+HEAD_FUNCTIONS: dict[str, type[nn.Module]] = {
+    "none": nn.Identity,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+}
+
+
+def make_head(config: SwinConfig, channels: int) -> nn.Module:
+    """(b, channels) -> (b, classes): a linear layer, or several with functions between them."""
+    widths = (channels, *config.head_hidden, config.num_classes)
+    layers: list[nn.Module] = []
+    for here, there in itertools.pairwise(widths):
+        layers += [nn.Linear(here, there), HEAD_FUNCTIONS[config.head_activation]()]
+    return nn.Sequential(*layers[:-1]) if config.head_hidden else layers[0]
+
+
 class SwinTransformer(nn.Module):
     """Image (b, 3, H, W), float32, normalised -> logits (b, classes).
 
-    Without classes there is no final norm and no head: such a backbone has ``stages`` only.
+    Without classes there is no head, and mostly no final norm: such a backbone has ``stages`` only.
     """
 
     def __init__(self, config: SwinConfig) -> None:
@@ -205,11 +237,12 @@ class SwinTransformer(nn.Module):
         self.stage_norms = nn.ModuleDict(
             {str(stage): nn.LayerNorm(geometry[stage].channels) for stage in config.stage_norms}
         )
-        if config.num_classes:
-            channels = geometry[-1].channels
+        channels = geometry[-1].channels
+        if config.has_norm:
             self.norm = nn.Identity() if config.fc_norm else nn.LayerNorm(channels)
             self.fc_norm = nn.LayerNorm(channels) if config.fc_norm else nn.Identity()
-            self.head = nn.Linear(channels, config.num_classes)
+        if config.num_classes:
+            self.head = make_head(config, channels)
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """The feature map of every stage, (b, h, w, c): before its merge, after its own norm."""
@@ -227,11 +260,15 @@ class SwinTransformer(nn.Module):
         """Values on the way that the export form has too: ``stages``, by name."""
         return {f"stage {n}": x for n, x in enumerate(self.stages(image), start=1)}
 
-    def forward(self, image: Tensor) -> Tensor:
+    def embedding(self, image: Tensor) -> Tensor:
+        """What the head reads: the mean over all tokens, (b, c), after the last norm."""
         x = self.patch_embed(image)
         for layer in cast("Sequence[SwinStage]", self.layers):
             x = layer(x)
             if layer.downsample is not None:
                 x = layer.downsample(x)
         pooled = self.norm(x).mean(dim=(1, 2))  # (b, c)
-        return self.head(self.fc_norm(pooled))  # type: ignore[no-any-return]
+        return self.fc_norm(pooled)  # type: ignore[no-any-return]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.embedding(image))  # type: ignore[no-any-return]

@@ -93,8 +93,12 @@ class VisionTransformer(nn.Module):
                 found[f"block {number}"] = x
         return found | {"class token": x[:, 0]}
 
-    def forward(self, image: Tensor) -> Tensor:
+    def embedding(self, image: Tensor) -> Tensor:
+        """What the head reads: the class token, (b, c), after the last norm."""
         x = self.embed(image)
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x[:, 0]))  # type: ignore[no-any-return]
+        return self.norm(x[:, 0])  # type: ignore[no-any-return]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.embedding(image))  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from swin_deploy.core.errors import present
-from swin_deploy.core.files import digest, package_version, sha256, write_json
+from swin_deploy.core.files import digest, package_version, write_json
 from swin_deploy.core.reports import noting
 from swin_deploy.data.samples import CalibrationSet, find_calibration, read_batches, read_some
 from swin_deploy.graph.int8.observe import collect_statistics
@@ -21,6 +21,7 @@ from swin_deploy.graph.int8.quantize import tensors_to_calibrate
 from swin_deploy.graph.int8.thresholds import describe_dead
 from swin_deploy.network.checkpoints.load import load_checkpoint, load_for
 from swin_deploy.network.checkpoints.options import LoadOptions
+from swin_deploy.network.checkpoints.shards import checkpoint_sha256
 from swin_deploy.network.checkpoints.source import checkpoint_file
 from swin_deploy.network.model.build import Network, model_from_tensors
 from swin_deploy.pipeline.qat.folder import (
@@ -260,7 +261,7 @@ def _inputs(
 ) -> dict[str, Any]:
     """All that the training depends on."""
     weights = checkpoint_file(request.weights)
-    facts = {"file": weights.name, "sha256": sha256(weights)}
+    facts = {"file": weights.name, "sha256": checkpoint_sha256(weights)}
     return {
         "settings": request.settings(),
         "weights": request.provenance | facts | {"ema": request.load.ema},
