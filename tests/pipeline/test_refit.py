@@ -135,7 +135,11 @@ PIXELS = {"image_processor_type": "ViTImageProcessor", "size": 64, "image_mean":
 @pytest.mark.parametrize(
     ("config", "processor", "words"),
     [
-        ({"problem_type": "multi_label_classification"}, {}, ["task multi-label, not single-label"]),
+        (
+            {"problem_type": "multi_label_classification"},
+            {},
+            ["task multi-label, not single-label"],
+        ),
         ({}, PIXELS, ["preprocessing.mean (0.1307, 0.1307, 0.1307), not (0.485, 0.456, 0.406)"]),
         ({"depths": [2, 2, 6]}, {}, ["depths", "2, 2, 6", "2, 2, 2"]),
         ({"id2label": {"0": "a", "1": "b"}}, {}, ["num_classes", "2", "7"]),
