@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from swin_deploy.cli.options import file_option, json_option, source_option, tell
-from swin_deploy.cli.types import FILE, FOLDER, PATH, NamesType, complete_from
+from swin_deploy.cli.types import FILE, FOLDER, PATH, FiniteType, NamesType, complete_from
 from swin_deploy.engine.targets import TARGETS
 from swin_deploy.network.interface import PRECISIONS
 
@@ -75,7 +75,18 @@ def bundle(as_json: bool, **options: Any) -> None:
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, metavar="K")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="So many classes of each. Default: 5; all labels of a multi-label network.",
+)
+@click.option(
+    "--threshold",
+    type=FiniteType(0, 1),
+    metavar="P",
+    help="Probability from which a label of a multi-label network holds. Default: 0.5.",
+)
 @click.option(
     "--format",
     "form",
@@ -101,7 +112,8 @@ def bundle(as_json: bool, **options: Any) -> None:
 def predict(
     bundle: Path,
     photos: tuple[str, ...],
-    top: int,
+    top: int | None,
+    threshold: float | None,
     form: str,
     annotate: Path | None,
     precision: str | None,
@@ -120,8 +132,10 @@ def predict(
     """
     from swin_deploy.runtime.engine import SwinEngine
     from swin_deploy.runtime.formats import LINE_FORMATS
-    from swin_deploy.runtime.report import find_work, report_photos
+    from swin_deploy.runtime.report import Telling, find_work, report_photos
 
     found = find_work(bundle, photos, annotate)
     with SwinEngine.load(bundle, precision, verify_key=verify_key, threads=threads) as engine:
-        report_photos(engine, found, top, LINE_FORMATS[LINE_FORMATS.index(form)], annotate)
+        lines = LINE_FORMATS[LINE_FORMATS.index(form)]
+        telling = Telling(top=top, threshold=threshold, form=lines, pictures=annotate)
+        report_photos(engine, found, telling)

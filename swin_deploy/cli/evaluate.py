@@ -17,8 +17,8 @@ from swin_deploy.cli.options import (
     source_option,
     worker_options,
 )
-from swin_deploy.cli.types import FILE, FOLDER, PATH
-from swin_deploy.core.errors import caught, raise_all
+from swin_deploy.cli.types import FILE, FOLDER, PATH, FiniteType
+from swin_deploy.core.errors import ConfigError, caught, raise_all
 from swin_deploy.core.files import require_outside
 from swin_deploy.network.model import import_torch
 
@@ -29,24 +29,31 @@ from swin_deploy.network.model import import_torch
     "--data",
     required=True,
     metavar="SRC",
-    help="Labelled photos: class folders, or a text list of paths and labels.",
+    help="Labelled photos: class folders, or a text list of paths and labels; a .csv or .json of "
+    "labels or numbers for multi-label networks and regressions.",
 )
 @click.option(
     "--labels",
     type=FILE,
     metavar="LIST",
-    help="Photos in the folder --data with their labels, one a line.",
+    help="Photos in the folder --data with their labels, one a line, or such a .csv or .json.",
 )
 @file_option(
     "--class-map", help="What labels are called, by class: LOC_synset_mapping.txt, for example."
 )
 @click.option("--sorted-folders", is_flag=True, help="Class folders count in sorted order.")
+@click.option(
+    "--threshold",
+    type=FiniteType(0, 1),
+    metavar="P",
+    help="Probability from which a label of a multi-label network is said to hold. Default: 0.5.",
+)
 @click.option("--eager", is_flag=True, help="The eager network of the first run too, before all.")
 @click.option("--limit", type=int, metavar="N", help="A sample of at most N photos.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that sample.")
 @click.option("--batch", type=int, default=16, show_default=True, help="Images at a time.")
 @worker_options
-@file_option("--out", help="The report. Default: evaluate.json in the first run.")
+@file_option("--out", help="The report. Default: evaluate.json or scores.json in the first run.")
 @click.option(
     "--flips",
     type=FOLDER,
@@ -58,7 +65,7 @@ from swin_deploy.network.model import import_torch
 def evaluate(
     variant: str | None, config: Path | None, flips: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """Measure top-1 and top-5 of engines, graphs and the eager network on the same photos.
+    """Measure engines, graphs and the eager network on the same photos: top-1 and top-5.
 
     \b
         swin-deploy evaluate artifacts/swin_t --data imagenet/val
@@ -67,17 +74,25 @@ def evaluate(
 
     A run folder stands for all its engines that run here. Every photo is decoded once. Shares have
     95 % intervals; every artifact is compared with the first, image by image (McNemar's exact
-    test). The report is the same for any number of workers; a call that was killed goes on where
-    it was. --variant or --config name the network of ONNX files that belong to no run.
+    test). Of multi-label networks it is mAP and F1, and of regressions the errors, with bootstrap
+    intervals. The report is the same for any number of workers; a call that was killed goes on
+    where it was. --variant or --config name the network of ONNX files that belong to no run.
     """
     from swin_deploy.measure.evaluate.report import EvaluateRequest
     from swin_deploy.measure.evaluate.run import evaluate_candidates
     from swin_deploy.report.console import Progress, show
     from swin_deploy.report.evaluation_tables import draw_flips, evaluation_summary
+    from swin_deploy.report.scores_tables import scores_summary
 
     request = EvaluateRequest(variant=resolve_network(variant, config), **options)
     apart = caught(require_outside, flips, request.data, "--flips with a folder elsewhere")
     raise_all(chain(request.missing(), apart))
+    scored = request.task != "single-label"
+    if scored and flips is not None:
+        raise ConfigError(
+            f"--flips is of classes of which one is right, and this network is {request.task}",
+            "no --flips",
+        )
     if request.eager:
         import_torch()
     with Progress().shown() as progress:
@@ -86,7 +101,7 @@ def evaluate(
     if as_json:
         print_json(report)
         return
-    show(evaluation_summary(report))
+    show(scores_summary(report) if scored else evaluation_summary(report))
     for sheet in sheets:
         click.echo(f"drawn: {sheet}")
     if flips is not None and not sheets:

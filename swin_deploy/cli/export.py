@@ -19,6 +19,7 @@ from swin_deploy.cli.options import (
     json_option,
     load_options,
     load_options_of,
+    meaning_options,
     nested,
     network_options,
     resolve_network,
@@ -31,13 +32,17 @@ from swin_deploy.core.errors import ConfigError, present
 from swin_deploy.engine.options import BuildOptions
 from swin_deploy.engine.targets import DEFAULT_TARGETS, TARGETS, auto_precisions
 from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import (
+    ACTIVATIONS,
     DEFAULT_PRECISIONS,
     IOS,
     LOGITS,
     OUTPUTS,
     PRECISIONS,
+    TASK_OF,
+    Activation,
     Interface,
     Size,
 )
@@ -75,8 +80,13 @@ if TYPE_CHECKING:
     "(b, height, width, c), normalised inside.",
 )
 @click.option(
-    "--softmax", "interface_softmax", is_flag=True, help="Give probabilities in place of logits."
+    "--activation",
+    "interface_activation",
+    type=click.Choice(ACTIVATIONS),
+    help="Give probabilities in place of logits: softmax of single-label networks, sigmoid of "
+    "multi-label ones. Default: none.",
 )
+@click.option("--softmax", is_flag=True, help="The same as --activation softmax.")
 @click.option(
     "--topk",
     "interface_topk",
@@ -159,6 +169,7 @@ if TYPE_CHECKING:
 )
 @build_options
 @load_options
+@meaning_options
 @click.option("--seed", type=int, help="Of the random weights. Default: 0.")
 @click.option(
     "--out", type=FolderType(), metavar="DIR", help="Run folder. Default: artifacts/NAME."
@@ -180,6 +191,7 @@ def export(
     weights: str | None,
     seed: int | None,
     out: Path | None,
+    softmax: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -192,7 +204,7 @@ def export(
         swin-deploy export --variant swin_s --outputs stages
         swin-deploy export --weights finetuned.safetensors --outputs embedding
         swin-deploy export --variant swin_t --precision fp16,int8 --calibration photos/
-        swin-deploy export --variant swin_t --io uint8 --softmax --topk 5
+        swin-deploy export --variant swin_t --io uint8 --activation softmax --topk 5
         swin-deploy export --variant swin_pocket --weights bundled
         swin-deploy export --weights timm:swin_tiny_patch4_window7_224.ms_in1k
         swin-deploy export --config mine.toml --out runs/mine
@@ -201,9 +213,10 @@ def export(
     and writes nothing. Run again, it repeats only the stages whose inputs changed.
     """
     network = resolve_network(variant, config, image if weights is None else None)
-    options = nested(options, load=LoadOptions)
+    options = nested(options, load=LoadOptions, meaning=Meaning)
     load = load_options_of(network, image, options.pop("load"))
-    if weights is None and (given := load.written()):
+    meaning: Meaning = options.pop("meaning")
+    if weights is None and (given := [*load.written(), *meaning.written()]):
         raise ConfigError(f"{given[0]} is for weights, and none are given", "--weights")
     if weights is not None and seed is not None:
         raise ConfigError("--seed is for random weights, --weights gives others", "one of them")
@@ -214,6 +227,9 @@ def export(
         calibrated = options["int8_calibration"] is not None
         options["precisions"] = auto_precisions(options["targets"], calibrated)
     options["targets"] = options["targets"] or None
+    activation = _activation(options["interface_activation"], softmax)
+    options["interface_activation"] = activation
+    options["interface_task"] = meaning.task or TASK_OF.get(activation)
     records = nested(options, interface=Interface, int8=Int8Options, build=BuildOptions)
     asked = ExportOptions(seed=seed or 0, **records)
     from swin_deploy.pipeline.plan import missing_inputs
@@ -224,9 +240,9 @@ def export(
     said: dict[str, Any] = {"variant": network}
     if weights is not None:
         problems = missing_inputs(asked, None, out)
-        source, said = fetch_network(weights, variant, network, load, problems)
-        head = source.facts.head or asked.interface.head
-        asked = replace(asked, interface=replace(asked.interface, head=head))
+        found, said = fetch_network(weights, variant, network, load, problems, meaning)
+        task = found.task or asked.interface.task
+        asked = replace(asked, interface=replace(asked.interface, task=task))
     network = present(said["variant"])  # or it was refused above
     out = out or Path("artifacts") / network.name
     request = ExportRequest(out=out, **said, **values_of(asked))
@@ -240,3 +256,12 @@ def export(
     more = {"recommendations": list(map(asdict, recommendations))} if recommendations else {}
     summary = chain(run_summary(result), recommendation_words(recommendations))
     tell(as_json, result.as_dict() | more, summary)
+
+
+def _activation(named: Activation | None, softmax: bool) -> Activation:
+    """That of ``--activation`` and ``--softmax``, which may be given together if they agree."""
+    if softmax and named not in (None, "softmax"):
+        raise ConfigError(
+            f"--softmax and --activation {named} contradict each other", "one of them"
+        )
+    return "softmax" if softmax else named or "none"

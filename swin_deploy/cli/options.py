@@ -25,19 +25,22 @@ from swin_deploy.cli.types import (
     FiniteType,
     ImageType,
     ListType,
+    NumbersType,
     complete_from,
 )
 from swin_deploy.core.errors import ConfigError, SwinDeployError, caught, raise_all
 from swin_deploy.engine.options import HARDWARE_COMPATIBLE
 from swin_deploy.engine.timing_cache import NONE, default_folder
 from swin_deploy.network.catalogue import VARIANTS, Variant, find_variant
+from swin_deploy.network.checkpoints.meaning import AS_FOUND, Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
-from swin_deploy.network.interface import Size
+from swin_deploy.network.interface import CROP_MODES, INTERPOLATIONS, TASKS, Size
 from swin_deploy.network.model import import_torch
 from swin_deploy.network.swin import HEAD_ACTIVATIONS
 from swin_deploy.pipeline.request import read_config
 
 if TYPE_CHECKING:
+    from swin_deploy.network.checkpoints.resolve import Resolved
     from swin_deploy.network.checkpoints.source import Source
     from swin_deploy.report.tables import Part
 
@@ -125,6 +128,51 @@ load_options = together(
         "load_head_activation",
         type=click.Choice(HEAD_ACTIVATIONS),
         help="What stands between the linear layers of a head that has several.",
+    ),
+)
+meaning_options = together(
+    click.option(
+        "--task",
+        "meaning_task",
+        type=click.Choice(TASKS),
+        help="What the outputs mean: one class of all, labels that each hold or not, or numbers. "
+        "Default: what the checkpoint says, or single-label.",
+    ),
+    source_option(
+        "--classes",
+        "meaning_classes",
+        metavar="FILE|FOLDER",
+        help="Names of the classes: one a line, JSON, or class folders in sorted order.",
+    ),
+    click.option(
+        "--mean",
+        "meaning_mean",
+        type=NumbersType(),
+        metavar="LIST",
+        help="Per channel or for all, of pixels from 0 to 1, as 0.5,0.5,0.5. This and the next "
+        "go before what lies beside the weights.",
+    ),
+    click.option(
+        "--std", "meaning_std", type=NumbersType(), metavar="LIST", help="Likewise, as 0.5."
+    ),
+    click.option(
+        "--crop",
+        "meaning_crop",
+        type=FiniteType(0, 1, min_open=True),
+        metavar="FRACTION",
+        help="Of the resized photo that is cut out of its centre, as 0.875.",
+    ),
+    click.option(
+        "--crop-mode",
+        "meaning_crop_mode",
+        type=click.Choice(CROP_MODES),
+        help="Keep the sides' ratio and cut, or squash the photo.",
+    ),
+    click.option(
+        "--interpolation",
+        "meaning_interpolation",
+        type=click.Choice(INTERPOLATIONS),
+        help="Filter of the resize.",
     ),
 )
 worker_options = together(
@@ -263,21 +311,25 @@ def fetch_network(
     network: Variant | None,
     load: LoadOptions,
     problems: Iterable[SwinDeployError] = (),
-) -> tuple[Source, dict[str, Any]]:
-    """As ``fetch_source``, and the fields of a request that say the network and how it is read.
+    meaning: Meaning = AS_FOUND,
+) -> tuple[Resolved, dict[str, Any]]:
+    """What ``--weights`` names, and the fields of a request that say what it is and how it is read.
 
     ``network`` is what the user named; None for what the checkpoint is.
     """
-    source, load = fetch_source(weights, variant, load, problems)
-    from swin_deploy.network.checkpoints.resolve import resolve_variant
+    source, load = fetch_source(weights, variant, load, chain(problems, caught(meaning.names)))
+    from swin_deploy.network.checkpoints.resolve import resolve_weights
     from swin_deploy.report.console import Downloads
 
-    return source, {
-        "variant": resolve_variant(source, network, load, Downloads()),
+    found, listener = resolve_weights(source, network, load, meaning), Downloads()
+    for note in found.notes:
+        listener.note(note)
+    return found, {
+        "variant": found.variant,
         "weights": source.path,
         "load": load,
         "provenance": source.provenance,
-        "labels": source.facts.labels,
+        "labels": found.labels,
     }
 
 

@@ -17,6 +17,7 @@ from swin_deploy.cli.options import (
     kind_option,
     load_options,
     load_options_of,
+    meaning_options,
     nested,
     network_options,
     resolve_network,
@@ -25,7 +26,9 @@ from swin_deploy.cli.options import (
     wait_option,
 )
 from swin_deploy.cli.types import FiniteType, FolderType
+from swin_deploy.core.errors import ConfigError
 from swin_deploy.graph.int8 import CALIBRATION_METHODS
+from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Size
 from swin_deploy.pipeline.request import Int8Options, values_of
@@ -42,6 +45,7 @@ from swin_deploy.pipeline.request import Int8Options, values_of
 )
 @image_option(help="As of export.")
 @load_options
+@meaning_options
 @source_option(
     "--data",
     required=True,
@@ -138,10 +142,18 @@ def qat(
     from swin_deploy.report.console import Progress
 
     network = resolve_network(variant, config)
-    records = nested(options, int8=Int8Options, training=Training, load=LoadOptions)
+    records = nested(
+        options, int8=Int8Options, training=Training, load=LoadOptions, meaning=Meaning
+    )
     load = load_options_of(network, image, records.pop("load"))
+    meaning: Meaning = records.pop("meaning")
     asked = QatOptions(**records)
-    _, said = fetch_network(weights, variant, network, load, asked.missing())
+    found, said = fetch_network(weights, variant, network, load, asked.missing(), meaning)
+    if found.task not in (None, "single-label"):
+        raise ConfigError(
+            f"qat trains on one class for each photo, and this network is {found.task}",
+            "export --precision int8, or --task single-label",
+        )
     from swin_deploy.pipeline.qat.session import run_qat
     from swin_deploy.report.measured_tables import qat_summary
 

@@ -117,6 +117,25 @@ def complete_list(names: Iterable[str], incomplete: str) -> list[CompletionItem]
     return [CompletionItem(before + comma + name) for name in names if name.startswith(start)]
 
 
+class NumbersType(click.ParamType[tuple[float, ...]]):
+    """Numbers separated by commas, each in its place."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            found = (math.nan,)
+        if not all(map(math.isfinite, found)):
+            self.fail(f"{value!r:.80} is not a list of numbers like 0.5,0.5,0.5", param, ctx)
+        return found
+
+
 class NamesType(ListType):
     """Some of ``names``, separated by commas; or ``word`` alone, which becomes ``meaning``."""
 

@@ -17,6 +17,7 @@ from swin_deploy.cli.options import (
     json_option,
     load_options,
     load_options_of,
+    meaning_options,
     nested,
     network_options,
     print_json,
@@ -27,13 +28,17 @@ from swin_deploy.cli.options import (
 from swin_deploy.cli.types import REAL_FILE, FolderType
 from swin_deploy.core.errors import caught
 from swin_deploy.network.catalogue import NetworkConfig, summarise
+from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
-from swin_deploy.network.interface import Size
-from swin_deploy.network.swin import SwinConfig
+from swin_deploy.network.interface import Size, describe_outputs
+from swin_deploy.network.swin import SwinConfig, stage_geometry
 
 if TYPE_CHECKING:
     from swin_deploy.network.checkpoints.load import Checkpoint
+    from swin_deploy.network.checkpoints.resolve import Resolved
     from swin_deploy.network.checkpoints.source import Source
+
+_SHOWN = 5  # names of classes
 
 
 @click.command()
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 @network_options
 @image_option(help="Size to run it at.")
 @load_options
+@meaning_options
 @json_option
 def inspect(
     weights: str,
@@ -61,38 +67,48 @@ def inspect(
     """
     from swin_deploy.report.console import show
 
-    said = nested(options, load=LoadOptions)["load"]
-    load = load_options_of(resolve_network(variant, config), image, said)
-    source, load = fetch_source(weights, variant, load)
-    from swin_deploy.network.checkpoints.resolve import load_source
+    said = nested(options, load=LoadOptions, meaning=Meaning)
+    network, meaning = resolve_network(variant, config), said["meaning"]
+    load = load_options_of(network, image, said["load"])
+    source, load = fetch_source(weights, variant, load, caught(meaning.names))
+    from swin_deploy.network.checkpoints.resolve import load_source, resolve_weights
 
     found = load_source(source, load)
+    resolved = resolve_weights(source, network, load, meaning, found)
     command = ["swin-deploy", "export", "--weights", weights]
     command += ["--variant", variant] if variant else []
     command += ["--config", str(config)] if config else []
     command += ["--image", f"{image[0]}x{image[1]}"] if image else []
-    command += said.written()
+    command += [*said["load"].written(), *meaning.written()]
     command += [] if found.config.num_classes else ["--outputs", "stages"]
     next_command = shlex.join(command)
+    notes = tuple(dict.fromkeys((*found.notes, *resolved.notes)))
     if as_json:
         facts = {
             "source": source.provenance | {"file": source.path.name},
             "dialect": found.dialect,
-            "preprocessing": source.preprocessing and asdict(source.preprocessing),
+            "preprocessing": asdict(resolved.variant.preprocessing),
+            "labels": resolved.labels,
+            "task": resolved.task,
+            "outputs": describe_outputs(resolved.task, found.config.num_classes),
+            "windows": _windows(found.config),
             "config": asdict(found.config),
             "tensors": len(found.tensors),
             "opened": found.opened,
             "dropped": found.dropped,
-            "notes": found.notes,
+            "notes": notes,
             "next": next_command,
         }
         print_json(facts)
         return
-    lines = _lines(source, found) | {"next": next_command}
+    lines = _lines(source, found, resolved) | {
+        "notes": "; ".join(notes) or "none",
+        "next": next_command,
+    }
     show(f"{name:9} {value}" for name, value in lines.items())
 
 
-def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
+def _lines(source: Source, found: Checkpoint, resolved: Resolved) -> dict[str, Any]:
     config, summary, origin = found.config, summarise(found.config), source.provenance
     height, width = config.image_size
     trained = summary.pretrained_windows
@@ -102,8 +118,12 @@ def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
         "dialect": found.dialect,
         "variant": f"{config.name} ({summary.kind})",
         "classes": config.num_classes or f"none: a backbone, for --outputs {_without(config)}",
-        "image": f"{height}x{width}",
-        "windows": summary.window + (f", pre-trained with {trained}" if trained else ""),
+        "labels": _labels(resolved.labels),
+        "outputs": describe_outputs(resolved.task, config.num_classes),
+        "image": f"{height}x{width}, channels: {config.in_channels}",
+        "photos": resolved.variant.preprocessing.describe(),
+        "windows": (", ".join(_windows(config)) or summary.window)
+        + (f", pre-trained with {trained}" if trained else ""),
         "stages": f"depths {summary.depths}, heads {summary.heads}, {summary.channels} channels",
         "parts": ", ".join(summary.parts) or "as in the papers",
         "semantics": ", ".join(f"{k} {v}" for k, v in summary.semantics.items()) or "no choices",
@@ -111,7 +131,6 @@ def _lines(source: Source, found: Checkpoint) -> dict[str, Any]:
         "missing": "nothing",  # or it would have been refused
         "dropped": _summary(found.dropped, found.opened),
         "opened": ", ".join(found.opened) or "nothing around them",
-        "notes": "; ".join(found.notes) or "none",
     }
 
 
@@ -119,6 +138,28 @@ def _without(config: NetworkConfig) -> str:
     """What a network without classes gives."""
     bare = isinstance(config, SwinConfig) and not config.has_norm
     return "stages" if bare else "stages or embedding"
+
+
+def _windows(config: NetworkConfig) -> list[str]:
+    """Those of each stage, in tokens, as they are at the size of the images."""
+    if not isinstance(config, SwinConfig):
+        return []
+    return [
+        _sides(stage.window) + (f" shifted by {_sides(stage.shift)}" if any(stage.shift) else "")
+        for stage in stage_geometry(config)
+    ]
+
+
+def _sides(pair: Size) -> str:
+    return f"{pair[0]}x{pair[1]}"
+
+
+def _labels(names: tuple[str, ...]) -> str:
+    """How many there are, and the first of them."""
+    if not names:
+        return "not known; --classes names them"
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names)}: {', '.join(names[:_SHOWN])}{more}"
 
 
 def _summary(dropped: tuple[str, ...], opened: tuple[str, ...]) -> str:
@@ -172,8 +213,8 @@ def refit(engine: Path, weights: str, out: Path | None, images: Path | None, as_
 
     found = find_refittable(engine)
     photos = () if images is None else caught(require_photos, images)
-    source, _ = fetch_network(weights, None, found.run.variant, found.load, photos)
-    request = refit_request(found, source, out, images)
+    fetched, _ = fetch_network(weights, None, found.run.variant, found.load, photos)
+    request = refit_request(found, fetched.source, out, images)
     with Progress().shown() as progress:
         result = refit_engine(found, request, progress)
     tell(as_json, result.as_dict(), run_summary(result))

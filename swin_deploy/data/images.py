@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_deploy.core.errors import (
-    ConfigError,
     EnvironmentMissingError,
     FileAccessError,
     InputError,
@@ -21,6 +19,13 @@ from swin_deploy.core.errors import (
 )
 from swin_deploy.core.files import digest, sha256
 from swin_deploy.core.own_files import open_plain
+from swin_deploy.data.bands import (
+    ARRAY,
+    normalise,
+    prepare_pixels,
+    read_pixels,
+    resize_and_crop,
+)
 from swin_deploy.network.interface import Io, Precision, Preprocessing, Size
 from swin_deploy.network.judge import FloatArray
 
@@ -93,20 +98,8 @@ def as_float32(output: NDArray[Any]) -> NDArray[Any]:
     return output.astype(np.float32) if output.dtype == np.float16 else output
 
 
-def normalise(
-    pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]
-) -> FloatArray:
-    """(b, H, W, channels) -> (pixels / 255 - mean) / std, (b, channels, H, W) float32."""
-    scaled = pixels.astype(np.float32) / 255
-    means, stds = (np.asarray(values, dtype=np.float32) for values in (mean, std))
-    return np.ascontiguousarray(((scaled - means) / stds).transpose(0, 3, 1, 2))
-
-
 # Decoders that take untrusted files. Not EPS, which runs an interpreter, whatever the file's name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-# Pillow's numbers of these filters, the same in every version; their names moved in 9.1, and
-# JetPack 6 has 9.0.
-_RESAMPLING = {"bilinear": 2, "bicubic": 3}
 _MODES = {1: "L", 3: "RGB"}
 _16_BIT_TO_8 = 1 / 257  # 65535 -> 255
 
@@ -134,7 +127,8 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
     ``size / crop``, or squashes the photo to just that; the centre of it is cut out.
 
     Args:
-        path: A file of one of ``FORMATS``, told by its content.
+        path: A file of one of ``FORMATS``, told by its content; or pixels in an ``.npy`` file, as
+            ``as_pixels`` takes them.
         size: (height, width), in pixels.
         preprocessing: Crop, filter, mean and std; one mean per channel.
 
@@ -142,21 +136,26 @@ def load_photo(path: Path, size: Size, preprocessing: Preprocessing) -> FloatArr
         (channels, height, width), float32, normalised.
 
     Raises:
-        ConfigError: The network takes neither 1 nor 3 channels.
-        InputError: The file is no photo, is damaged, or is too large to be one.
+        InputError: The file is no photo, is damaged, is too large to be one, or has other channels
+            than the network takes.
         EnvironmentMissingError: There is no Pillow here.
     """
     require_pillow()
     from PIL import Image
 
+    channels = len(preprocessing.mean)
     try:
         open_plain(path).close()  # Pillow would wait for a pipe
+        if path.suffix.lower() == ARRAY:
+            return prepare_array(read_pixels(path, channels), size, preprocessing)
         with Image.open(path, formats=FORMATS) as file:
             return prepare_photo(file, size, preprocessing)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except Exception as error:  # Pillow's plugins have no errors in common
         known = typed(error)
+        if isinstance(known, InputError) and not known.problem.startswith(str(path)):
+            raise InputError(f"{path}: {known.problem}", known.hint) from error
         if known is not None and not isinstance(known, FileAccessError):
             raise known from error
         raise InputError(f"{path} cannot be read as a photo: {error}") from error
@@ -176,22 +175,42 @@ def load_upright(path: Path) -> Image.Image:
 def prepare_photo(photo: Image.Image, size: Size, preprocessing: Preprocessing) -> FloatArray:
     """As ``load_photo``, of a photo that is open.
 
+    A network of 1 or 3 channels sees any photo in grey or in colour. One of other channels takes
+    the bands of the photo as they are: those of a grey one with transparency (2), of colours with
+    transparency (4), of CMYK (4).
+
     Raises:
-        ConfigError: The network takes neither 1 nor 3 channels.
+        InputError: The photo has other bands than the network takes.
         OSError: The photo is damaged; of its many errors, one.
     """
     from PIL import ImageOps
 
     channels = len(preprocessing.mean)
     if channels not in _MODES:
-        raise ConfigError(
-            f"photos have 1 or 3 channels, the network takes {channels}", "no --images"
-        )
+        bands = photo.getbands()
+        if len(bands) != channels:
+            raise InputError(
+                f"the photo has {len(bands)} channels ({photo.mode}), and the network takes "
+                f"{channels}",
+                f"an .npy of (H, W, {channels})",
+            )
+        pixels = np.asarray(ImageOps.exif_transpose(photo), dtype=np.uint8)
+        return prepare_pixels(pixels, size, preprocessing)
     opaque = _opaque(ImageOps.exif_transpose(_eight_bits(photo)))
-    resized = _resize_and_crop(opaque.convert(_MODES[channels]), size, preprocessing)
+    resized = resize_and_crop(opaque.convert(_MODES[channels]), size, preprocessing)
     pixels = np.asarray(resized, dtype=np.uint8).reshape(1, *size, channels)
     images = normalise(pixels, preprocessing.mean, preprocessing.std)
     return images.reshape(channels, *size)
+
+
+def prepare_array(pixels: NDArray[Any], size: Size, preprocessing: Preprocessing) -> FloatArray:
+    """As ``load_photo``, of pixels as ``as_pixels`` gives them; bytes as of a photo, to the bit."""
+    from PIL import Image
+
+    if pixels.dtype == np.uint8 and pixels.shape[2] in _MODES and len(preprocessing.mean) in _MODES:
+        flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+        return prepare_photo(Image.fromarray(np.ascontiguousarray(flat)), size, preprocessing)
+    return prepare_pixels(pixels, size, preprocessing)
 
 
 def _eight_bits(photo: Image.Image) -> Image.Image:
@@ -218,20 +237,9 @@ def _opaque(photo: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _resize_and_crop(photo: Image.Image, size: Size, preprocessing: Preprocessing) -> Image.Image:
-    height, width = size
-    resized = math.floor(width / preprocessing.crop), math.floor(height / preprocessing.crop)
-    if preprocessing.crop_mode == "center":
-        scale = max(resized[1] / photo.height, resized[0] / photo.width)
-        resized = max(width, round(photo.width * scale)), max(height, round(photo.height * scale))
-    photo = photo.resize(resized, _RESAMPLING[preprocessing.interpolation])
-    left, top = (photo.width - width) // 2, (photo.height - height) // 2
-    return photo.crop((left, top, left + width, top + height))
-
-
 MAX_PHOTOS = 20  # enough for a worst case, and eager Swin-L still takes seconds
 MAX_UNREADABLE = 0.05  # share of the chosen photos that may be unreadable
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ARRAY}
 
 
 @dataclass(frozen=True, slots=True)

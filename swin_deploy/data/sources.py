@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
-from swin_deploy.core.errors import InputError, UnsafeError
+from swin_deploy.core.errors import InputError
 from swin_deploy.core.files import require_plain_file
 from swin_deploy.core.own_files import open_plain, read_plain
 from swin_deploy.core.records import reading
 from swin_deploy.data.images import SUFFIXES
+from swin_deploy.data.npy import read_any_header
 from swin_deploy.network.judge import FloatArray
 
 KEY = "images"  # of the array to take where an .npz holds several
@@ -24,7 +25,6 @@ MAX_BYTES = 16 * 2**30  # of an array, unpacked: 28,000 images of 224x224
 MAX_IMAGE_BYTES = 256 * 2**20  # of one image in it: 4700x4700 in colour
 _CHUNK = 2**20
 _FLOAT32 = np.dtype("<f4")
-_PICKLE = b"\x80"  # how a pickle of protocol 2 or later begins
 _HINT = "float32, normalised, (n, channels, height, width), saved with np.save"
 
 
@@ -149,25 +149,6 @@ def _skip(stream: IO[bytes], count: int) -> None:
         return
     while count > 0 and (chunk := stream.read(min(count, _CHUNK))):
         count -= len(chunk)
-
-
-def read_any_header(
-    stream: IO[bytes], name: str, hint: str
-) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of the array that follows in ``stream``, of which nothing else is read."""
-    first = stream.peek(1)[:1]  # type: ignore[attr-defined]
-    if first == _PICKLE:
-        raise UnsafeError(f"{name} is a pickle, which runs code when it is read", hint)
-    with reading(name, "a NumPy array", hint):
-        version = np.lib.format.read_magic(stream)
-        if version != (1, 0):  # the others are for long headers, which may be of any length
-            raise InputError(f"{name} has version {version} of the format, not (1, 0)", hint)
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.hasobject:
-        raise UnsafeError(f"{name} holds Python objects, which run code when they are read", hint)
-    if fortran and math.prod(shape) > 1:
-        raise InputError(f"{name} is in Fortran order", "np.ascontiguousarray before np.save")
-    return shape, dtype
 
 
 def _read_header(stream: IO[bytes], name: str) -> tuple[int, int, int, int]:

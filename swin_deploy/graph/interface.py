@@ -40,7 +40,7 @@ class TakePixels(ir.passes.InPlacePass):
     Before:  float image (b, c, H, W) -> ...
     After:   uint8 image (b, H, W, c) -> Cast -> Div(255) -> Sub(mean) -> Div(std) -> Transpose
 
-    In FP32, in the order of ``swin_deploy.data.images.normalise``: the network gets the same bits.
+    In FP32, in the order of ``swin_deploy.data.bands.normalise``: the network gets the same bits.
     Left alone unless the only input is FP32 with four axes, of which the second has a mean each.
 
     Args:
@@ -151,13 +151,20 @@ def _halve_output(graph: ir.Graph, position: int, output: ir.Value) -> None:
 
 
 class GiveProbabilities(ir.passes.InPlacePass):
-    """Softmax in place of logits.
+    """Probabilities in place of logits.
 
     Before:  ... -> float logits
-    After:   ... -> logits -> Softmax -> float probabilities
+    After:   ... -> logits -> Softmax or Sigmoid -> float probabilities
 
     Left alone unless the logits, FP32, are the only output.
+
+    Args:
+        operator: "Softmax", over all classes, or "Sigmoid", of each label by itself.
     """
+
+    def __init__(self, operator: str) -> None:
+        super().__init__()
+        self.operator = operator
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
@@ -165,7 +172,9 @@ class GiveProbabilities(ir.passes.InPlacePass):
             logger.debug("no probabilities: the outputs are %s", graph.outputs)
             return ir.passes.PassResult(model, modified=False)
         logits = graph.outputs[0]
-        node = ir.node("Softmax", [logits], {"axis": -1}, name=f"{PROBABILITIES}/Softmax")
+        attributes = {"axis": -1} if self.operator == "Softmax" else {}
+        name = f"{PROBABILITIES}/{self.operator}"
+        node = ir.node(self.operator, [logits], attributes, name=name)
         result = node.outputs[0]
         result.name, result.dtype, result.shape = PROBABILITIES, DataType.FLOAT, logits.shape
         graph.append(node)
@@ -238,8 +247,8 @@ def apply_interface(
     """
     io: Io = interface.io_of(precision)
     passes: list[ir.passes.InPlacePass] = []
-    if interface.softmax:
-        passes.append(GiveProbabilities())
+    if interface.probabilities:
+        passes.append(GiveProbabilities(interface.activation.capitalize()))
     if interface.topk is not None:
         passes.append(GiveBest(interface.topk))
     if io == "uint8":

@@ -7,7 +7,7 @@ import random
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from swin_deploy.core.errors import MOST_IMAGES, ConfigError
@@ -21,8 +21,18 @@ EMBEDDING: Outputs = "embedding"
 NO_EMBEDDING = "lacks the norm behind its last stage, so it gives no embedding"
 Io = Literal["fp32", "fp16", "uint8"]
 IOS: tuple[Io, ...] = ("fp32", "fp16", "uint8")
-# What logits mean: one choice among classes, labels that each hold or not, or plain numbers.
-Head = Literal["choice", "independent", "values"]
+# What logits mean: one class of all, labels that each hold or not, or plain numbers.
+Task = Literal["single-label", "multi-label", "regression"]
+TASKS: tuple[Task, ...] = ("single-label", "multi-label", "regression")
+Activation = Literal["none", "softmax", "sigmoid"]
+ACTIVATIONS: tuple[Activation, ...] = ("none", "softmax", "sigmoid")
+# What makes probabilities of logits, and the task that this is the meaning of.
+TASK_OF: dict[Activation, Task] = {"softmax": "single-label", "sigmoid": "multi-label"}
+_OUTPUTS_OF: dict[Task, str] = {
+    "single-label": "classes of which one is right",
+    "multi-label": "independent labels",
+    "regression": "no classes",
+}
 PROBABILITIES, SCORES, CLASSES = "probabilities", "scores", "classes"  # names of outputs
 
 
@@ -47,36 +57,50 @@ class Interface:
             and float16 logits or maps, in the FP16 graph; the FP32 graph keeps float32, since no
             float16 output could show that it is right to FP32. "uint8": ``image``
             (b, H, W, channels), pixels from 0 to 255, normalised inside the graph.
-        softmax: Give ``probabilities`` (b, classes) float32 in place of logits.
+        activation: "softmax" and "sigmoid" give ``probabilities`` (b, classes) float32 in place of
+            logits.
         topk: Give the best so many, in place of all: ``scores`` (b, topk) float32, descending, and
             ``classes`` (b, topk) int64; None for all.
-        head: What the logits mean. It changes no graph, but what may be asked of one and what
-            ``predict`` makes of its logits.
+        task: What the logits mean. It changes no graph, but what may be asked of one, what
+            ``predict`` makes of its logits, and what ``evaluate`` counts.
     """
 
     io: Io = "fp32"
-    softmax: bool = False
+    activation: Activation = "none"
     topk: int | None = None
-    head: Head = "choice"
+    task: Task = "single-label"
 
     def __post_init__(self) -> None:
         if self.io not in IOS:
             raise ConfigError(f"io = {self.io!r} is none of {', '.join(IOS)}")
         if self.topk is not None and self.topk < 1:
             raise ConfigError(f"topk = {self.topk} must be at least 1")
-        if self.softmax and self.head != "choice":
+        if self.activation not in ACTIVATIONS:
             raise ConfigError(
-                "--softmax makes one choice of all outputs, and those of this network are "
-                + ("independent labels" if self.head == "independent" else "no classes"),
-                "no --softmax",
+                f"activation = {self.activation!r} is none of {', '.join(ACTIVATIONS)}"
             )
-        if self.topk is not None and self.head == "values":
+        if self.task not in TASKS:
+            raise ConfigError(f"task = {self.task!r} is none of {', '.join(TASKS)}")
+        if TASK_OF.get(self.activation, self.task) != self.task:
+            fit = next((name for name, task in TASK_OF.items() if task == self.task), "none")
+            raise ConfigError(
+                f"--activation {self.activation} is for "
+                f"{_OUTPUTS_OF[TASK_OF[self.activation]]}, and the outputs of this network are "
+                f"{_OUTPUTS_OF[self.task]} (--task {self.task})",
+                f"--activation {fit}, or --task {TASK_OF[self.activation]}",
+            )
+        if self.topk is not None and self.task == "regression":
             raise ConfigError("--topk is of classes, and this network has none", "no --topk")
 
     @property
     def plain(self) -> bool:
         """Whether the graphs stay as they were exported."""
-        return replace(self, head="choice") == Interface()
+        return self.io == "fp32" and not self.probabilities and self.topk is None
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether the graphs give probabilities."""
+        return self.activation != "none"
 
     def io_of(self, precision: str) -> Io:
         """What the graph of a precision takes."""
@@ -90,10 +114,29 @@ class Interface:
         """
         if self.topk is not None:
             return (SCORES, CLASSES)
-        return (PROBABILITIES,) if self.softmax else exported
+        return (PROBABILITIES,) if self.probabilities else exported
 
 
 AS_EXPORTED = Interface()
+
+
+def describe_outputs(task: Task | None, outputs: int) -> str:
+    """What the outputs of a head mean, for people.
+
+    Args:
+        task: None where nothing says it.
+        outputs: How many; 0 of a backbone.
+    """
+    if not outputs:
+        return "feature maps"
+    if task == "multi-label":
+        return f"{outputs} independent labels, each with a probability of its own"
+    if task == "regression":
+        return f"{outputs} numbers, as they are"
+    if outputs == 1:
+        return "one number, and nothing says of what; --task says it"
+    return f"{outputs} classes, of which one is right"
+
 
 FEW = 8  # sizes of a range that are all checked
 DRAWN = 3  # sizes between the ends of a larger one that are checked at a time
@@ -174,8 +217,10 @@ DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 HALF_PRECISIONS: tuple[HalfPrecision, ...] = ("fp16", "bf16")
 
 Size = tuple[int, int]  # (height, width), in pixels
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos"]
+INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic", "lanczos")
 CropMode = Literal["center", "squash"]
+CROP_MODES: tuple[CropMode, ...] = ("center", "squash")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +231,7 @@ class Preprocessing:
         crop: Fraction of the resized image that the centre crop keeps, along the shorter side.
         crop_mode: Whether the resize keeps the aspect ratio and covers the crop ("center"), or
             gives every photo the same height and width ("squash").
-        interpolation: Filter of the resize.
+        interpolation: Filter of the resize, as Pillow has it.
         mean: Per channel, on the 0 to 1 scale. The default is ImageNet's, as in every Swin release.
         std: Per channel, on the 0 to 1 scale.
     """
@@ -209,3 +254,9 @@ class Preprocessing:
                 f"preprocessing.mean = {list(self.mean)} and std = {list(self.std)} have to be "
                 "finite, and std above 0"
             )
+
+    def describe(self) -> str:
+        """All of it on one line."""
+        mean, std = (", ".join(map(str, values)) for values in (self.mean, self.std))
+        steps = f"crop {self.crop:.4g} ({self.crop_mode}), {self.interpolation}"
+        return f"{steps}, mean {mean}, std {std}"

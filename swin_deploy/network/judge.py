@@ -7,9 +7,9 @@ needs NumPy and the standard library alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from swin_deploy.network.interface import (
     LOGITS,
     PROBABILITIES,
     SCORES,
+    Activation,
     Interface,
     Precision,
 )
@@ -92,6 +93,24 @@ def softmax(logits: FloatArray) -> NDArray[np.float64]:
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def sigmoid(logits: FloatArray) -> NDArray[np.float64]:
+    """Logits (b, labels) -> the probability of each label by itself, in float64."""
+    halved: NDArray[np.float64] = np.tanh(logits.astype(np.float64) / 2)  # overflows nowhere
+    return (halved + 1) / 2
+
+
+_ACTIVATIONS: dict[Activation, Callable[[FloatArray], NDArray[Any]]] = {
+    "none": lambda logits: logits,
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+}
+
+
+def activated(logits: FloatArray, activation: Activation) -> NDArray[Any]:
+    """What an activation makes of logits (b, classes): probabilities in float64, or the same."""
+    return _ACTIVATIONS[activation](logits)
 
 
 def best(values: FloatArray, k: int) -> FloatArray:
@@ -265,10 +284,10 @@ def int8_floor_db(passed_db: float | None) -> float:
 
 def ends_of(logits: FloatArray, interface: Interface) -> dict[str, FloatArray]:
     """What the ends of an interface have to give for logits (b, classes), without the classes."""
-    every = softmax(logits) if interface.softmax else logits
+    every = activated(logits, interface.activation)
     if interface.topk is not None:
         return {SCORES: best(every, interface.topk)}
-    return {PROBABILITIES: every} if interface.softmax else {LOGITS: every}
+    return {PROBABILITIES: every} if interface.probabilities else {LOGITS: every}
 
 
 def powers_of(

@@ -30,8 +30,8 @@ from swin_deploy.network.judge import (
     FLOORS,
     FLOORS_DB,
     FloatArray,
+    activated,
     int8_floor_db,
-    softmax,
     sqnr_db,
     wilson_interval,
 )
@@ -94,8 +94,8 @@ def _own_rounding(context: RunContext, double: Network, images: InputSet) -> dic
     if LOGITS in exact:
         interface = context.request.interface
         for values in (exact, single):
-            every = softmax(values[LOGITS]) if interface.softmax else values[LOGITS]
-            if interface.softmax:
+            every = activated(values[LOGITS], interface.activation)
+            if interface.probabilities:
                 values[PROBABILITIES] = every
             if interface.topk is not None:
                 classes = np.argsort(-exact[LOGITS], axis=1)[:, : interface.topk]

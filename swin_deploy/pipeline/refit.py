@@ -40,11 +40,11 @@ class Refittable:
 
     def require_same_ends(self, source: Source) -> None:
         """Check that what is said beside new weights is what the engine does."""
-        steps, head = source.preprocessing, source.facts.head
+        steps, task = source.preprocessing, source.facts.task
         said = {} if steps is None else {f"preprocessing.{k}": v for k, v in asdict(steps).items()}
-        said |= {} if head is None else {"head": head}
+        said |= {} if task is None else {"task": task}
         own = {f"preprocessing.{k}": v for k, v in asdict(self.run.preprocessing).items()}
-        own["head"] = self.run.interface.head
+        own["task"] = self.run.interface.task
         if other := [f"{k} {v}, not {own[k]}" for k, v in said.items() if v != own[k]]:
             raise InputError(
                 f"{source.path} comes with {'; '.join(other)} as {self.run.path} has it, and "

@@ -146,9 +146,9 @@ class ExportOptions(Checked):
             option = "--fp32-nodes" if "" in self.fp32_nodes else "--int8-keep"
             yield ConfigError(f"{option} has a name that is empty", "names or patterns as *.fc2")
         interface = self.interface
-        if (interface.softmax or interface.topk is not None) and self.outputs != LOGITS:
+        if (interface.probabilities or interface.topk is not None) and self.outputs != LOGITS:
             yield ConfigError(
-                f"--softmax and --topk are of logits, and --outputs {self.outputs} gives none",
+                f"--activation and --topk are of logits, and --outputs {self.outputs} gives none",
                 "--outputs logits",
             )
         if interface.io == "fp16" and ("fp16" not in self.precisions or "bf16" in self.precisions):
@@ -162,6 +162,12 @@ class ExportOptions(Checked):
         if self.int8.labelled is not None and self.outputs != LOGITS:
             what = "maps of stages have" if self.outputs == STAGES else "an embedding has"
             yield ConfigError(f"{what} no classes to judge on", "no --labelled")
+        elif self.int8.labelled is not None and self.interface.task != "single-label":
+            yield ConfigError(
+                "--labelled judges by the one class that is right, and this network is "
+                f"{self.interface.task}",
+                "no --labelled: INT8 is then held to its distance from FP32",
+            )
         if not calibrated and self.int8 != Int8Options():
             asked = "" if wanted else "--precision int8 and "
             yield ConfigError("options of INT8 are given, and no images", f"{asked}--calibration")
@@ -212,10 +218,11 @@ class ExportRequest(ExportOptions):
                 f"--topk {topk}: {config.name} has {config.num_classes} classes",
                 f"--topk {config.num_classes}",
             )
-        if self.interface.softmax and config.num_classes == 1:
+        if self.interface.activation == "softmax" and config.num_classes == 1:
             yield ConfigError(
-                f"--softmax: {config.name} has one output, whose softmax is 1 whatever it sees",
-                "no --softmax",
+                f"--activation softmax: {config.name} has one output, whose softmax is 1 whatever "
+                "it sees",
+                "--activation sigmoid for the probability of one label, or none",
             )
         if self.outputs == STAGES and isinstance(config, VitConfig):
             yield ConfigError(

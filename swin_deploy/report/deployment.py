@@ -213,7 +213,8 @@ def _plain(value: Any) -> str:
 
 def _interface(found: Interface) -> str:
     parts = [f"{found.io} ends"]
-    parts += ["softmax"] if found.softmax else []
+    parts += [found.activation] if found.probabilities else []
+    parts += [found.task] if found.task != "single-label" else []
     parts += [f"the best {found.topk}"] if found.topk else []
     return ", ".join(parts)
 
@@ -234,7 +235,8 @@ def _export_command(run: Run, folder: Path) -> tuple[str, tuple[str, ...]]:
     words += ["--batch", str(run.batch)]
     words += ["--outputs", run.outputs] if run.outputs != "logits" else []
     words += ["--io", ends.io] if ends.io != "fp32" else []
-    words += ["--softmax"] if ends.softmax else []
+    words += ["--activation", ends.activation] if ends.probabilities else []
+    words += ["--task", ends.task] if ends.task != "single-label" else []
     words += ["--topk", str(ends.topk)] if ends.topk else []
     made = {stage.partition(":")[0] for stage in run.manifest.stages}
     words += ["--precision", ",".join(p for p in PRECISIONS if p == "fp32" or p in made)]

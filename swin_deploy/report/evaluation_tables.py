@@ -95,15 +95,19 @@ def evaluation_summary(content: dict[str, Any]) -> Iterator[Part]:
             yield f"  {flip.change}: {flip.image} is {label}, was named {a} and is named {b}"
         if len(pair.flips) > _SHOWN:
             yield f"  and {len(pair.flips) - _SHOWN} more, in the report"
-    work = report.work
-    rate = f", {work.images_per_s:.0f} images/s" if work.images_per_s else ""
-    yield f"{work.images} images by {_workers(work)} in {work.seconds:.1f} s{rate}"
+    yield effort_words(report.work)
     yield f"report: {report.report}"
 
 
 def class_text(names: Sequence[str], index: int) -> str:
     """The name of a class, or its number where names are not known."""
     return "none" if index < 0 else names[index] if names else str(index)
+
+
+def effort_words(work: Effort) -> str:
+    """Who did the work, and how fast."""
+    rate = f", {work.images_per_s:.0f} images/s" if work.images_per_s else ""
+    return f"{work.images} images by {_workers(work)} in {work.seconds:.1f} s{rate}"
 
 
 def _workers(work: Effort) -> str:

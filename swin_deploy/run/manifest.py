@@ -40,7 +40,7 @@ from swin_deploy.run.versions import require_listed
 
 D = TypeVar("D", bound=Details)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3  # 3: ``interface`` has an activation and a task
 _TOOL = "swin-deploy"
 _AGAIN = "export again"
 

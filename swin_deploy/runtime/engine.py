@@ -124,23 +124,25 @@ class SwinEngine:
         """The most images that one call of the engine takes; larger batches are split."""
         return self._high
 
-    def __call__(self, images: Any, k: int = 5) -> Prediction:
-        """Classify images.
+    def __call__(self, images: Any, k: int | None = None) -> Prediction:
+        """Classify images, or give the numbers of a regression.
 
         Args:
             images: One or a sequence of: a path; a Pillow image; uint8 pixels of any size, grey
-                (H, W) or (H, W, 1) or RGB (H, W, 3). Or uint8 (b, H, W, 1 or 3). All of these are
+                (H, W) or (H, W, 1), RGB (H, W, 3), or with the channels that the network takes.
+                Or uint8 (b, H, W, c). All of these are
                 prepared as photos are, to the bit: grey becomes RGB, or RGB grey, where the network
                 takes that. Or float32 (b, channels, H, W), normalised already, of the network's
                 size.
-            k: So many classes of each image, or all if there are fewer.
+            k: So many classes of each image, or all if there are fewer. None for 5 where one class
+                is right, and for all labels where each holds or not.
 
         Raises:
             InputError: An image cannot be read, or is of a kind or shape that is none of these.
             ConfigError: The network gives maps or embeddings: see ``maps`` and ``embeddings``.
         """
         self._require(LOGITS)
-        if k < 1:
+        if k is not None and k < 1:
             raise ConfigError(f"k = {k}", "at least 1")
         items, names = list_images(images)
         return to_prediction(

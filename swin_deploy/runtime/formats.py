@@ -10,46 +10,68 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from swin_deploy.network.interface import Task
     from swin_deploy.runtime.predict import PhotoResult
 
 
 Format = Literal["table", "csv", "jsonl"]
 LINE_FORMATS: tuple[Format, ...] = ("table", "csv", "jsonl")
 _COLUMNS = ("photo", "rank", "class", "label", "score")
+THRESHOLD = 0.5  # probability from which a label holds, where labels are independent
 
 
-def format_results(results: Iterable[PhotoResult], form: Format) -> Iterator[str]:
-    """Lines to print, as the results come."""
+def format_results(
+    results: Iterable[PhotoResult],
+    form: Format,
+    task: Task = "single-label",
+    threshold: float = THRESHOLD,
+) -> Iterator[str]:
+    """Lines to print, as the results come.
+
+    Args:
+        results: Of photos.
+        form: Of the lines.
+        task: Of all of them.
+        threshold: Of a multi-label network: labels from this probability on hold.
+    """
+    several = task == "multi-label"
     if form == "csv":
-        yield _csv_line(_COLUMNS)
+        yield _csv_line((*_COLUMNS, "holds") if several else _COLUMNS)
     for result in results:
         if form == "jsonl":
-            yield json.dumps(
-                {
-                    "photo": str(result.photo),
-                    "probabilities": result.probabilities,
-                    "best": [asdict(guess) for guess in result.best],
-                }
-            )
+            facts = {
+                "photo": str(result.photo),
+                "task": task,
+                "probabilities": result.probabilities,
+                "best": [asdict(guess) for guess in result.best],
+            }
+            yield json.dumps(facts | ({"labels": result.holding(threshold)} if several else {}))
         elif form == "csv":
             for rank, guess in enumerate(result.best, start=1):
                 row = (result.photo, rank, guess.index, guess.label, f"{guess.score:.6g}")
-                yield _csv_line(tuple(map(str, row)))
+                holds = (int(guess.score >= threshold),) if several else ()
+                yield _csv_line(tuple(map(str, (*row, *holds))))
         else:
-            yield from _table(result)
+            yield from _table(result, threshold if several else None)
 
 
 def score_text(score: float, probabilities: bool) -> str:
-    """A probability in percent, or a logit."""
-    return f"{score:.2%}" if probabilities else f"{score:.3f}"
+    """A probability in percent, or a number as it is."""
+    return f"{score:.2%}" if probabilities else f"{score:.5g}"
 
 
-def _table(result: PhotoResult) -> Iterator[str]:
-    yield printable(str(result.photo))
+def _table(result: PhotoResult, threshold: float | None) -> Iterator[str]:
+    """The photo, and a line for each score; those that reach the threshold have a mark."""
+    title = printable(str(result.photo))
+    if threshold is not None:
+        held = ", ".join(map(printable, result.holding(threshold))) or "no label"
+        title = f"{title}: {held}"
+    yield title
     for guess in result.best:
         name = "" if guess.label == str(guess.index) else printable(guess.label)
         score = score_text(guess.score, result.probabilities)
-        yield f"  {score:>8}  {guess.index:>5}  {name}".rstrip()
+        mark = "" if threshold is None else " *" if guess.score >= threshold else "  "
+        yield f"  {score:>8}{mark}  {guess.index:>5}  {name}".rstrip()
 
 
 def _csv_line(row: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from swin_deploy.core.errors import (
     UsageError,
 )
 from swin_deploy.core.outcome import leave, run_command
-from swin_deploy.network.interface import PRECISIONS, Precision
+from swin_deploy.network.interface import PRECISIONS, Precision, describe_outputs
 from swin_deploy.runtime.formats import LINE_FORMATS, align, comparison_lines, printable
 from swin_deploy.runtime.record import read_record, require_only_listed
 from swin_deploy.runtime.trust import SIGNATURE, UnpackedBundle
@@ -85,7 +85,12 @@ def _parser(program: str, folder: Path) -> argparse.ArgumentParser:
     predict.add_argument(
         "sources", nargs="+", metavar="PHOTO", help="files, folders, or - for a list"
     )
-    predict.add_argument("--top", type=_positive, default=5, metavar="K", help="default: 5")
+    predict.add_argument(
+        "--top", type=_positive, metavar="K", help="default: 5, or all labels of a multi-label one"
+    )
+    predict.add_argument(
+        "--threshold", type=_share, metavar="P", help="from which its labels hold; default: 0.5"
+    )
     predict.add_argument("--format", choices=LINE_FORMATS, default="table")
     predict.add_argument("--annotate", type=Path, metavar="DIR", help="write pictures there")
     info = commands.add_parser("info", parents=[shared], help="what the bundle is")
@@ -98,6 +103,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
 
 
 def _dispatch(options: argparse.Namespace) -> int:
@@ -162,13 +177,19 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from swin_deploy.runtime.engine import SwinEngine
-    from swin_deploy.runtime.report import find_work, report_photos
+    from swin_deploy.runtime.report import Telling, find_work, report_photos
 
     photos = find_work(options.bundle, options.sources, options.annotate)
     with SwinEngine.load(
         options.bundle, options.precision, verify_key=options.verify_key, threads=options.threads
     ) as engine:
-        report_photos(engine, photos, options.top, options.format, options.annotate)
+        telling = Telling(
+            top=options.top,
+            threshold=options.threshold,
+            form=options.format,
+            pictures=options.annotate,
+        )
+        report_photos(engine, photos, telling)
     return 0
 
 
@@ -195,6 +216,7 @@ def describe(shipped: UnpackedBundle) -> dict[str, Any]:
         "image": f"{height}x{width}",
         "batch": str(shipped.batch),
         "outputs": shipped.outputs,
+        "task": shipped.interface.task,
         "classes": shipped.classes,
         "labels": len(shipped.label_names),
         "target": shipped.target,
@@ -219,7 +241,7 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
         ("weights", _weights(facts["weights"])),
         ("image", f"{facts['image']} pixels, channels: {len(steps['mean'])}"),
         ("batch", facts["batch"]),
-        ("outputs", facts["outputs"]),
+        ("outputs", _outputs(facts)),
         *(("precision", f"{p}: {_floors(floors)}") for p, floors in facts["floors_db"].items()),
         ("photos", ", ".join(f"{name} {_number(value)}" for name, value in steps.items())),
         ("labels", str(facts["labels"] or "none")),
@@ -230,6 +252,10 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
         *(("note", note) for note in facts["notes"]),
     ]
     return align([(name, printable(value)) for name, value in rows])
+
+
+def _outputs(facts: Mapping[str, Any]) -> str:
+    return f"{facts['outputs']}: {describe_outputs(facts['task'], facts['classes'])}"
 
 
 def _weights(about: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from swin_deploy.core.errors import InputError
 from swin_deploy.data.images import MAX_UNREADABLE, list_photos
+from swin_deploy.network.interface import Task
 from swin_deploy.runtime.engine import SwinEngine
 from swin_deploy.runtime.images import Prediction
 
@@ -29,11 +30,16 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class PhotoResult:
-    """The best classes of one photo, best first."""
+    """The best classes of one photo, best first; or its numbers, in the order of the outputs."""
 
     photo: Path
     best: tuple[Guess, ...]
     probabilities: bool
+    task: Task = "single-label"
+
+    def holding(self, threshold: float) -> tuple[str, ...]:
+        """The labels whose probability is at least ``threshold``."""
+        return tuple(guess.label for guess in self.best if guess.score >= threshold)
 
 
 def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
@@ -61,14 +67,14 @@ def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
 
 
 def predict_photos(
-    engine: SwinEngine, photos: Sequence[Path], k: int, note: Callable[[str], None]
+    engine: SwinEngine, photos: Sequence[Path], k: int | None, note: Callable[[str], None]
 ) -> Iterator[PhotoResult]:
     """Classify photos, as many at a time as the engine takes, in order.
 
     Args:
         engine: Open.
         photos: All of them.
-        k: So many classes of each.
+        k: So many classes of each; as of ``SwinEngine``.
         note: Told of every photo that cannot be read, and why.
     """
     bad = 0
@@ -87,7 +93,8 @@ def predict_photos(
         if paths:
             prediction = engine(np.concatenate(tensors), k)
             for row, path in enumerate(paths):
-                yield PhotoResult(path, _guesses(prediction, row), prediction.probabilities)
+                guesses = _guesses(prediction, row)
+                yield PhotoResult(path, guesses, prediction.probabilities, prediction.task)
     if bad == len(photos) or bad > MAX_UNREADABLE * len(photos):  # why was told of each
         raise InputError(f"{bad} of {len(photos)} photos cannot be read", "leave them out")
 

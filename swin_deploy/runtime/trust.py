@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from swin_deploy.data.images import ImageInput
 
 
-SCHEMA_VERSION = 2  # 2: a digest, and images that no camera takes
+SCHEMA_VERSION = 3  # 3: ``interface`` has an activation and a task
 BUNDLE, ENGINES = "bundle.json", "engines"  # the file, and the folder of what is built here
 EXTREME = "extremes"  # the reference that engines of every precision are compared on too
 PHOTO_CHANNELS = (1, 3)  # of networks that take photos

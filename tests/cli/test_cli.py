@@ -22,6 +22,7 @@ from swin_deploy.measure.evaluate.report import EvaluateRequest
 from swin_deploy.measure.scaling.report import ScalingRequest
 from swin_deploy.measure.sensitivity.report import SensitivityRequest
 from swin_deploy.measure.verify.report import VerifyRequest
+from swin_deploy.network.checkpoints.meaning import Meaning
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.interface import Interface
 from swin_deploy.pipeline.qat.request import QatOptions, Training
@@ -239,9 +240,19 @@ def test_every_command_has_help_with_an_example(
                 "int8": Int8Options,
                 "build": BuildOptions,
                 "load": LoadOptions,
+                "meaning": Meaning,
             },
         ),
-        ("qat", QatOptions, {"int8": Int8Options, "training": Training, "load": LoadOptions}),
+        (
+            "qat",
+            QatOptions,
+            {
+                "int8": Int8Options,
+                "training": Training,
+                "load": LoadOptions,
+                "meaning": Meaning,
+            },
+        ),
         ("scaling", ScalingRequest, {}),
         ("sensitivity", SensitivityRequest, {}),
         ("verify", VerifyRequest, {}),

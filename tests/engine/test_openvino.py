@@ -252,7 +252,7 @@ def test_pixels_go_in_and_classes_come_out(tmp_path: Path) -> None:
         out=tmp_path,
         precisions=("fp32",),
         targets=("cpu-openvino",),
-        interface=Interface(io="uint8", softmax=True, topk=3),
+        interface=Interface(io="uint8", activation="softmax", topk=3),
     )
     result = run_export(request, Silent())
     rows = result.verification["comparisons"]

@@ -9,7 +9,8 @@ import onnx_ir as ir
 import pytest
 
 from swin_deploy.core.errors import InputError
-from swin_deploy.data.images import FP32_INPUT, ImageInput, make_noise_for, normalise
+from swin_deploy.data.bands import normalise
+from swin_deploy.data.images import FP32_INPUT, ImageInput, make_noise_for
 from swin_deploy.engine.runners.onnxruntime import OnnxRuntimeRunner
 from swin_deploy.graph.interface import (
     GiveBest,
@@ -106,7 +107,7 @@ def test_fp32_next_to_an_end_gets_a_cast(tmp_path: Path) -> None:
 
 def test_fp16_leaves_what_comes_of_the_logits_alone() -> None:
     model = ir.from_onnx_text(HALF)
-    GiveProbabilities()(model)
+    GiveProbabilities("Softmax")(model)
     GiveBest(3)(model)
     assert HalveEnds()(model).modified
     assert ends(model) == [("image", "FLOAT16"), ("scores", "FLOAT"), ("classes", "INT64")]
@@ -115,8 +116,8 @@ def test_fp16_leaves_what_comes_of_the_logits_alone() -> None:
 def test_probabilities_and_the_best_of_them(tmp_path: Path) -> None:
     images = np.random.default_rng(0).standard_normal((3, 2, 3, 4)).astype(np.float32)
     model = ir.from_onnx_text(GRAPH)
-    assert GiveProbabilities()(model).modified
-    assert not GiveProbabilities()(model).modified
+    assert GiveProbabilities("Softmax")(model).modified
+    assert not GiveProbabilities("Softmax")(model).modified
     expected = softmax(images.reshape(3, 24))
     np.testing.assert_allclose(run(model, tmp_path, images)["probabilities"], expected, rtol=1e-5)
     assert GiveBest(3)(model).modified
@@ -139,7 +140,7 @@ def test_probabilities_and_the_best_of_them(tmp_path: Path) -> None:
 )
 def test_only_fp32_logits_become_probabilities_or_classes(text: str) -> None:
     model = ir.from_onnx_text(text)
-    assert not GiveProbabilities()(model).modified
+    assert not GiveProbabilities("Softmax")(model).modified
     assert not GiveBest(1)(model).modified
     assert ops(model) == ["Reshape"]
 

@@ -55,7 +55,7 @@ def request(out: Path, interface: Interface, **changes: object) -> ExportRequest
     return replace(asked, **changes)  # type: ignore[arg-type]
 
 
-PIXELS = Interface(io="uint8", softmax=True, topk=5)
+PIXELS = Interface(io="uint8", activation="softmax", topk=5)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_pixels_in_and_classes_out(pixel_run: RunResult) -> None:
     for name in ("model.raw.onnx", "model.sim.onnx"):
         assert list(read_ends(pixel_run.path / name)[1]) == ["logits"]
     manifest = json.loads((pixel_run.path / "manifest.json").read_text())
-    asked = {"io": "uint8", "softmax": True, "topk": 5, "head": "choice"}
+    asked = {"io": "uint8", "activation": "softmax", "topk": 5, "task": "single-label"}
     assert manifest["interface"] == asked
     assert pixel_run.stages["engine:rtx-fp16"].details["kernels"] > 0
 
@@ -154,7 +154,9 @@ def test_fp16_ends_are_of_the_fp16_graph(tmp_path: Path) -> None:
 
 
 def test_probabilities_take_the_place_of_logits(tmp_path: Path) -> None:
-    asked = request(tmp_path, Interface(softmax=True), precisions=("fp32",), targets=("cpu",))
+    asked = request(
+        tmp_path, Interface(activation="softmax"), precisions=("fp32",), targets=("cpu",)
+    )
     result = run_export(asked, Silent())
     rows = [r for r in result.verification["comparisons"] if r["output"] == "probabilities"]
     assert {row["candidate"] for row in rows} == {"onnx, simplified", "engine cpu-fp32"}
@@ -298,13 +300,13 @@ def test_what_was_asked_for_is_what_is_compared() -> None:
     """Neither logits in place of probabilities, nor the best of the one for those of the other."""
     reference = {"logits": LOGITS}
     probabilities = {"probabilities": softmax(LOGITS)}
-    wanted = Interface(softmax=True)
+    wanted = Interface(activation="softmax")
     assert all(compare_outputs("x", "y", reference, probabilities, "fp32", interface=wanted))
     assert not all(compare_outputs("x", "y", reference, probabilities, "fp32"))
     assert not all(
         compare_outputs("x", "y", reference, {"probabilities": LOGITS}, "fp32", interface=wanted)
     )
-    both = Interface(softmax=True, topk=3)
+    both = Interface(activation="softmax", topk=3)
     assert not all(compare_outputs("x", "y", reference, top(3), "fp32", interface=both))
     assert all(compare_outputs("x", "y", reference, top(3), "fp32", interface=Interface(topk=3)))
 
@@ -342,7 +344,7 @@ def test_scores_are_measured_by_those_of_all_images(more: float, passed: bool) -
     [
         ({"interface": Interface(topk=10)}, "--topk 10: small has 9 classes"),
         ({"interface": Interface(topk=2), "outputs": "stages"}, "--outputs stages gives none"),
-        ({"interface": Interface(softmax=True), "outputs": "stages"}, "are of logits"),
+        ({"interface": Interface(activation="softmax"), "outputs": "stages"}, "are of logits"),
         ({"interface": Interface(io="fp16"), "precisions": ("fp32",)}, "--io fp16 is for FP16"),
         ({"interface": Interface(io="fp16"), "precisions": ("fp16", "bf16")}, "--io fp16 is for"),
     ],

@@ -215,11 +215,11 @@ def test_the_power_is_that_of_all_images() -> None:
 
 def test_the_power_of_what_the_ends_give_is_known_as_well() -> None:
     parts = [{"logits": REFERENCE}, {"logits": np.zeros((3, 10))}]
-    powers = powers_of(parts, Interface(softmax=True, topk=2))
+    powers = powers_of(parts, Interface(activation="softmax", topk=2))
     assert set(powers) == {"logits", "scores"}
     highest = np.sort(softmax(REFERENCE))[0, -2:]
     assert powers["scores"] == pytest.approx((np.square(highest).sum() + 3 * 2 * 0.1**2) / 4)
-    assert set(powers_of([{"stage1": np.ones((1, 2, 3, 4))}], Interface(softmax=True))) == {
+    assert set(powers_of([{"stage1": np.ones((1, 2, 3, 4))}], Interface(activation="softmax"))) == {
         "stage1"
     }
 

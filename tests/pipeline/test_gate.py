@@ -90,7 +90,7 @@ def test_sizes_of_a_large_batch_are_drawn_and_can_be_drawn_again(tmp_path: Path)
     assert the_same == drawn
 
 
-PIXELS = Interface(softmax=True, topk=3, io="uint8")
+PIXELS = Interface(activation="softmax", topk=3, io="uint8")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ PIXELS = Interface(softmax=True, topk=3, io="uint8")
     [
         ("cpu", Interface(topk=1)),
         ("cpu", PIXELS),
-        ("cpu-openvino", Interface(softmax=True)),
+        ("cpu-openvino", Interface(activation="softmax")),
         ("cpu-openvino", PIXELS),
     ],
     ids=["best class", "best of pixels", "probabilities, OpenVINO", "best of pixels, OpenVINO"],
@@ -150,6 +150,6 @@ def test_ends_are_what_they_are_by_definition(gate_copy: Path) -> None:
         model.graph.node.insert(index, add)
         onnx.save(model, path)
 
-    asked = request(gate_copy, interface=Interface(softmax=True, topk=10))
+    asked = request(gate_copy, interface=Interface(activation="softmax", topk=10))
     with pytest.raises(VerificationError, match="Abs, not Softmax"):
         run_export(asked, Silent(), behind.behind(*ENGINE, change))

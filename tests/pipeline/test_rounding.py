@@ -102,8 +102,8 @@ def test_an_ordinary_network_is_held_to_the_usual_floor(pocket_run: RunResult) -
 @pytest.mark.parametrize(
     ("interface", "names"),
     [
-        (Interface(softmax=True), {"logits", "probabilities"}),
-        (Interface(softmax=True, topk=2), {"logits", "probabilities", "scores"}),
+        (Interface(activation="softmax"), {"logits", "probabilities"}),
+        (Interface(activation="softmax", topk=2), {"logits", "probabilities", "scores"}),
         (Interface(topk=2), {"logits", "scores"}),
     ],
     ids=["probabilities", "scores of probabilities", "scores"],

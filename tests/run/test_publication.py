@@ -35,7 +35,7 @@ from swin_deploy.run import versions
 from swin_deploy.run.details import MANIFEST, STAGING
 from swin_deploy.run.finished import find_run, require_run
 from swin_deploy.run.folder import RunFolder, open_run
-from swin_deploy.run.manifest import read_stages
+from swin_deploy.run.manifest import SCHEMA_VERSION, read_stages
 from watch_publications import watch_publications
 
 
@@ -152,12 +152,12 @@ def test_what_waits_for_a_record_of_another_version_is_kept(tmp_path: Path, dies
     with open_run(tmp_path) as run:
         fill(run, "new")
         publish_without_power(run, "new", "settle")
-    edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=3))
+    edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=9))
     with open_run(tmp_path) as run:
         fill(run, "other")
         if dies:
             publish_without_power(run, "other", "write_json")
-    edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=2))
+    edit_manifest(tmp_path, lambda manifest: manifest.update(schema_version=SCHEMA_VERSION))
     assert read_text(tmp_path) == "new"
     make_run(tmp_path, "newer")
     assert read_text(tmp_path) == "newer"

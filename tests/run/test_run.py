@@ -210,7 +210,7 @@ def test_a_run_says_what_its_manifest_does(tmp_path: Path) -> None:
 
     def edit(manifest: dict[str, Any]) -> None:
         manifest["weights"] = {"source": "random", "seed": 3}
-        manifest["interface"] = {"io": "uint8", "softmax": True, "topk": 2}
+        manifest["interface"] = {"io": "uint8", "activation": "softmax", "topk": 2}
         manifest["stages"]["verify"]["details"]["fp32_extreme_floors_db"] = {"logits": 90.0}
         half = {"weights": 1, "largest": 2.0, "flushed": 0.0, "fp32_nodes": {"a": 3e4, "b": None}}
         manifest["stages"]["fp16"] = {"key": "", "outputs": {}, "details": half, "seconds": 0.0}

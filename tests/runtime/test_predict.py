@@ -30,7 +30,7 @@ def test_every_interface_becomes_a_prediction() -> None:
     every = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     best = {"scores": logits[:, [1, 2]], "classes": np.array([[1, 2], [0, 1]])}
     plain = to_prediction({"logits": logits}, Interface(), (), (None, None), 5)
-    soft = to_prediction({"probabilities": every}, Interface(softmax=True), "abc", "xy", 2)
+    soft = to_prediction({"probabilities": every}, Interface(activation="softmax"), "abc", "xy", 2)
     top = to_prediction(best, Interface(topk=2), (), (None, None), 1)
     assert plain.classes.tolist() == [[1, 2, 0], [0, 1, 2]]
     assert plain.labels[0] == ("1", "2", "0")

@@ -75,7 +75,7 @@ def test_a_list_that_is_not_json_says_where(built_bundle: Path) -> None:
     "change",
     [
         lambda facts: facts.pop("batch"),
-        lambda facts: facts.update(schema_version=3),
+        lambda facts: facts.update(schema_version=9),
         lambda facts: facts.update(schema_version=1),
         lambda facts: facts.update(target="rtx-60"),
         lambda facts: facts.update(photo=None),

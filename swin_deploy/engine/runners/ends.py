@@ -20,7 +20,7 @@ BEFORE = ", before its ends"  # what tables call it
 # Numbers of fields in onnx.proto.
 _GRAPH, _NODE, _OUTPUT = 7, 1, 12
 _INPUTS, _OUTPUTS, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5
-_NAME, _INTEGER = 1, 3
+_NAME, _INTEGER, _STRING = 1, 3, 4
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
 
@@ -30,11 +30,13 @@ class _Node:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     integers: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    content: memoryview = field(default_factory=lambda: memoryview(b""))
 
 
 def has_ends(interface: Interface) -> bool:
     """Whether graphs of this interface give something in place of logits."""
-    return interface.softmax or interface.topk is not None
+    return interface.probabilities or interface.topk is not None
 
 
 def expose_logits(content: bytes, interface: Interface, file: str) -> tuple[bytes, str]:
@@ -60,13 +62,34 @@ def expose_logits(content: bytes, interface: Interface, file: str) -> tuple[byte
                 raise VerificationError(f"{problem}{operator} has {key} {node.integers[key]}")
         return node.inputs[0]
 
-    tensor = PROBABILITIES
+    tensor, added = PROBABILITIES, b""
     if interface.topk is not None:
         tensor = behind(SCORES, "TopK", [SCORES, CLASSES], axis=-1, largest=1, sorted=1)
-    if interface.softmax:
+    if interface.activation == "softmax":
         tensor = behind(tensor, "Softmax", [], axis=-1)
+    if interface.activation == "sigmoid":
+        maker = makers.get(tensor, _Node())
+        if maker.operator == _FUSED and maker.texts.get("activation") == "Sigmoid":
+            tensor = f"{tensor}.before"
+            added = _field(_NODE, _without_activation(maker, tensor))
+        else:
+            tensor = behind(tensor, "Sigmoid", [])
     output = _field(_OUTPUT, _field(_NAME, tensor.encode()))
-    return content + _field(_GRAPH, output), tensor
+    return content + _field(_GRAPH, added + output), tensor
+
+
+# What ONNX Runtime makes of a head and the sigmoid behind it.
+_FUSED = "FusedGemm"
+
+
+def _without_activation(node: _Node, output: str) -> bytes:
+    """A node with the same product, and no activation: what the fused one computes before it."""
+    kept = b""
+    for number, value in _fields(node.content):
+        named = dict(_fields(value)) if number == _ATTRIBUTE else {}
+        if number == _INPUTS or (named and not _text(named[_NAME]).startswith("activation")):
+            kept += _field(number, bytes(value))
+    return kept + _field(_OUTPUTS, output.encode()) + _field(_OPERATOR, b"Gemm")
 
 
 def cut_openvino(model: Any, interface: Interface, path: Path) -> Any:
@@ -81,7 +104,7 @@ def cut_openvino(model: Any, interface: Interface, path: Path) -> Any:
             node = node.input_value(0).get_node()
         if node.get_type_name() != operator:
             raise VerificationError(f"{problem}{node.get_type_name()}, not {operator}")
-        axis = node.get_attributes()["axis"]
+        axis = node.get_attributes().get("axis", -1)  # a sigmoid has none
         if axis not in (-1, 1) or node.get_attributes().get("mode", "max") != "max":
             raise VerificationError(f"{problem}{operator} has {node.get_attributes()}")
         return node.input_value(0)
@@ -90,8 +113,8 @@ def cut_openvino(model: Any, interface: Interface, path: Path) -> Any:
     tensor = tensor.get_node().input_value(0)
     if interface.topk is not None:
         tensor = behind(tensor, "TopK")
-    if interface.softmax:
-        tensor = behind(tensor, "Softmax")
+    if interface.activation != "none":
+        tensor = behind(tensor, interface.activation.capitalize())
     tensor.get_tensor().set_names({LOGITS})
     return openvino.Model([tensor], model.get_parameters(), model.get_friendly_name())
 
@@ -106,7 +129,7 @@ def _nodes(content: bytes) -> Iterator[_Node]:
 
 
 def _node(content: memoryview) -> _Node:
-    node = _Node()
+    node = _Node(content=content)
     for number, value in _fields(content):
         if number == _INPUTS:
             node.inputs.append(_text(value))
@@ -118,6 +141,8 @@ def _node(content: memoryview) -> _Node:
             parts = dict(_fields(value))
             if isinstance(parts.get(_INTEGER), int):
                 node.integers[_text(parts[_NAME])] = _signed(parts[_INTEGER])
+            elif _STRING in parts:
+                node.texts[_text(parts[_NAME])] = _text(parts[_STRING])
     return node
 
 

@@ -18,7 +18,7 @@ from swin_deploy.engine.runners.tensorrt import TensorRtRunner
 from swin_deploy.measure.bench.subject import Subject, open_subject
 from swin_deploy.measure.evaluate.report import CandidateIdentity, EvaluateRequest
 from swin_deploy.network.catalogue import NetworkConfig
-from swin_deploy.network.interface import LOGITS, BatchRange, Preprocessing, Size
+from swin_deploy.network.interface import LOGITS, BatchRange, Preprocessing, Size, Task
 from swin_deploy.network.judge import FloatArray
 from swin_deploy.run.finished import Run, find_run
 
@@ -182,6 +182,7 @@ class Candidates:
         artifacts: At least one; the first is what others are compared with.
         classes: How many they know.
         class_names: By index; empty where they are not known.
+        task: What their outputs mean.
         home: The first run among them; None if there is none.
         random: Whether weights are.
         not_run: Engine -> why it cannot run on this machine.
@@ -190,6 +191,7 @@ class Candidates:
     artifacts: tuple[Candidate, ...]
     classes: int
     class_names: tuple[str, ...]
+    task: Task
     home: Run | None
     random: bool
     not_run: dict[str, str]
@@ -212,6 +214,10 @@ def find_candidates(request: EvaluateRequest) -> Candidates:
         for runner, precision in subject.candidates
     ]
     _require_different(found)
+    tasks: list[Task] = [run.interface.task for run in runs] or ["single-label"]
+    task: Task = _one_of("meaning of outputs", tasks)
+    if task != "single-label":
+        _require_all_outputs(request.artifacts, subjects)
     if request.eager:
         found.insert(0, describe_eager(request.artifacts[0].absolute(), subjects[0], request))
     return Candidates(
@@ -220,10 +226,22 @@ def find_candidates(request: EvaluateRequest) -> Candidates:
         class_names=_one_of(
             "names of classes", list(filter(None, (run.labels for run in runs))) or [()]
         ),
+        task=task,
         home=runs[0] if runs else None,
         random=any(subject.known and subject.weights is None for subject in subjects),
         not_run={name: why for subject in subjects for name, why in subject.not_run.items()},
     )
+
+
+def _require_all_outputs(paths: Sequence[Path], subjects: Sequence[Subject]) -> None:
+    """ConfigError where a file gives the best scores alone: figures of labels take all of them."""
+    for path, subject in zip(paths, subjects, strict=True):
+        if subject.interface.topk is not None:
+            raise ConfigError(
+                f"{path} gives the best {subject.interface.topk} scores, and the figures "
+                "of a multi-label network take all",
+                "swin-deploy export without --topk",
+            )
 
 
 def _open(path: Path, request: EvaluateRequest) -> Subject:
@@ -248,7 +266,9 @@ def _require_different(found: Sequence[Candidate]) -> None:
 def _one_of(what: str, values: Sequence[Any]) -> Any:
     for value in values[1:]:
         if value != values[0]:
-            shown = (str(v) if isinstance(v, int) else f"{v[0]!r}, ..." for v in (values[0], value))
+            shown = (
+                str(v) if isinstance(v, int | str) else f"{v[0]!r}, ..." for v in (values[0], value)
+            )
             raise ConfigError(
                 f"the artifacts do not have the same {what}: {' and '.join(shown)}",
                 "networks that were trained on the same classes",

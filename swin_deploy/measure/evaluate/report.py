@@ -17,10 +17,11 @@ from swin_deploy.core.records import Count, Interval, Number, Reasons, Rows, Sha
 from swin_deploy.data.classes import WITHOUT_LABELS
 from swin_deploy.data.labelled import require_labelled
 from swin_deploy.data.samples import require_count
+from swin_deploy.data.targets import require_targets
 from swin_deploy.engine.here import Machine
 from swin_deploy.measure.bench.subject import look_at
 from swin_deploy.network.catalogue import Variant
-from swin_deploy.network.interface import Preprocessing
+from swin_deploy.network.interface import Preprocessing, Task
 from swin_deploy.run.finished import find_run
 
 KIND = "evaluate"
@@ -240,7 +241,10 @@ class EvaluateRequest(Checked):
         limit: None for all.
         batch: Less for an artifact that takes no more.
         workers: Or actors on Ray; None for one, or as many as the cluster has room for.
-        out: None for ``evaluate.json`` in the first run.
+        threshold: Probability from which a label of a multi-label network is said to hold; None
+            for 0.5.
+        out: None for ``evaluate.json`` in the first run; for ``scores.json`` where its outputs are
+            no classes of which one is right.
     """
 
     artifacts: tuple[Path, ...]
@@ -255,8 +259,15 @@ class EvaluateRequest(Checked):
     threads: int = 1
     workers: int | None = None
     ray: str | None = None
+    threshold: float | None = None
     variant: Variant | None = None
     out: Path | None = None
+
+    @property
+    def task(self) -> Task:
+        """What the outputs of the first run mean; single-label where none is a run."""
+        runs = filter(None, map(find_run, self.artifacts))
+        return next((run.interface.task for run in runs), "single-label")
 
     def problems(self) -> Iterator[SwinDeployError]:
         """All that is wrong with it."""
@@ -274,6 +285,14 @@ class EvaluateRequest(Checked):
         """What a look finds wrong with the artifacts and the photos."""
         for path in self.artifacts:
             yield from caught(look_at, path, None if find_run(path) else self.variant)
+        if self.task != "single-label":
+            yield from self._missing_targets()
+            return
+        if self.threshold is not None:
+            yield ConfigError(
+                "--threshold is of labels that each hold or not, and here one class is right",
+                "no --threshold, or a run with --task multi-label",
+            )
         look = partial(
             require_labelled,
             self.data,
@@ -282,6 +301,20 @@ class EvaluateRequest(Checked):
             class_map=self.class_map,
         )
         yield from map(without_alternative, caught(look))
+
+    def _missing_targets(self) -> Iterator[SwinDeployError]:
+        yield from caught(require_targets, self.data, self.task, self.labels)
+        if self.class_map is not None or self.sorted_folders:
+            option = "--class-map" if self.sorted_folders is False else "--sorted-folders"
+            yield ConfigError(
+                f"{option} is of classes of which one is right, and this network is {self.task}",
+                f"no {option}",
+            )
+        if self.threshold is not None and self.task != "multi-label":
+            yield ConfigError(
+                f"--threshold is of labels that each hold or not, and this network is {self.task}",
+                "no --threshold",
+            )
 
 
 def without_alternative(error: SwinDeployError) -> SwinDeployError:

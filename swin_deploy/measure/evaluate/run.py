@@ -15,9 +15,11 @@ from swin_deploy.core.reports import noting
 from swin_deploy.data.images import require_readable
 from swin_deploy.data.labelled import LabelledSet, find_labelled
 from swin_deploy.data.samples import folder_of
+from swin_deploy.data.targets import TargetSet, find_targets
 from swin_deploy.engine.here import PACKAGES, describe_machine
 from swin_deploy.measure.evaluate.candidates import Candidates, find_candidates
 from swin_deploy.measure.evaluate.report import (
+    KIND,
     Effort,
     EvaluateRequest,
     Identity,
@@ -25,6 +27,8 @@ from swin_deploy.measure.evaluate.report import (
     Settings,
     without_alternative,
 )
+from swin_deploy.measure.evaluate.scores_report import KIND as SCORES_KIND
+from swin_deploy.measure.evaluate.scores_report import THRESHOLD, make_scores_report
 from swin_deploy.measure.evaluate.shards import (
     Shard,
     ShardJournal,
@@ -62,7 +66,8 @@ def evaluate_candidates(
     out = report_path(request, field)
     require_writable(out.parent)
     progress("listing the photos")
-    labelled = _find_labelled(request, field)
+    single = field.task == "single-label"
+    labelled = _find_labelled(request, field) if single else _find_targets(request, field)
     for text in labelled.notes:
         remember(text)
     for name, why in field.not_run.items():
@@ -75,18 +80,32 @@ def evaluate_candidates(
         folder=folder_of(labelled.sample.source).absolute(),
         batch=request.batch,
         classes=field.classes,
+        task=field.task,
         decoders=request.threads if request.ray is not None else max(1, cores),
     )
     identity = _identity(request, field, labelled)
     shards = cut_shards(labelled.sample, request.batch)
-    fits = partial(misfit, shards=shards, artifacts=len(field.artifacts), classes=field.classes)
-    with open_journal(out, identity.as_dict(), note, fits) as journal:
+    fits = partial(
+        misfit,
+        shards=shards,
+        artifacts=len(field.artifacts),
+        classes=field.classes,
+        task=field.task,
+    )
+    kind = KIND if single else SCORES_KIND
+    with open_journal(out, identity.as_dict(), note, fits, kind) as journal:
         effort = _run_shards(request, field, work, shards, journal, progress, note)
         results = [journal.done[shard.index] for shard in shards]
         _require_alike(results, journal)
-        report = make_report(
-            field, labelled, results, remember, notes, out=out, identity=identity, work=effort
-        ).as_dict()
+        ends: dict[str, Any] = {"out": out, "identity": identity, "work": effort}
+        if isinstance(labelled, LabelledSet):
+            made = make_report(field, labelled, results, remember, notes, **ends)
+            report = made.as_dict()
+        else:
+            threshold = THRESHOLD if request.threshold is None else request.threshold
+            report = make_scores_report(
+                field, labelled, results, threshold, remember, notes, **ends
+            ).as_dict()
         if said := journal.finish(report):
             note(said)
     return report
@@ -98,7 +117,19 @@ def report_path(request: EvaluateRequest, field: Candidates) -> Path:
         return request.out.absolute()
     if field.home is None:
         raise ConfigError("none of the artifacts belongs to a run", "--out FILE for the report")
-    return field.home.path / "evaluate.json"
+    return field.home.path / ("evaluate.json" if field.task == "single-label" else "scores.json")
+
+
+def _find_targets(request: EvaluateRequest, field: Candidates) -> TargetSet:
+    return find_targets(
+        request.data,
+        field.task,
+        field.classes,
+        field.class_names,
+        request.limit,
+        request.seed,
+        request.labels,
+    )
 
 
 def _find_labelled(request: EvaluateRequest, field: Candidates) -> LabelledSet:
@@ -117,7 +148,9 @@ def _find_labelled(request: EvaluateRequest, field: Candidates) -> LabelledSet:
         raise without_alternative(error) from error
 
 
-def _identity(request: EvaluateRequest, field: Candidates, labelled: LabelledSet) -> Identity:
+def _identity(
+    request: EvaluateRequest, field: Candidates, labelled: LabelledSet | TargetSet
+) -> Identity:
     """All that the results of the shards depend on."""
     views = dict.fromkeys(artifact.view for artifact in field.artifacts)
     return Identity(

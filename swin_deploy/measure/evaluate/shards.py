@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +18,7 @@ from swin_deploy.core.reports import replace_report, require_report
 from swin_deploy.data.samples import ImageSample, SampledImage
 from swin_deploy.measure.evaluate.report import KIND
 from swin_deploy.measure.journal import journal_path, misfit_of
+from swin_deploy.network.interface import Task
 
 BEST = 5  # classes that are kept of a photo, where there are as many
 SHARD_IMAGES = 64  # at least; a shard that is lost or interrupted is some seconds of work
@@ -48,12 +49,15 @@ class ShardResult:
         classes: Per artifact and photo, the best classes, the best first; -1 where the outputs are
             not finite.
         left_out: Positions of the others, and why.
+        scores: Per artifact and photo, all probabilities or numbers, in place of ``classes``, of
+            networks that are not single-label.
     """
 
     index: int
     positions: list[int]
     classes: list[list[list[int]]]
     left_out: list[tuple[int, str]]
+    scores: list[list[list[float]]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON object."""
@@ -74,7 +78,13 @@ def cut_shards(sample: ImageSample, batch: int) -> list[Shard]:
     ]
 
 
-def misfit(result: ShardResult, shards: Sequence[Shard], artifacts: int, classes: int) -> str:
+def misfit(
+    result: ShardResult,
+    shards: Sequence[Shard],
+    artifacts: int,
+    classes: int,
+    task: Task = "single-label",
+) -> str:
     """Why a result is of none of these shards; "" if it is.
 
     Args:
@@ -82,6 +92,7 @@ def misfit(result: ShardResult, shards: Sequence[Shard], artifacts: int, classes
         shards: All of an evaluation.
         artifacts: How many there are.
         classes: That each of them knows.
+        task: What their outputs mean.
     """
     if not 0 <= result.index < len(shards):
         return f"shard {result.index} of {len(shards)}"
@@ -92,6 +103,11 @@ def misfit(result: ShardResult, shards: Sequence[Shard], artifacts: int, classes
         result.positions
     ):
         return f"shard {result.index} has the photos {own.start} to {own.stop - 1}, not those"
+    if task != "single-label":
+        expected = [[classes] * len(result.positions)] * artifacts
+        if [[len(row) for row in rows] for rows in result.scores] != expected:
+            return f"shard {result.index} needs {classes} scores of {artifacts} artifacts for each"
+        return ""
     if [len(rows) for rows in result.classes] != [len(result.positions)] * artifacts:
         return f"shard {result.index} needs guesses of {artifacts} artifacts for every photo"
     for rows in result.classes:
@@ -134,6 +150,7 @@ def open_journal(
     identity: dict[str, Any],
     note: Callable[[str], None],
     misfit: Callable[[ShardResult], str],
+    kind: str = KIND,
 ) -> Iterator[ShardJournal]:
     """The journal of a report, with what is done already. One process at a time has it.
 
@@ -142,8 +159,9 @@ def open_journal(
         identity: All that the shards depend on, as JSON gives it back: lists, no tuples.
         note: Is told what is used again, and why other lines are not.
         misfit: Why a result cannot be one of this evaluation; "" if it can.
+        kind: Of the report.
     """
-    require_report(report, KIND)
+    require_report(report, kind)
     path = journal_path(report)
     hint = "wait for it, or another --out"
     with lock_own(path, str(report), hint, name_holder=False) as stream:
@@ -155,7 +173,7 @@ def open_journal(
             content, rows = b"", []
         stream.truncate(len(content))
         if not content:
-            _append(stream, {"kind": KIND, "identity": identity, "digest": digest(identity)})
+            _append(stream, {"kind": kind, "identity": identity, "digest": digest(identity)})
         _append(stream, {_HOLDER: this_process()})
         done = _read(rows, path, note, misfit)
         if done:

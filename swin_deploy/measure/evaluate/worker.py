@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_deploy.core.errors import ConfigError, InputError
+from swin_deploy.core.errors import ConfigError, InputError, VerificationError
 from swin_deploy.core.files import sha256
 from swin_deploy.data.images import load_photo
 from swin_deploy.data.samples import SampledImage, in_batches
@@ -26,8 +26,8 @@ from swin_deploy.engine.runners.base import run_all
 from swin_deploy.measure.evaluate.candidates import Candidate, View
 from swin_deploy.measure.evaluate.shards import BEST, Shard, ShardResult
 from swin_deploy.measure.workers.base import require_same
-from swin_deploy.network.interface import CLASSES, SCORES
-from swin_deploy.network.judge import FloatArray
+from swin_deploy.network.interface import CLASSES, LOGITS, PROBABILITIES, SCORES, Task
+from swin_deploy.network.judge import FloatArray, sigmoid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class Work:
         folder: Absolute; what the names of photos are relative to.
         batch: Images at a time.
         classes: That every artifact has to know.
+        task: What their outputs mean.
         decoders: Photos to decode at a time; has no effect on what comes out.
     """
 
@@ -47,6 +48,7 @@ class Work:
     batch: int
     classes: int
     decoders: int
+    task: Task = "single-label"
 
 
 class ShardWorker:
@@ -79,15 +81,21 @@ class ShardWorker:
             ConfigError: An artifact knows another number of classes.
             SwinDeployError: A runtime fails.
         """
-        result = ShardResult(shard.index, [], [[] for _ in self._work.artifacts], [])
-        for positions, views in self._batches(shard, result.left_out):
-            result.positions.extend(positions)
-            for artifact, rows in zip(self._work.artifacts, result.classes, strict=True):
+        task, found = self._work.task, [list[Any]() for _ in self._work.artifacts]
+        positions, left_out = list[int](), list[tuple[int, str]]()
+        for places, views in self._batches(shard, left_out):
+            positions.extend(places)
+            for artifact, rows in zip(self._work.artifacts, found, strict=True):
                 images = artifact.taken.round(views[artifact.view])
                 outputs = run_all(artifact.runner, images)
                 _require_classes(artifact, outputs, self._work.classes)
-                rows.extend(best_classes(outputs).tolist())
-        return result
+                if task == "single-label":
+                    rows.extend(best_classes(outputs).tolist())
+                else:
+                    rows.extend(all_scores(outputs, task, artifact).tolist())
+        if task == "single-label":
+            return ShardResult(shard.index, positions, found, left_out)
+        return ShardResult(shard.index, positions, [], left_out, found)
 
     def _batches(
         self, shard: Shard, left_out: list[tuple[int, str]]
@@ -138,6 +146,25 @@ def best_classes(outputs: dict[str, FloatArray]) -> NDArray[np.int64]:
         (values,) = outputs.values()
         ranked = np.argsort(-values, axis=1, kind="stable")[:, :BEST]
     return np.where(np.isfinite(values).all(axis=1, keepdims=True), ranked, -1)
+
+
+def all_scores(outputs: dict[str, FloatArray], task: Task, artifact: Candidate) -> FloatArray:
+    """The probabilities of all labels, or all numbers: (b, outputs) float32.
+
+    Args:
+        outputs: "logits" or "probabilities" (b, outputs).
+        task: What they mean.
+        artifact: Whose they are, for messages.
+
+    Raises:
+        VerificationError: Some are not finite, so that there is no figure of them.
+    """
+    values = outputs[PROBABILITIES] if PROBABILITIES in outputs else outputs[LOGITS]
+    if not np.isfinite(values).all():
+        raise VerificationError(f"{artifact.name} gives outputs that are not finite")
+    if task == "multi-label" and PROBABILITIES not in outputs:
+        values = sigmoid(values)
+    return values.astype(np.float32)
 
 
 def _require_classes(artifact: Candidate, outputs: dict[str, FloatArray], classes: int) -> None:

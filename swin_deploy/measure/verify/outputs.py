@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_deploy.core.errors import present
-from swin_deploy.data.images import ImageInput, InputSet, make_noise, normalise
+from swin_deploy.data.bands import normalise
+from swin_deploy.data.images import ImageInput, InputSet, make_noise
 from swin_deploy.engine.runners.base import Runner, run_all
 from swin_deploy.measure.verify.comparison import EXTREMES, NO_PHOTOS, Comparison, names_extreme
 from swin_deploy.network.interface import (
@@ -32,10 +33,10 @@ from swin_deploy.network.judge import (
     FLOORS,
     FLOORS_DB,
     FloatArray,
+    activated,
     best,
     difference,
     powers_of,
-    softmax,
     sqnr_db,
     top1_agreement,
 )
@@ -227,8 +228,8 @@ def compare_outputs(
             for side in (reference, outputs)
         )
     elif LOGITS in reference and LOGITS not in outputs:
-        every = softmax(reference[LOGITS]) if interface.softmax else reference[LOGITS]
-        reference = {PROBABILITIES if interface.softmax else LOGITS: every}
+        every = activated(reference[LOGITS], interface.activation)
+        reference = {PROBABILITIES if interface.probabilities else LOGITS: every}
         if interface.topk is not None:
             if problem := problem_of_classes(outputs, every, interface.topk):
                 return [_without_numbers(candidate, inputs, precision, problem)]

@@ -18,7 +18,8 @@ from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.core.files import atomic_path, require_plain_file
 from swin_deploy.core.records import parse_json
 from swin_deploy.data.images import InputSet
-from swin_deploy.data.sources import open_archive, read_any_header
+from swin_deploy.data.npy import read_any_header
+from swin_deploy.data.sources import open_archive
 from swin_deploy.network.judge import FloatArray
 
 SCHEMA_VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from swin_deploy.core.records import reading
 from swin_deploy.network.catalogue import NetworkConfig
 from swin_deploy.network.checkpoints.archives import ZIP, read_archive
 from swin_deploy.network.checkpoints.dialect import Tensors
+from swin_deploy.network.checkpoints.labels import names_beside
 from swin_deploy.network.checkpoints.options import LoadOptions
 from swin_deploy.network.checkpoints.pickles import Inert, pairs_of
 from swin_deploy.network.checkpoints.shards import read_index, require_promised
@@ -74,14 +75,14 @@ def require_complete(path: Path, config: NetworkConfig, tensors: Mapping[str, Te
 def require_stated(path: Path, config: NetworkConfig, options: LoadOptions) -> None:
     """Check that the network is what the user wrote; ``--image`` and ``--window`` go before."""
     instead = {"image_size": options.image_size, "window_size": options.window}
-    for field in options.stated:
-        if "." in field or field == "name" or instead.get(field) is not None:
+    for key in options.stated:
+        if "." in key or key == "name" or instead.get(key) is not None:
             continue  # what is done to photos is no part of the tensors
-        said, found = getattr(options.wanted, field), getattr(config, field)
+        said, found = getattr(options.wanted, key), getattr(config, key)
         if said != found:
             raise InputError(
-                f"{path} has {field} = {_plain(found)}, and the config says {_plain(said)}",
-                f"{field} = {_plain(found)} in the config, or a checkpoint of {_plain(said)}",
+                f"{path} has {key} = {_plain(found)}, and the config says {_plain(said)}",
+                f"{key} = {_plain(found)} in the config, or a checkpoint of {_plain(said)}",
             )
 
 
@@ -119,12 +120,14 @@ class RawCheckpoint:
         opened: The containers around them, outermost first.
         left: Another container with weights of the same network, that was not asked for.
         strangers: Names of classes and functions whose objects lie beside the tensors.
+        labels: Names of classes that lie beside the tensors, by the entry they stand in.
     """
 
     tensors: dict[str, Tensor]
     opened: tuple[str, ...]
     left: str = ""
     strangers: tuple[str, ...] = ()
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_tensors(path: Path, ema: bool = False, container: str | None = None) -> RawCheckpoint:
@@ -194,6 +197,7 @@ def _without_containers(
     opened: list[str] = []
     left = ""
     entries = _entries(content)
+    labels = names_beside(entries or {})
     containers = (*AVERAGES, *CONTAINERS) if ema else (*CONTAINERS, *AVERAGES)
 
     def inner(entries: Mapping[Any, Any]) -> str | None:
@@ -207,6 +211,7 @@ def _without_containers(
         others = AVERAGES if name in CONTAINERS else CONTAINERS
         left = left or (_container_in(entries, others) or "")
         entries = _entries(entries[name])
+        labels |= names_beside(entries or {})
         opened.append(name)
     if entries is None:
         kind = content.name if isinstance(content, Inert) else type(content).__name__
@@ -237,7 +242,7 @@ def _without_containers(
             )
         keys = ", ".join(f"{key:.40}" for key in list(entries)[:5] if isinstance(key, str))
         raise _NoTensorsError(f"{path} holds no tensors, only: {keys or 'nothing'}")
-    return RawCheckpoint(tensors, tuple(opened), left)
+    return RawCheckpoint(tensors, tuple(opened), left, labels=labels)
 
 
 def _entries(value: object) -> Mapping[Any, Any] | None:

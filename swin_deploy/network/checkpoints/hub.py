@@ -99,12 +99,16 @@ def _name_in(text: str) -> tuple[str, re.Match[str]] | None:
     return kind, match
 
 
+# What libraries also call the weights of a folder: of another precision, or some of them.
+_PARTS = re.compile(r"(pytorch_)?model([.-][\w-]+)\.(safetensors|bin)")
+
+
 def _local(path: Path, listener: DownloadListener) -> Source:
     """A folder as transformers and timm write them, by its own name or that of its checkpoint."""
     file, provenance = checkpoint_file(path), {"source": "file"}
     beside = [file.parent / name for name in (CONFIG, PROCESSOR)]
     config, processor = (other if other.exists() else None for other in beside)
-    if file.name not in FOLDER_FILES:
+    if file.name not in FOLDER_FILES and not _PARTS.fullmatch(file.name):
         if config is not None or processor is not None:
             listener.note(
                 f"{config or processor} lies beside {file.name} and is not read, as it may be of "

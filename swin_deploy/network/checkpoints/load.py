@@ -117,6 +117,8 @@ class Checkpoint:
         dropped: What follows from the architecture, or belongs to other parts of a larger model.
         notes: What was changed on the way in, or is not in the file.
         preprocessing: Of the library's weights; None for that of the variant.
+        labels: Name of each class by its index, as the file itself has them; empty where it has
+            none, or another number of them.
     """
 
     config: NetworkConfig
@@ -126,6 +128,7 @@ class Checkpoint:
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
     preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
 
 
 def load_for(path: Path, options: LoadOptions, wanted: NetworkConfig) -> Checkpoint:
@@ -171,6 +174,7 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
         config = replace(config, head_activation=activation)
     require_complete(path, config, checked)
     require_stated(path, config, options)
+    labels = _own_labels(raw.labels, config, notes)
     return Checkpoint(
         config=config,
         tensors=checked,
@@ -179,7 +183,24 @@ def load_checkpoint(path: Path, options: LoadOptions | None = None) -> Checkpoin
         dropped=(*renamed.dropped, *buffers),
         notes=(*notes, *([dialect.note] if dialect.note else [])),
         preprocessing=dialect.preprocessing(config) if dialect.preprocessing else None,
+        labels=labels,
     )
+
+
+def _own_labels(
+    found: Mapping[str, tuple[str, ...]], config: NetworkConfig, notes: list[str]
+) -> tuple[str, ...]:
+    """The first names beside the tensors that are as many as the classes."""
+    for entry, names in found.items():
+        if len(names) == config.num_classes:
+            notes.append(f"names of its classes are in its entry {entry}: {names[0]!r} is class 0")
+            return names
+        if config.num_classes:
+            notes.append(
+                f"its entry {entry} has {len(names)} names, and the network has "
+                f"{config.num_classes} classes: they are not used"
+            )
+    return ()
 
 
 def _vit_config(path: Path, tensors: Tensors, options: LoadOptions) -> VitConfig:

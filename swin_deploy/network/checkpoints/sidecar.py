@@ -20,7 +20,7 @@ from swin_deploy.network.checkpoints.source import (
     make_preprocessing,
     read_as,
 )
-from swin_deploy.network.interface import Preprocessing, Size
+from swin_deploy.network.interface import CROP_MODES, INTERPOLATIONS, Preprocessing, Size
 from swin_deploy.network.swin import ACTIVATIONS
 
 # Values that timm takes where a file gives none.
@@ -166,11 +166,12 @@ def _windows(architecture: str) -> tuple[int | None, tuple[int, ...]]:
 
 
 def _preprocessing(path: Path, pretrained: _Pretrained) -> Preprocessing:
-    if pretrained.interpolation not in ("bilinear", "bicubic"):
+    if pretrained.interpolation not in INTERPOLATIONS:
         raise InputError(
-            f"{path}: interpolation is {pretrained.interpolation!r}, not bilinear or bicubic"
+            f"{path}: interpolation is {pretrained.interpolation!r}, none of "
+            f"{', '.join(INTERPOLATIONS)}"
         )
-    if pretrained.crop_mode not in ("center", "squash"):
+    if pretrained.crop_mode not in CROP_MODES:
         raise InputError(f"{path}: crop_mode is {pretrained.crop_mode!r}, not center or squash")
     return make_preprocessing(
         str(path),

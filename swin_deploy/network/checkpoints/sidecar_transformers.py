@@ -18,13 +18,15 @@ from swin_deploy.network.checkpoints.source import (
     make_preprocessing,
     read_as,
 )
-from swin_deploy.network.interface import CropMode, Head, Preprocessing, Size
+from swin_deploy.network.interface import CropMode, Preprocessing, Size, Task
 from swin_deploy.network.swin import Activation
 
-_INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
+_INTERPOLATION = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # as Pillow counts its filters
 
 
-_IMAGENET_MEAN, _IMAGENET_STD = Preprocessing().mean, Preprocessing().std
+_IMAGENET = Preprocessing().mean, Preprocessing().std
+_STANDARD = (0.5,) * 3, (0.5,) * 3  # what transformers calls ImageNet's standard mean and std
+_CHANNELS = 3  # where no config says it
 
 
 class _Config(Sidecar):
@@ -59,7 +61,7 @@ class _Box(Sidecar, extra="forbid"):
 
 
 class _Processor(Sidecar):
-    """None is what transformers takes for the default of the class."""
+    """A value that is None is the default of the class; a step that is null is not done."""
 
     image_processor_type: str | None = None
     feature_extractor_type: str | None = None
@@ -73,15 +75,18 @@ class _Processor(Sidecar):
     crop_pct: float | None = None
     resample: int | None = None
     rescale_factor: float | None = None
-    image_mean: tuple[float, ...] | None = None
-    image_std: tuple[float, ...] | None = None
+    image_mean: float | tuple[float, ...] | None = None
+    image_std: float | tuple[float, ...] | None = None
+
+    def does(self, step: str) -> bool:
+        """Whether a step is done that every class here has by default."""
+        return step not in self.model_fields_set or bool(getattr(self, step))
 
 
-_HEADS: dict[str | None, Head] = {
-    None: "choice",  # as its pipelines take it
-    "single_label_classification": "choice",
-    "multi_label_classification": "independent",
-    "regression": "values",
+_TASKS: dict[str, Task] = {
+    "single_label_classification": "single-label",
+    "multi_label_classification": "multi-label",
+    "regression": "regression",
 }
 # What the networks built here have, whatever the file says.
 _FIXED = {"layer_norm_eps": 1e-5, "use_absolute_embeddings": False}
@@ -122,8 +127,8 @@ def read_transformers(
             f"{origin}: hidden_act is {config.hidden_act!r}, and only 'gelu' and its approximation "
             f"by tanh ({', '.join(_TANH)}) are supported"
         )
-    if config.problem_type not in _HEADS:
-        known = ", ".join(filter(None, _HEADS))
+    if config.problem_type is not None and config.problem_type not in _TASKS:
+        known = ", ".join(_TASKS)
         raise InputError(f"{origin}: problem_type is {config.problem_type!r}, none of {known}")
     values: dict[tuple[str, str], Any] = {
         (key, field): getattr(config, key) for key, field in _SHARED.items()
@@ -136,10 +141,11 @@ def read_transformers(
     values["image_size", "image_size"] = image_size
     claims = claims_of(origin, values)
     preprocessing = None
+    taken = config.num_channels or _CHANNELS
     if processor_path is not None and part is not None:
-        preprocessing = _read_colours(processor_path)
+        preprocessing = _read_squashed(processor_path, taken)
     elif processor_path is not None:
-        preprocessing, cropped = _read_processor(processor_path)
+        preprocessing, cropped = _read_processor(processor_path, taken)
         image_size = image_size or cropped
         channels = len(preprocessing.mean)
         seen = {("size", "image_size"): cropped, ("image_mean", "in_channels"): channels}
@@ -152,7 +158,7 @@ def read_transformers(
         else (),
         activation=None if config_path is None else _ACTIVATIONS[config.hidden_act],
         labels=labels,
-        head=None if config_path is None or part is not None else _HEADS[config.problem_type],
+        task=None if part is not None else _TASKS.get(config.problem_type or ""),
         claims=claims,
     )
     return preprocessing, facts
@@ -165,32 +171,61 @@ def _labels(origin: str, names: dict[str, str]) -> tuple[str, ...]:
     return tuple(names[str(index)] for index in range(len(names)))
 
 
-def _read_colours(path: Path) -> Preprocessing:
-    """Mean and std of a processor that makes images of no fixed size; photos are squashed here."""
+def _read_squashed(path: Path, channels: int) -> Preprocessing:
+    """Of a processor that makes images of no fixed size; photos are squashed here."""
     processor = read_as(_Processor, path)
     values = {
         "crop": 1.0,
         "crop_mode": "squash",
         "interpolation": _INTERPOLATION.get(processor.resample or 2, "bilinear"),
-        "mean": processor.image_mean or _IMAGENET_MEAN,
-        "std": processor.image_std or _IMAGENET_STD,
+        **_normalising(path, processor, _IMAGENET, channels),
     }
     return make_preprocessing(str(path), values)
 
 
-def _read_processor(path: Path) -> tuple[Preprocessing, Size]:
-    """Preprocessing, and the size of what comes out of it."""
+Colours = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std
+
+
+def _normalising(
+    path: Path, processor: _Processor, usual: Colours, channels: int
+) -> dict[str, tuple[float, ...]]:
+    """Mean and std of pixels from 0 to 1 for what the processor does to pixels from 0 to 255.
+
+    If it does those steps, it multiplies them by ``rescale_factor``, takes the mean off and divides
+    by the std. With k = 255 * factor that is the same as
+    (pixels / 255 - mean / k) / (std / k).
+
+    Args:
+        path: For messages.
+        processor: Null, as a key that is missing, is the default of its class.
+        usual: Mean and std of its class.
+        channels: Of the images; how often a single number counts.
+    """
+    factor = (processor.rescale_factor or 1 / 255) if processor.does("do_rescale") else 1.0
+    given = (processor.image_mean, processor.image_std)
+    if not processor.does("do_normalize"):
+        given = (0.0, 1.0)
+    k = 1.0 if abs(factor * 255 - 1) < _NEAR else factor * 255  # 1/255 as JSON has it is a bit off
+    if not k > 0:
+        raise InputError(f"{path}: rescale_factor is {processor.rescale_factor}, not above 0")
+    found = {}
+    for name, value, default in zip(("mean", "std"), given, usual, strict=True):
+        each = default if value is None or value == () else value
+        each = (each,) * channels if isinstance(each, int | float) else each
+        found[name] = each if k == 1 else tuple(one / k for one in each)
+    return found
+
+
+_NEAR = 1e-6
+
+
+def _read_processor(path: Path, channels: int) -> tuple[Preprocessing, Size]:
+    """Preprocessing, and the size of what comes out of it; ``channels`` of images."""
     processor = read_as(_Processor, path)
-    for key, wanted in (
-        ("do_resize", True),
-        ("do_rescale", True),
-        ("do_normalize", True),
-        ("do_pad", False),
-    ):
-        if getattr(processor, key) not in (None, wanted):
-            raise InputError(f"{path}: {key} is {not wanted}, and only {wanted} is supported")
-    if abs((processor.rescale_factor or 1 / 255) * 255 - 1) > 1e-6:
-        raise InputError(f"{path}: rescale_factor is {processor.rescale_factor}, not 1/255")
+    if not processor.does("do_resize"):
+        raise InputError(f"{path}: do_resize is {processor.do_resize}, and only True is supported")
+    if processor.do_pad:
+        raise InputError(f"{path}: do_pad is True, and only False is supported")
     name = processor.image_processor_type or processor.feature_extractor_type or "ViTImageProcessor"
     match = re.fullmatch(r"(ViT|ConvNext)(FeatureExtractor|ImageProcessor(Fast|Pil)?)", name)
     if match is None:
@@ -202,13 +237,13 @@ def _read_processor(path: Path) -> tuple[Preprocessing, Size]:
     if processor.resample is not None:
         resample = processor.resample
     if resample not in _INTERPOLATION:
-        raise InputError(f"{path}: resample is {resample}, not 2 (bilinear) or 3 (bicubic)")
+        known = ", ".join(f"{number} ({name})" for number, name in _INTERPOLATION.items())
+        raise InputError(f"{path}: resample is {resample}, none of {known}")
     values = {
         "crop": crop,
         "crop_mode": mode,
         "interpolation": _INTERPOLATION[resample],
-        "mean": processor.image_mean or (0.5, 0.5, 0.5),
-        "std": processor.image_std or (0.5, 0.5, 0.5),
+        **_normalising(path, processor, _STANDARD, channels),
     }
     return make_preprocessing(str(path), values), size
 

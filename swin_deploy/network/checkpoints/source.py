@@ -16,7 +16,7 @@ from swin_deploy.core.errors import ConfigError, InputError
 from swin_deploy.core.files import require_plain_file
 from swin_deploy.core.own_files import read_plain
 from swin_deploy.network.checkpoints.options import Hints, LoadOptions
-from swin_deploy.network.interface import Head, Preprocessing, Size
+from swin_deploy.network.interface import Preprocessing, Size, Task
 from swin_deploy.network.swin import MOST, Activation
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -80,7 +80,7 @@ class Facts:
             network are scaled by them. Empty where it was trained at its own window size.
         activation: Of the MLPs.
         labels: Name of each class, by its index.
-        head: What the outputs of its head mean; a choice where nothing says it.
+        task: What the outputs of its head mean.
         claims: Checked against the tensors once those are read.
     """
 
@@ -92,7 +92,7 @@ class Facts:
     pretrained_window_sizes: tuple[int, ...] = ()
     activation: Activation | None = None
     labels: tuple[str, ...] = ()
-    head: Head | None = None
+    task: Task | None = None
     claims: tuple[Claim, ...] = ()
 
 
