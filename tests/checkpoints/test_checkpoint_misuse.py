@@ -189,6 +189,6 @@ def test_what_predict_makes_of_outputs() -> None:
     assert scores("single-label") == (pytest.approx(expected.tolist()), True)
     sigmoid = [1 / (1 + np.exp(-v)) for v in (2.0, 0.0, -1.0)]
     assert scores("multi-label") == (pytest.approx(sigmoid, rel=1e-6), True)
-    assert scores("regression") == ([2.0, 0.0, -1.0], False)
+    assert scores("regression") == ([2.0, -1.0, 0.0], False)
     assert scores("single-label", logits[:, :1]) == ([2.0], False)
     assert Interface(task="regression").plain
