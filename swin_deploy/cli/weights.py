@@ -134,6 +134,12 @@ def _lines(source: Source, found: Checkpoint, resolved: Resolved) -> dict[str, A
     }
 
 
+def _without(config: NetworkConfig) -> str:
+    """What a network without classes gives."""
+    bare = isinstance(config, SwinConfig) and not config.has_norm
+    return "stages" if bare else "stages or embedding"
+
+
 def _windows(config: NetworkConfig) -> list[str]:
     """Those of each stage, in tokens, as they are at the size of the images."""
     if not isinstance(config, SwinConfig):
@@ -154,12 +160,6 @@ def _labels(names: tuple[str, ...]) -> str:
         return "not known; --classes names them"
     more = ", ..." if len(names) > _SHOWN else ""
     return f"{len(names)}: {', '.join(names[:_SHOWN])}{more}"
-
-
-def _without(config: NetworkConfig) -> str:
-    """What a network without classes gives."""
-    bare = isinstance(config, SwinConfig) and not config.has_norm
-    return "stages" if bare else "stages or embedding"
 
 
 def _summary(dropped: tuple[str, ...], opened: tuple[str, ...]) -> str:

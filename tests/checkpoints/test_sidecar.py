@@ -102,7 +102,7 @@ CONTRADICTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "activation": ("config", {"hidden_act": "relu"}, "hidden_act is 'relu', and only 'gelu'"),
     "epsilon": ("config", {"layer_norm_eps": 1e-6}, "layer_norm_eps is 1e-06, and only 1e-05"),
     "positions": ("config", {"use_absolute_embeddings": True}, "is True, and only False"),
-    "another network": ("config", {"model_type": "vit"}, "model_type is 'vit': neither swin"),
+    "another network": ("config", {"model_type": "vit"}, "model_type is 'vit'"),
     "window": ("config", {"window_size": 7}, "makes window_size 7, but the tensors have 4"),
     "heads": ("config", {"num_heads": [2, 4]}, "makes num_heads 2, 4, but the tensors have 1, 2"),
     "labels": ("config", {"id2label": {"0": "a"}}, "makes num_classes 1, but the tensors have 5"),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -16,7 +14,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from conftest import Silent
 from published import edit, save_transformers
 from small_timm import small_timm
 from swin_deploy.cli import main as cli
@@ -26,13 +23,9 @@ from swin_deploy.graph.export import read_ends
 from swin_deploy.network.interface import Interface, OutputActivation, Task, describe_outputs
 from swin_deploy.network.judge import sigmoid
 from swin_deploy.run.finished import require_run
-from swin_deploy.runtime.build import build_bundle
 from swin_deploy.runtime.engine import SwinEngine
 from swin_deploy.runtime.images import to_prediction
-from swin_deploy.runtime.trust import open_bundle
-
-NAMES = ("ant", "bee", "cat")
-COMMON = ["--image", "64", "--target", "cpu", "--precision", "fp32"]
+from tasks import COMMON, NAMES, as_csv, built, evaluated, export, figures, lines, refused
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +36,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = generator.integers(0, 256, (70, 80, 3), dtype=np.uint8)
         Image.fromarray(pixels // (index + 1)).save(folder / f"{index}.png")
     return folder
-
-
-def export(root: Path, outputs: int, *options: str) -> Path:
-    torch.save(small_timm(num_classes=outputs).state_dict(), root / "plain.pth")
-    out = root / "run"
-    command = ["export", "--weights", str(root / "plain.pth"), "--out", str(out)]
-    assert cli.run([*command, *COMMON, *options]) == 0
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +52,6 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(tmp_path_factory.mktemp("numbers"), 2, "--task", "regression")
 
 
-def built(run: Path, root: Path) -> Path:
-    archive, folder = root / "x.zip", root / "unpacked"
-    assert cli.run(["bundle", str(run), "--target", "cpu", "--out", str(archive)]) == 0
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(folder)
-    build_bundle(open_bundle(folder), ["fp32"], Silent().started)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def several_built(several: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(several, tmp_path_factory.mktemp("several built"))
@@ -84,18 +60,6 @@ def several_built(several: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def numbers_built(numbers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(numbers, tmp_path_factory.mktemp("numbers built"))
-
-
-def lines(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> list[str]:
-    capsys.readouterr()
-    assert cli.run(list(map(str, arguments))) == 0
-    return capsys.readouterr().out.splitlines()
-
-
-def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: str | Path) -> str:
-    capsys.readouterr()
-    assert cli.run(list(map(str, arguments))) == code
-    return capsys.readouterr().err
 
 
 def test_the_graph_gives_a_sigmoid_and_the_run_says_what_it_means(several: Path) -> None:
@@ -262,23 +226,6 @@ def test_a_bundle_says_what_its_outputs_mean(
 
     assert device.run(["info"], "swin.pyz", several_built) == 0
     assert "3 independent labels" in capsys.readouterr().out
-
-
-def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
-        "\n".join(lines(capsys, "evaluate", *arguments, "--eager", "--json"))
-    )
-    return found
-
-
-def figures(row: dict[str, Any]) -> dict[str, float]:
-    return {figure["name"]: figure["value"] for figure in row["figures"]}
-
-
-def as_csv(path: Path, rows: list[tuple[str, ...]]) -> Path:
-    with path.open("w", newline="") as stream:
-        csv.writer(stream).writerows(rows)
-    return path
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
