@@ -183,7 +183,10 @@ def check(case: Case) -> Row:
     opened = open_case(case)
     found = opened.checkpoint
     assert found.dialect == case.source.dialect, found.dialect
-    assert replace(found.config, semantics=Semantics()) == case.config, found.config
+    assert isinstance(found.config, SwinConfig)
+    # A backbone of transformers has a last norm too, which its maps do not use.
+    plain = replace(found.config, semantics=Semantics(), keeps_norm=False)
+    assert plain == case.config, found.config
     row = opened.compare()
     ROWS.append(row)
     assert row.worst >= FLOORS_DB["fp32"], row
