@@ -139,11 +139,47 @@ REFUSED: dict[str, tuple[dict[str, Any], LoadOptions, str, str]] = {
         "fc.0 has one linear layer",
         "no --head-activation",
     ),
-    "one is said of nothing between": (
+    "a list of modules": (
         {"fc.0.weight": random(8, C), "fc.1.weight": random(3, 8)},
-        RELU,
-        "fc has nothing between its linear layers",
-        "no --head-activation",
+        LoadOptions(),
+        "fc is a head of 2 linear layers",
+        "--head-activation relu (or gelu, tanh, silu, none)",
+    ),
+    "a norm beside it": (
+        {
+            "classifier.weight": random(3, C),
+            "neck.weight": random(C),
+            "neck.running_mean": random(C),
+            "neck.running_var": random(C).abs() + 0.5,
+        },
+        LoadOptions(),
+        "neck may stand before or behind classifier",
+        "--head neck,classifier or --head classifier, to leave it out",
+    ),
+    "a temperature": (
+        {"fc.weight": random(3, C), "temperature": random(1)},
+        LoadOptions(),
+        "temperature may stand before or behind fc",
+        "--head fc, to leave it out",
+    ),
+    "a power of the pooling": (
+        {"fc.weight": random(3, C), "pool.p": random(1)},
+        LoadOptions(),
+        "pool may stand before or behind fc",
+        "--head fc, to leave it out",
+    ),
+    "cosines": (
+        {"arcface.weight": random(3, C)},
+        LoadOptions(),
+        "arcface has no bias and the name of a metric loss",
+        "--head none --outputs embedding, or --head arcface for a plain layer",
+    ),
+    "a weight that is computed": (
+        {"fc.weight_g": random(3, 1), "fc.weight_v": random(3, C), "fc.bias": random(3)},
+        LoadOptions(),
+        "whose weight is computed in every call",
+        "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight'), and the state_dict "
+        "saved; or --head none, for the backbone",
     ),
     "one is said of a backbone": ({}, RELU, "has no head", "no --head-activation"),
     "no such head": ({"fc.weight": random(3, C)}, LoadOptions(head="f"), "called f", "--head fc"),

@@ -148,7 +148,7 @@ KNOWN: dict[str, tuple[Callable[[], nn.Module], LoadOptions, str | None]] = {
     ),
     "timm, nothing between": (
         lambda: timm_head(nn.Sequential(nn.Linear(C, 32), nn.Linear(32, CLASSES))),
-        LoadOptions(),
+        LoadOptions(head_activation="none"),
         "head.fc",
     ),
     "timm, three layers": (

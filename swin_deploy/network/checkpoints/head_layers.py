@@ -25,13 +25,13 @@ def activation_of(
         said: By the user; None if nothing was.
         known: Of the network that it has to be; None if none is named.
     """
+    # Neighbours may be of a ModuleList, with a function between them that is no module.
     gaps = [gap for gap, _ in _gaps(head)]
-    if not gaps or not any(gaps):
-        between = "has one linear layer" if not gaps else "has nothing between its linear layers"
+    if not gaps:
         if said not in (None, _NOTHING):
-            raise InputError(f"{head.name} {between}", "no --head-activation")
+            raise InputError(f"{head.name} has one linear layer", "no --head-activation")
         return _NOTHING
-    if not all(gaps):
+    if any(gaps) and not all(gaps):
         raise InputError(
             f"{head.name} has something between some of its linear layers and nothing between "
             "others, which is not supported"
@@ -130,6 +130,9 @@ def summary(head: Head, activation: str) -> str:
     """What was taken for the head, for people."""
     where = ", beside the network" if head.beside else ""
     more = ""
+    place = head.layers[0].module.rpartition(".")[2]
+    if place.isdecimal() and int(place) > 0:
+        more = ", behind what has no tensors and is taken for Dropouts"
     if head.hidden:
-        more = f", linear layers with {activation} between them"
+        more += f", linear layers with {activation} between them"
     return f"head: {head.name}{where}{more}"

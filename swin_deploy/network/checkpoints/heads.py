@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from torch import Tensor
 
 from swin_deploy.core.errors import InputError, present, some
 from swin_deploy.network.checkpoints.dialect import Tensors
@@ -23,6 +25,10 @@ NONE = "none"  # in place of a name: the network is a backbone
 HEAD_NAMES = ("head.weight", "head.bias")  # of a head of one layer, in ours
 _LINEAR, _NORM = {"weight", "bias"}, {"running_mean", "running_var"}
 _COUNT = "num_batches_tracked"
+# Parts of training alone, and layers whose scores are cosines.
+_OF_A_LOSS = re.compile(r"(.*[._])?(loss\w*|criterion\w*|metrics?|\w*loss)([._].*)?", re.IGNORECASE)
+_OF_COSINES = re.compile(r"(.*[._])?(arc|cos|sphere|margin|proxy|metric)[a-z]*\d*([._].*)?", re.I)
+_HIDDEN_WEIGHT = re.compile(r".*\b(parametrizations\.\w+\.original\d?|weight_(g|v|orig))")
 _MOST_OF_A_HEAD = 8  # modules; what has more is a decoder or the like
 
 
@@ -154,6 +160,8 @@ class Search:
         if not self.has_norm:
             self.passed, others = [*(head.name for head in others), *self.passed], []
         self.heads = (*theirs, *others)
+        self.renormed = sorted(name for name in pool if _HIDDEN_WEIGHT.fullmatch(name))
+        self._small = _small_parts(pool, self._part)
 
     def _part(self, name: str) -> str:
         """The module of a larger network that a tensor belongs to; a Sequential around all is one.
@@ -187,6 +195,13 @@ class Search:
                 f"{len(self.heads)} parts of it could be the head: {listed}", self._hint()
             )
         if not self.heads:
+            if self.renormed:
+                raise InputError(
+                    f"{some(self.renormed)} is of a layer whose weight is computed in every call "
+                    "(weight or spectral norm)",
+                    "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight'), and the "
+                    f"state_dict saved; or --head {NONE}, for the backbone",
+                )
             if self.passed and self.has_norm:
                 raise InputError(
                     f"{some(self.passed)} may be its head, with other layers that are neither "
@@ -204,7 +219,34 @@ class Search:
                     f"--head {head.name},{layer.module} --head-activation {CHOICES}; or "
                     f"--head {head.name}",
                 )
+        if not head.own:
+            self._require_alone(head)
         return self._placed(head)
+
+    def _require_alone(self, head: Head) -> None:
+        """Refuse to guess whether other layers beside the network stand before or behind a head."""
+        name = head.name
+        if _OF_COSINES.fullmatch(name) and "bias" not in head.linears[-1].tensors:
+            raise InputError(
+                f"{name} has no bias and the name of a metric loss, whose scores are cosines and "
+                "no products",
+                f"--head {NONE} --outputs embedding, or --head {name} for a plain layer",
+            )
+        if companions := self.companions(head):
+            norms = [x for x in companions if (y := self._layers.get(x)) and y.kind == "norm"]
+            first = [f"--head {norms[0]},{name}"] if len(norms) == len(companions) == 1 else []
+            raise InputError(
+                f"{some(companions)} may stand before or behind {name}: no file says it",
+                " or ".join([*first, f"--head {name}, to leave it out"]),
+            )
+
+    def companions(self, head: Head) -> list[str]:
+        """Other small parts of as many values as go into a head, through it or out of it."""
+        if head.own:
+            return []
+        widths = {1, self.channels, head.rows, *head.hidden}
+        own = {layer.module for layer in head.layers}
+        return [name for name, sizes in self._small.items() if name not in own and sizes & widths]
 
     def _placed(self, head: Head) -> Head:
         return replace(head, beside=not head.own and bool(head.names & self._beside))
@@ -249,6 +291,27 @@ class Search:
             why = "" if self.has_norm else ": it lacks the norm before one"
             raise InputError(f"no part of it called {name} can be a head{why}", self._hint())
         return Head(name=name, layers=(replace(layer, before=0),))
+
+
+def _small_parts(pool: Tensors, part_of: Callable[[str], str]) -> dict[str, set[int]]:
+    """Modules that hold vectors or single values only, no more than a head has; and of what sizes.
+
+    Norms, temperatures, powers of a pooling, PReLUs; not what is of a loss or counts.
+    """
+    modules: dict[str, list[Tensor]] = {}
+    parts: dict[str, set[str]] = {}
+    for name, tensor in pool.items():
+        if not tensor.is_floating_point() or _OF_A_LOSS.fullmatch(name):
+            continue
+        module = name.rpartition(".")[0]
+        modules.setdefault(module or name, []).append(tensor)
+        parts.setdefault(part_of(name), set()).add(module)
+    large = {m for found in parts.values() if len(found) > _MOST_OF_A_HEAD for m in found}
+    return {
+        module: {tensor.numel() for tensor in tensors}
+        for module, tensors in modules.items()
+        if module not in large and all(tensor.ndim <= 1 for tensor in tensors)
+    }
 
 
 def _last_channels(renamed: Mapping[str, object]) -> int | None:

@@ -68,6 +68,12 @@ def rename(path: Path, root: Root, options: LoadOptions) -> Renamed:
             head = search.chosen(options.head)
         if head is None and search.passed and options.head is None:
             notes.append(f"{some(search.passed)} is no head: the norm before one is not there")
+        if (
+            head is not None
+            and options.head is not None
+            and (companions := search.companions(head))
+        ):
+            notes.append(f"{some(companions)} beside it is left out, as you say")
         others = {name for one in search.heads for name in one.names}
         taken = set() if head is None else head.names
         left |= (others if options.head is not None else set()) - taken
