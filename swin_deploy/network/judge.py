@@ -160,7 +160,7 @@ FLOORS: dict[Compared, dict[Precision, float]] = {
     # are at 15.2 dB; the floor is 6 dB below, twice the error. INT8: the worst of 1000 digits is at
     # 26.5 dB with swin_pocket (docs/int8.md; 18.5 with the entropy method, which the gate may
     # refuse), about 6 dB above. Damage may leave more than the last two: what tells a right graph
-    # from a wrong one there is graph/structure.py.
+    # from a wrong one there is graph/structure.py. Embeddings are as far off as logits.
     "output": {"fp32": 110.0, "fp16": 40.0, "bf16": 9.0, "int8": 20.0},
     # The same on images that no camera takes. FP16: logits are at 44.6 dB at worst, but scores of
     # classes between which swin_pocket is torn, on a checkerboard, are at 35.4; the floor is about
