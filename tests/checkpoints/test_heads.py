@@ -162,6 +162,18 @@ REFUSED: dict[str, tuple[dict[str, Any], LoadOptions, str, str]] = {
         "temperature may stand before or behind fc",
         "--head fc, to leave it out",
     ),
+    "thresholds of an ordinal head": (
+        {"fc.weight": random(1, C), "thresholds": random(4)},
+        LoadOptions(),
+        "thresholds may stand before or behind fc",
+        "--head fc, to leave it out",
+    ),
+    "a PReLU between": (
+        {"a.weight": random(8, C), "prelu.weight": random(1), "b.weight": random(3, 8)},
+        LoadOptions(head="a,b", head_activation="relu"),
+        "prelu holds one value",
+        "--head none, for the backbone",
+    ),
     "a power of the pooling": (
         {"fc.weight": random(3, C), "pool.p": random(1)},
         LoadOptions(),
@@ -178,8 +190,8 @@ REFUSED: dict[str, tuple[dict[str, Any], LoadOptions, str, str]] = {
         {"fc.weight_g": random(3, 1), "fc.weight_v": random(3, C), "fc.bias": random(3)},
         LoadOptions(),
         "whose weight is computed in every call",
-        "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight'), and the state_dict "
-        "saved; or --head none, for the backbone",
+        "torch.nn.utils.remove_weight_norm(layer), and the state_dict saved; or --head none, for "
+        "the backbone",
     ),
     "one is said of a backbone": ({}, RELU, "has no head", "no --head-activation"),
     "no such head": ({"fc.weight": random(3, C)}, LoadOptions(head="f"), "called f", "--head fc"),

@@ -334,3 +334,12 @@ def test_timm_may_say_lanczos(
     content["pretrained_cfg"]["interpolation"] = "lanczos"
     as_json(content, folder / "config.json")
     assert inspected(capsys, folder)["preprocessing"]["interpolation"] == "lanczos"
+
+
+def test_a_mean_of_pixels_up_to_255_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(small_timm().state_dict(), tmp_path / "x.pth")
+    told = ["--image", "64", "--mean", "127.5", "--std", "0.5"]
+    assert cli.run(["inspect", str(tmp_path / "x.pth"), *told]) == 2
+    assert "--mean 0.5, if these are of pixels up to 255" in capsys.readouterr().err

@@ -45,7 +45,8 @@ def checked_values(path: Path, tensors: Tensors) -> tuple[Tensors, list[str]]:
             raise InputError(f"{path}: {name} holds {bad} NaN or infinite values")
         if value.ndim > 1 and not value.any():
             raise InputError(
-                f"{path}: {name} is all zeros, as a save that was cut short leaves it",
+                f"{path}: {name} is all zeros, as a save that was cut short leaves it, "
+                "or a network that was never trained",
                 "the checkpoint again, from where it came",
             )
         checked[name] = value
@@ -93,7 +94,7 @@ def _plain(value: object) -> str:
 # Containers in which checkpoints wrap their tensors, outermost first, and those of the exponential
 # moving average of the same weights, which many recipes evaluate.
 CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
-AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict", "ema")
+AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "swa_model")
 
 # What the pickle of plain tensors names, and what nobody names but to run something.
 _OURS = re.compile(
@@ -289,7 +290,10 @@ def _entered(
         if entries is None or name not in entries:
             raise InputError(
                 f"{path} has no entry {name!r:.60}, only {some(holders) or 'no names'}",
-                " or ".join(f"--container {key}" for key in holders[:3]) or "no --container",
+                " or ".join(
+                    f"--container {key}" for key in holders if _entries((entries or {})[key])
+                )
+                or "no --container",
             )
         entries = _entries(entries[name])
     return entries

@@ -85,7 +85,8 @@ def to_ours(head: Head, activation: str) -> tuple[Tensors, list[str]]:
                 if left:
                     raise InputError(
                         f"{norm.module} is a BatchNorm, and no file says on which side of the "
-                        "activation function it stands"
+                        "activation function it stands",
+                        "--head none --outputs embedding, and the head as it is behind that",
                     )
                 folds.append((norm, b, False))
     trailing = head.layers[last + 1 :]
@@ -132,7 +133,7 @@ def summary(head: Head, activation: str) -> str:
     more = ""
     place = head.layers[0].module.rpartition(".")[2]
     if place.isdecimal() and int(place) > 0:
-        more = ", behind what has no tensors and is taken for Dropouts"
+        more = ", behind what has no tensors and is taken for Dropouts: with a function there it is wrong"
     if head.hidden:
         more += f", linear layers with {activation} between them"
     return f"head: {head.name}{where}{more}"

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import Tensor
-
 from swin_deploy.core.errors import InputError, present, some
 from swin_deploy.network.checkpoints.dialect import Tensors
+from swin_deploy.network.checkpoints.head_companions import (
+    HIDDEN_WEIGHT,
+    MOST_OF_A_HEAD,
+    OF_COSINES,
+    plain_again,
+    small_parts,
+)
 from swin_deploy.network.checkpoints.roots import Root
 from swin_deploy.network.swin import HEAD_ACTIVATIONS
 
@@ -25,11 +30,6 @@ NONE = "none"  # in place of a name: the network is a backbone
 HEAD_NAMES = ("head.weight", "head.bias")  # of a head of one layer, in ours
 _LINEAR, _NORM = {"weight", "bias"}, {"running_mean", "running_var"}
 _COUNT = "num_batches_tracked"
-# Parts of training alone, and layers whose scores are cosines.
-_OF_A_LOSS = re.compile(r"(.*[._])?(loss\w*|criterion\w*|metrics?|\w*loss)([._].*)?", re.IGNORECASE)
-_OF_COSINES = re.compile(r"(.*[._])?(arc|cos|sphere|margin|proxy|metric)[a-z]*\d*([._].*)?", re.I)
-_HIDDEN_WEIGHT = re.compile(r".*\b(parametrizations\.\w+\.original\d?|weight_(g|v|orig))")
-_MOST_OF_A_HEAD = 8  # modules; what has more is a decoder or the like
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,14 +154,14 @@ class Search:
             found = _heads_in(layers, present(self.channels)) if len(layers) == len(part) else None
             others += found or []
             self._simple += layers if len(layers) == len(part) else []
-            if found is None and len(part) <= _MOST_OF_A_HEAD:
+            if found is None and len(part) <= MOST_OF_A_HEAD:
                 fitting = [x for x in layers if x.kind == "linear" and x.columns == self.channels]
                 self.passed += [layer.module for layer in fitting]
         if not self.has_norm:
             self.passed, others = [*(head.name for head in others), *self.passed], []
         self.heads = (*theirs, *others)
-        self.renormed = sorted(name for name in pool if _HIDDEN_WEIGHT.fullmatch(name))
-        self._small = _small_parts(pool, self._part)
+        self.renormed = sorted(name for name in pool if HIDDEN_WEIGHT.fullmatch(name))
+        self._small = small_parts(pool, self._part, self._prefix)
 
     def _part(self, name: str) -> str:
         """The module of a larger network that a tensor belongs to; a Sequential around all is one.
@@ -199,8 +199,8 @@ class Search:
                 raise InputError(
                     f"{some(self.renormed)} is of a layer whose weight is computed in every call "
                     "(weight or spectral norm)",
-                    "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight'), and the "
-                    f"state_dict saved; or --head {NONE}, for the backbone",
+                    f"{plain_again(self.renormed[0])}, and the state_dict saved; or "
+                    f"--head {NONE}, for the backbone",
                 )
             if self.passed and self.has_norm:
                 raise InputError(
@@ -226,7 +226,7 @@ class Search:
     def _require_alone(self, head: Head) -> None:
         """Refuse to guess whether other layers beside the network stand before or behind a head."""
         name = head.name
-        if _OF_COSINES.fullmatch(name) and "bias" not in head.linears[-1].tensors:
+        if OF_COSINES.fullmatch(name) and "bias" not in head.linears[-1].tensors:
             raise InputError(
                 f"{name} has no bias and the name of a metric loss, whose scores are cosines and "
                 "no products",
@@ -280,6 +280,15 @@ class Search:
                 f"{name} is no row of layers behind {self.channels} channels: {widths}",
                 self._hint(),
             )
+        single = [
+            x for x in self.companions(head) if self._small[x] == {1} and x not in name.split(",")
+        ]
+        if len(parts) > 1 and single:
+            raise InputError(
+                f"{some(single)} holds one value, as a PReLU or a temperature does: such a head is "
+                "not supported",
+                f"--head {NONE}, for the backbone",
+            )
         return head
 
     def _find(self, name: str) -> Head:
@@ -291,27 +300,6 @@ class Search:
             why = "" if self.has_norm else ": it lacks the norm before one"
             raise InputError(f"no part of it called {name} can be a head{why}", self._hint())
         return Head(name=name, layers=(replace(layer, before=0),))
-
-
-def _small_parts(pool: Tensors, part_of: Callable[[str], str]) -> dict[str, set[int]]:
-    """Modules that hold vectors or single values only, no more than a head has; and of what sizes.
-
-    Norms, temperatures, powers of a pooling, PReLUs; not what is of a loss or counts.
-    """
-    modules: dict[str, list[Tensor]] = {}
-    parts: dict[str, set[str]] = {}
-    for name, tensor in pool.items():
-        if not tensor.is_floating_point() or _OF_A_LOSS.fullmatch(name):
-            continue
-        module = name.rpartition(".")[0]
-        modules.setdefault(module or name, []).append(tensor)
-        parts.setdefault(part_of(name), set()).add(module)
-    large = {m for found in parts.values() if len(found) > _MOST_OF_A_HEAD for m in found}
-    return {
-        module: {tensor.numel() for tensor in tensors}
-        for module, tensors in modules.items()
-        if module not in large and all(tensor.ndim <= 1 for tensor in tensors)
-    }
 
 
 def _last_channels(renamed: Mapping[str, object]) -> int | None:

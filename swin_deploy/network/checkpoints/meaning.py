@@ -74,6 +74,13 @@ def photo_steps(
     """
     steps = meaning.steps()
     for name in _PER_CHANNEL:
+        if max(steps.get(name, (0.0,))) > 1:
+            scaled = ",".join(f"{value / 255:.4g}" for value in steps[name])
+            raise ConfigError(
+                f"--{name} has {max(steps[name]):g}, and is of pixels from 0 to 1",
+                f"--{name} {scaled}, if these are of pixels up to 255",
+            )
+    for name in _PER_CHANNEL:
         values = steps.get(name, ())
         if len(values) == 1:
             steps[name] = values * channels

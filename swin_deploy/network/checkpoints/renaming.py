@@ -73,7 +73,7 @@ def rename(path: Path, root: Root, options: LoadOptions) -> Renamed:
             and options.head is not None
             and (companions := search.companions(head))
         ):
-            notes.append(f"{some(companions)} beside it is left out, as you say")
+            notes.append(f"{some(companions)} beside it is no part of it and left out")
         others = {name for one in search.heads for name in one.names}
         taken = set() if head is None else head.names
         left |= (others if options.head is not None else set()) - taken
