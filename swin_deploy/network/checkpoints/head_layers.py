@@ -133,7 +133,10 @@ def summary(head: Head, activation: str) -> str:
     more = ""
     place = head.layers[0].module.rpartition(".")[2]
     if place.isdecimal() and int(place) > 0:
-        more = ", behind what has no tensors and is taken for Dropouts: with a function there it is wrong"
+        more = (
+            ", behind what has no tensors and is taken for Dropouts: with a function there it is "
+            "wrong"
+        )
     if head.hidden:
         more += f", linear layers with {activation} between them"
     return f"head: {head.name}{where}{more}"
